@@ -1,0 +1,73 @@
+# Two commands do everything: `make course` and `make test`. `make help` lists the rest.
+# Needs make and Python 3.11 or newer; uses uv if it is there, venv and pip if not.
+
+PYTHON ?= python3
+PY := .venv/bin/python
+INSTALLED := .venv/.installed
+FIRST := $(firstword $(sort $(wildcard course/*.ipynb)))
+
+.PHONY: help course test torch lessons grade bench format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+course: $(INSTALLED) ## open JupyterLab at the course's first lesson
+	@flags=""; \
+	if [ "$$(id -u)" = 0 ]; then flags="--allow-root"; fi; \
+	if [ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY$$WSL_DISTRO_NAME" ]; then \
+	    echo "No screen here: open the address below in a browser. Ctrl-C stops JupyterLab."; \
+	    flags="$$flags --no-browser"; \
+	fi; \
+	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.log_level=WARN \
+	    --LabApp.default_url=/lab/tree/$(or $(FIRST),course) $$flags
+
+test: $(INSTALLED) ## run everything that CI runs, the fast part first
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pytest
+	$(PY) -m pytest --nbval course solutions
+	$(PY) -m grading audit
+	@cat .pytest_cache/waited 2>/dev/null || true
+
+torch: $(INSTALLED) ## add PyTorch, for the parity tests and benchmarks
+	$(PY) -m pip install -e '.[torch]'
+
+lessons: $(INSTALLED) ## copy package -> lessons, run what changed, make exercises/
+	$(PY) course/build.py
+
+grade: $(INSTALLED) ## grade your exercises
+	$(PY) -m grading $(sort $(wildcard exercises/*.ipynb))
+
+bench: $(INSTALLED) ## measure beside PyTorch (make torch first)
+	$(PY) -m benchmarks
+
+format: $(INSTALLED) ## format the code and mend what ruff can mend
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean: ## remove the virtual environment and caches
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp holds the folder's own address: an environment that was copied or moved
+# still points to the old place, and is made anew.
+ifneq "$(shell cat $(INSTALLED) 2>/dev/null)" "$(CURDIR)"
+.PHONY: $(INSTALLED)
+endif
+
+$(INSTALLED): pyproject.toml
+	@set -e; \
+	if [ "$$(cat $@ 2>/dev/null)" != "$(CURDIR)" ] || ! $(PY) -c '' 2>/dev/null; then rm -rf .venv; fi; \
+	echo "Installing into .venv; the first time takes a few minutes."; \
+	if command -v uv >/dev/null; then \
+	    [ -d .venv ] || uv venv --quiet --seed --python '>=3.11' .venv; \
+	    uv pip install --quiet --python $(PY) -e '.[learn]'; \
+	else \
+	    $(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+	        "minidl needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + \
+	        ". If you have one: make PYTHON=python3.12 ...")'; \
+	    [ -d .venv ] || $(PYTHON) -m venv .venv || \
+	        { rm -rf .venv; echo "On Debian and Ubuntu: apt install python3-venv"; exit 1; }; \
+	    $(PY) -m pip install --quiet --disable-pip-version-check -e '.[learn]'; \
+	fi; \
+	printf '%s' "$(CURDIR)" > $@

@@ -1,0 +1,256 @@
+"""What the project promises about itself: the order of imports, its size, its files."""
+
+import ast
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import minidl
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = sorted((ROOT / "minidl").glob("*.py"))
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+
+# From the ground up: a module imports only those before it. __init__ and __main__ are free.
+ORDER = """
+    backend tensor ops functional nn recurrent transformer optim data images text datasets
+    io train estimators graph onnx distributed
+""".split()
+FREE = {"__init__", "__main__"}
+
+# Lines, docstrings and blanks included.
+PACKAGE_LINES, FILE_LINES, DEFINITION_LINES = 4000, 400, 50
+MAY_BE_LONGER = {"train.py: fit"}  # the loop reads from top to bottom
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def imports(tree):
+    """Dotted names that a module of minidl imports, at its top or inside a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = ".".join(filter(None, ["minidl" if node.level else None, node.module]))
+            if source == "minidl":
+                yield from (f"minidl.{name.name}" for name in node.names)
+            else:
+                yield source
+
+
+def wrong_imports(name, source):
+    """Sentences, one for each import in module `name` that breaks a rule."""
+    for imported in imports(ast.parse(source)):
+        top, _, rest = imported.partition(".")
+        if top == "cupy" and name != "backend":
+            yield f"{name} imports cupy; only backend may"
+        if top == "minidl" and name not in FREE:
+            part = rest.split(".")[0]
+            if part not in ORDER[: ORDER.index(name)]:
+                what = part or "the whole of minidl"
+                yield f"{name} imports {what}, which does not stand below it"
+
+
+# --- the package ---------------------------------------------------------------------------
+
+
+def test_every_module_has_its_place_in_the_order():
+    assert {path.stem for path in PACKAGE} <= {*ORDER, *FREE}
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=lambda path: path.stem)
+def test_imports_go_only_downwards(path):
+    assert not list(wrong_imports(path.stem, path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    "name, source, complaint",
+    [
+        ("tensor", "from . import backend", None),
+        ("tensor", "from .backend import xp_of", None),
+        ("tensor", "import minidl.ops", "tensor imports ops"),
+        ("tensor", "from minidl import ops", "tensor imports ops"),
+        ("tensor", "from .nn import Linear", "tensor imports nn"),
+        ("tensor", "def f():\n    from . import train", "tensor imports train"),
+        ("tensor", "from . import tensor", "tensor imports tensor"),
+        ("nn", "from minidl import Tensor", "nn imports Tensor"),
+        ("nn", "import minidl", "the whole of minidl"),
+        ("ops", "import cupy as cp", "only backend may"),
+        ("ops", "from cupy.cuda import nccl", "only backend may"),
+        ("backend", "import cupy", None),
+        ("__init__", "from . import distributed", None),
+    ],
+)
+def test_the_import_rule_notices(name, source, complaint):
+    found = list(wrong_imports(name, source))
+    assert found == [] if complaint is None else complaint in found[0]
+
+
+def test_the_package_stays_small():
+    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE}
+    assert sum(lines.values()) < PACKAGE_LINES, lines
+    assert not {name: n for name, n in lines.items() if n >= FILE_LINES}
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=lambda path: path.stem)
+def test_definitions_stay_short(path):
+    long = {
+        f"{path.name}: {node.name}": node.end_lineno - node.lineno + 1
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.end_lineno - node.lineno + 1 >= DEFINITION_LINES
+    }
+    assert not {name: n for name, n in long.items() if name not in MAY_BE_LONGER}
+
+
+def run(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_brings_only_numpy_and_the_standard_library():
+    new = run(
+        "import sys, numpy; before = set(sys.modules); import minidl\n"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    assert set(new.split()) - sys.stdlib_module_names <= {"minidl", "numpy"}
+
+
+def test_import_is_quick():
+    def seconds(name):
+        return float(
+            run(
+                f"import time; t = time.perf_counter(); import {name}\n"
+                "print(time.perf_counter() - t)"
+            )
+        )
+
+    # The least of several alternating runs: a busy machine only ever makes one slower.
+    deadline = time.monotonic() + 30
+    numpy_alone, with_minidl = [], []
+    while len(numpy_alone) < 5 or (
+        min(with_minidl) > 1.3 * min(numpy_alone) and time.monotonic() < deadline
+    ):
+        numpy_alone.append(seconds("numpy"))
+        with_minidl.append(seconds("minidl"))
+    assert min(with_minidl) <= 1.3 * min(numpy_alone)
+
+
+def test_the_version_is_one():
+    version = PYPROJECT["project"]["version"]
+    assert minidl.__version__ == version
+    assert re.search(rf"^## {re.escape(version)}\b", read("CHANGELOG.md"), re.MULTILINE)
+
+
+# --- what is installed ---------------------------------------------------------------------
+
+
+def requirements(extra):
+    """Name to version range, with extras that name other extras of minidl followed."""
+    found = {}
+    for requirement in map(Requirement, EXTRAS[extra]):
+        if requirement.name == "minidl":
+            for inner in requirement.extras:
+                found |= requirements(inner)
+        else:
+            found[requirement.name] = requirement.specifier
+    return found
+
+
+# Where conda-forge's name differs from PyPI's.
+CONDA_NAMES = {"matplotlib-base": "matplotlib", "pytorch": "torch"}
+
+
+def test_environment_yml_agrees_with_pyproject():
+    yaml = pytest.importorskip("yaml")
+    listed = yaml.safe_load(read("environment.yml"))["dependencies"]
+    by_pip = next(entry["pip"] for entry in listed if isinstance(entry, dict))
+    found = {}
+    for entry in filter(lambda entry: isinstance(entry, str), listed):
+        name, _, version = entry.partition(" ")
+        found[CONDA_NAMES.get(name, name)] = version
+    found |= {r.name: str(r.specifier) for r in map(Requirement, by_pip)}
+    assert found.pop("pip") == ""
+
+    project = PYPROJECT["project"]
+    wanted = {"python": project["requires-python"]} | requirements("learn")
+    wanted |= {r.name: r.specifier for r in map(Requirement, project["dependencies"])}
+    assert {name: set(text.split(",")) for name, text in found.items()} == {
+        name: set(str(specifier).split(",")) for name, specifier in wanted.items()
+    }
+
+
+def test_environment_yml_is_spelled_as_conda_reads_it():
+    yaml = pytest.importorskip("yaml")
+    rattler = pytest.importorskip("rattler")
+    environment = yaml.safe_load(read("environment.yml"))
+    assert environment["channels"] == ["conda-forge"]
+    for entry in environment["dependencies"]:
+        if isinstance(entry, str):
+            spec = rattler.MatchSpec(entry, strict=True)
+            assert spec.name.normalized == entry.split()[0]
+            assert (spec.version is not None) == (" " in entry), entry
+
+
+def test_numpy_is_the_only_requirement():
+    assert [Requirement(r).name for r in PYPROJECT["project"]["dependencies"]] == ["numpy"]
+
+
+def test_pytorch_is_in_no_other_extra():
+    assert EXTRAS["torch"] == ["torch==2.13.0"]
+    assert "torch" not in requirements("learn")
+
+
+def test_same_requirement_same_version_in_every_extra():
+    seen = {}
+    for extra in EXTRAS:
+        for name, specifier in requirements(extra).items():
+            assert seen.setdefault(name, specifier) == specifier, f"{name} in [{extra}]"
+
+
+def test_types_and_licences_are_shipped():
+    assert (ROOT / "minidl" / "py.typed").exists()
+    assert PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["minidl"]
+    assert PYPROJECT["project"]["license-files"] == ["LICENSE", "LICENSE-course"]
+    assert read("LICENSE").startswith("MIT License")
+    assert "CC BY 4.0" in read("LICENSE-course")
+
+
+# --- what the pages say --------------------------------------------------------------------
+
+PAGES = ["README.md", "CONTRIBUTING.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_the_pages_exist(page):
+    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+    code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", read(page), re.DOTALL))
+    named = set(re.findall(r"\bmake ([a-z]+)", code))
+    assert named, "the page names at least one command"
+    assert named <= targets
+    programs = re.findall(r"\bpython3? ([\w/]+\.py)", code)
+    assert not [program for program in programs if not (ROOT / program).exists()]
+    for extra in re.findall(r"\.\[(\w+)\]", code):
+        assert extra in EXTRAS
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_in_the_pages_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", read(page))
+    assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_the_makefile_lists_every_target_in_its_help():
+    makefile = read("Makefile")
+    phony = set(re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split())
+    assert set(re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE)) == phony
