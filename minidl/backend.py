@@ -1,0 +1,178 @@
+"""The one door to arrays: which module an array belongs to, devices, random numbers.
+
+Every other file receives the array module as an argument named `xp` and calls `xp.exp(a)`,
+never `np.exp(a)`.  The rule of this file: whatever differs between NumPy and CuPy stands here,
+and only here is CuPy imported.
+
+Explained in course/07.
+"""
+
+import sys
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+
+_modules = {np.ndarray: np}  # array type -> the module whose functions take it
+_devices = {"cpu": np}  # device name -> module
+_generators = {}  # device name -> random generator
+_seed = 0
+
+# A tape keeps its results alive, so each result would live in fresh pages, which cost far more
+# than the arithmetic.  Freeing one large block teaches glibc to keep what is freed from then on.
+_warm = np.empty(1 << 25, dtype=np.uint8)
+del _warm
+
+
+class _Modes(threading.local):
+    """The documented modes, one set for each thread."""
+
+    recording = True  # off inside `no_grad`
+
+
+modes = _Modes()
+
+
+def add_device(name, module, array_type):
+    """Make the array library `module`, whose arrays are `array_type`, known as device `name`.
+
+    `module` offers NumPy's functions under NumPy's names, `asnumpy(a)` to bring an array back,
+    and `random.default_rng(seed)`.  CuPy does; so does the stand-in device of the tests.
+    """
+    _devices[name] = module
+    _modules[array_type] = module
+
+
+def array_module(*arrays):
+    """Return the module that all `arrays` belong to; Python and NumPy scalars belong anywhere.
+
+    Raises TypeError when two arrays live on different devices, or when one is no array at all.
+    """
+    found = None
+    for a in arrays:
+        module = _modules.get(type(a)) or _module_of_other(a)
+        if module is None:
+            continue
+        if found is not None and module is not found:
+            names = " and ".join(sorted({found.__name__, module.__name__}))
+            raise TypeError(
+                f"arrays live on different devices: {names}; move one with .to(device)"
+            )
+        found = module
+    return found or np
+
+
+def _module_of_other(a):
+    """The module of a scalar (None: any), or of a subclass of ndarray, or an error."""
+    if isinstance(a, (bool, int, float, complex, np.generic)):
+        return None
+    for kind, module in _modules.items():
+        if isinstance(a, kind):
+            return module
+    if "cupy" in sys.modules:
+        cupy = _cupy()
+        if isinstance(a, cupy.ndarray):
+            return cupy
+    raise TypeError(
+        f"expected an array or a number, got {type(a).__name__}: {a!r:.60}; "
+        "make a tensor of it with minidl.tensor(...)"
+    )
+
+
+def is_array(a):
+    """Whether `a` is an array of a known device."""
+    return type(a) in _modules or isinstance(a, tuple(_modules))
+
+
+def device_module(device):
+    """The array module of a device name: "cpu", or "cuda" with CuPy and a GPU.
+
+    Raises ValueError for an unknown name and RuntimeError when there is no usable GPU.
+    """
+    if device == "cuda" and device not in _devices:
+        status = cuda_status()
+        if not status.startswith("available"):
+            raise RuntimeError(f"device 'cuda' cannot be used: {status}")
+        _cupy()
+    if device not in _devices:
+        raise ValueError(f"unknown device {device!r}; expected one of {sorted(_devices)} or 'cuda'")
+    return _devices[device]
+
+
+def device_of(a):
+    """The name of the device that array `a` lives on."""
+    module = array_module(a)
+    return next(name for name, m in _devices.items() if m is module)
+
+
+def to_device(a, device):
+    """Copy array `a` to `device`; an array that is there already is returned as it is."""
+    module = device_module(device)
+    if array_module(a) is module:
+        return a
+    return module.asarray(to_numpy(a))
+
+
+def to_numpy(a):
+    """The values of `a` as a NumPy array; no copy if it is one."""
+    module = array_module(a)
+    return np.asarray(a) if module is np else module.asnumpy(a)
+
+
+def _cupy():
+    import cupy
+
+    add_device("cuda", cupy, cupy.ndarray)
+    return cupy
+
+
+def cuda_status():
+    """One sentence: "available: ...", or why no GPU can be used.
+
+    CuPy imports on machines without a GPU, so the driver is asked, not the import.
+    """
+    try:
+        import cupy
+    except ImportError:
+        return 'CuPy is not installed; pip install "minidl[gpu]"'
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+        name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode() if count else ""
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"CuPy {cupy.__version__} is installed, but the driver answers: {error}"
+    return f"available: {count} x {name}, CuPy {cupy.__version__}" if count else "no GPU was found"
+
+
+def manual_seed(seed):
+    """Start the random numbers of every device again from the integer `seed`."""
+    global _seed
+    _seed = int(seed)
+    _generators.clear()
+
+
+def generator(xp=np):
+    """The random generator (NumPy's `Generator` interface) of the device whose module is `xp`."""
+    if xp.__name__ not in _generators:
+        _generators[xp.__name__] = xp.random.default_rng(_seed)
+    return _generators[xp.__name__]
+
+
+def random_state():
+    """The state of the CPU's generator, a dict of plain numbers and strings (for checkpoints)."""
+    return {"seed": _seed, "cpu": generator().bit_generator.state}
+
+
+def set_random_state(state):
+    """Put back what `random_state` gave; other devices start again from the seed."""
+    manual_seed(state["seed"])
+    generator().bit_generator.state = state["cpu"]
+
+
+@contextmanager
+def no_grad():
+    """Inside, results are not recorded and have `requires_grad` False.  Also a decorator."""
+    before, modes.recording = modes.recording, False
+    try:
+        yield
+    finally:
+        modes.recording = before

@@ -1,0 +1,431 @@
+"""Tensor, the record of how it came to be, and the walk back through that record.
+
+The one rule of this file: a result points to its inputs, never the other way.  So there are no
+cycles, and a graph is freed with its last result.
+
+Explained in course/07.
+"""
+
+from contextlib import contextmanager
+from heapq import heappop, heappush
+from itertools import count
+from types import FunctionType
+
+import numpy as np
+
+from . import backend
+from .backend import array_module, modes
+
+_clock = count(1).__next__  # numbers tensors in the order in which they are made
+primitives = {}  # name -> Primitive: where the operators of Tensor find their operation
+
+
+class Tensor:
+    """An array that remembers which operation made it, from which inputs.
+
+    data: an array of any shape, on any device.
+    requires_grad: whether `backward` shall compute a gradient for it (floating point only).
+    grad: None, or after `backward` a Tensor of the same shape: the sum of all gradients so far.
+    """
+
+    __slots__ = ("__weakref__", "attrs", "data", "grad", "inputs", "number", "op", "requires_grad")
+    __array_ufunc__ = None  # so that `ndarray + Tensor` asks the Tensor
+    __hash__ = object.__hash__
+
+    def __init__(self, data, *, requires_grad=False):
+        self.data = data
+        self.grad = self.op = self.attrs = None
+        self.inputs = ()
+        self.number = _clock()
+        self.requires_grad = requires_grad
+        if requires_grad and data.dtype.kind not in "fc":
+            raise TypeError(
+                f"only floating-point tensors have gradients, this one holds {data.dtype}; "
+                "convert it first with .astype('float32')"
+            )
+
+    shape = property(lambda self: self.data.shape, doc="The lengths of the axes, a tuple.")
+    ndim = property(lambda self: self.data.ndim, doc="The number of axes.")
+    size = property(lambda self: self.data.size, doc="The number of elements.")
+    dtype = property(lambda self: self.data.dtype, doc="The type of the elements.")
+    device = property(lambda self: backend.device_of(self.data), doc='"cpu", "cuda", ...')
+    T = property(lambda self: self.transpose(), doc="The axes in reversed order.")
+
+    def __len__(self):
+        return len(self.data)
+
+    def __repr__(self):
+        values = np.array2string(backend.to_numpy(self.data), separator=", ", prefix="tensor(")
+        made = f", from {self.op.name}" if self.op else ""
+        asks = ", requires_grad=True" if self.requires_grad and not self.op else ""
+        return f"tensor({values}{asks}{made})"
+
+    def __bool__(self):
+        return bool(self.data)
+
+    def __float__(self):
+        return float(self.item())
+
+    def item(self):
+        """The value of a tensor with one element, as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item: expected one element, got shape {self.shape}")
+        return backend.to_numpy(self.data).item()
+
+    def numpy(self):
+        """The values as a NumPy array; on the CPU it shares this tensor's memory."""
+        return backend.to_numpy(self.data)
+
+    def detach(self):
+        """The same values (same memory) without their history."""
+        return Tensor(self.data)
+
+    def to(self, device):
+        """This tensor on `device` ("cpu", "cuda"); a new leaf unless it is there already."""
+        if self.device == device:
+            return self
+        return Tensor(backend.to_device(self.data, device), requires_grad=self.requires_grad)
+
+    def backward(self, gradient=None, *, retain_graph=None, create_graph=False):
+        """Add to `.grad` of every leaf this tensor came from the gradient of this tensor.
+
+        gradient: dL/d(self), same shape; may be left out if `self` has one element (then 1).
+        retain_graph: keep the record for a second backward (default: as create_graph).
+        create_graph: record the backward pass too, so that gradients have gradients.
+        Raises RuntimeError for a tensor with no record, or whose record was freed.
+        """
+        for leaf, g in _walk([self], [gradient], retain_graph, create_graph):
+            g = g if isinstance(g, Tensor) else Tensor(g)
+            leaf.grad = g if leaf.grad is None else leaf.grad + g
+
+    # Operators: each finds its primitive by name; the definitions stand in ops.py.
+    def __add__(self, other):
+        return primitives["add"](self, other)
+
+    def __sub__(self, other):
+        return primitives["sub"](self, other)
+
+    def __rsub__(self, other):
+        return primitives["sub"](other, self)
+
+    def __mul__(self, other):
+        return primitives["mul"](self, other)
+
+    def __truediv__(self, other):
+        return primitives["div"](self, other)
+
+    def __rtruediv__(self, other):
+        return primitives["div"](other, self)
+
+    def __pow__(self, other):
+        return primitives["pow"](self, other)
+
+    def __rpow__(self, other):
+        return primitives["pow"](other, self)
+
+    def __matmul__(self, other):
+        return primitives["matmul"](self, other)
+
+    def __rmatmul__(self, other):
+        return primitives["matmul"](other, self)
+
+    def __neg__(self):
+        return primitives["neg"](self)
+
+    def __eq__(self, other):
+        return primitives["equal"](self, other)
+
+    def __ne__(self, other):
+        return primitives["not_equal"](self, other)
+
+    def __lt__(self, other):
+        return primitives["less"](self, other)
+
+    def __le__(self, other):
+        return primitives["less_equal"](self, other)
+
+    def __gt__(self, other):
+        return primitives["less"](other, self)
+
+    def __ge__(self, other):
+        return primitives["less_equal"](other, self)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __getitem__(self, key):
+        arrays, plan = _split_key(key)
+        return primitives["getitem"](self, *arrays, key=plan)
+
+    def sum(self, axis=None, keepdims=False):
+        """The sum over `axis` (an int, a tuple, or None for all axes)."""
+        return primitives["sum"](self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis=None, keepdims=False):
+        """The mean over `axis`."""
+        total = self.sum(axis, keepdims)
+        return total * (total.size / self.size) if self.size else total / 0.0
+
+    def max(self, axis=None, keepdims=False):
+        """The maximum over `axis`; equal maxima share the gradient."""
+        return primitives["max"](self, axis=axis, keepdims=keepdims)
+
+    def reshape(self, *shape):
+        """The same elements in another shape; one length may be -1."""
+        shape = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+        return primitives["reshape"](self, shape=tuple(shape))
+
+    def transpose(self, *axes):
+        """The axes in the order `axes` (reversed if none are given)."""
+        axes = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+        return primitives["transpose"](self, axes=tuple(axes) or None)
+
+    def astype(self, dtype):
+        """The values converted to `dtype`."""
+        return primitives["cast"](self, dtype=np.dtype(dtype))
+
+    def exp(self):
+        """e to the power of each element."""
+        return primitives["exp"](self)
+
+    def log(self):
+        """The natural logarithm of each element."""
+        return primitives["log"](self)
+
+    def sqrt(self):
+        """The square root of each element."""
+        return primitives["sqrt"](self)
+
+    def tanh(self):
+        """The hyperbolic tangent of each element."""
+        return primitives["tanh"](self)
+
+
+ARRAY = type("ARRAY", (), {"__repr__": lambda self: "ARRAY"})()  # an array's place in an index
+
+
+def _split_key(key):
+    """Split an index into its arrays, which become inputs, and the rest, which does not change."""
+    arrays, plan = [], []
+    for part in key if isinstance(key, tuple) else (key,):
+        if isinstance(part, list):
+            part = np.asarray(part, dtype=None if part else np.int64)
+        if isinstance(part, Tensor) or backend.is_array(part):
+            arrays.append(part)
+            part = ARRAY
+        plan.append(part)
+    return arrays, tuple(plan)
+
+
+def tensor(data, *, dtype=None, requires_grad=False, device=None):
+    """Make a Tensor of numbers, nested lists, an array, or a Tensor; always a leaf, a copy.
+
+    dtype: default float32 for Python floats, else the data's own type.
+    device: "cpu", "cuda"; default where the data is.
+    """
+    if isinstance(data, Tensor):
+        data = data.data
+    if not backend.is_array(data):
+        typed = isinstance(data, np.generic)
+        data = np.asarray(data)
+        if data.dtype == np.float64 and dtype is None and not typed:
+            dtype = np.float32
+    xp = array_module(data)
+    data = xp.array(data, dtype=dtype)
+    if device is not None:
+        data = backend.to_device(data, device)
+    return Tensor(data, requires_grad=requires_grad)
+
+
+class Primitive:
+    """An operation that the engine knows: arrays in, one array out, and its gradient rule.
+
+    Every operation passes `__call__`, the one place where the array module is chosen and the
+    result is recorded.  Positional arguments are arrays, the graph's edges; everything else is
+    passed by keyword and kept with the result.
+    """
+
+    def __init__(self, forward):
+        self.name = forward.__name__
+        self.forward = forward
+        self.rule = None
+        self.__doc__ = forward.__doc__
+        self.__wrapped__ = forward
+
+    def gradient(self, rule):
+        """Decorator: `rule(g, y, *inputs, **attrs)` gives dL/d(input) for each input, in order.
+
+        g is dL/dy.  A rule uses operators and primitives only, so that it works on arrays and,
+        recorded, on Tensors.  A gradient that costs something may be given as a function of no
+        arguments, which is called only if that gradient is wanted; None means zero.
+        """
+        self.rule = rule
+        return rule
+
+    def __repr__(self):
+        return f"<primitive {self.name}>"
+
+    def __call__(self, *inputs, **attrs):
+        arrays = []
+        tracked = wanted = False
+        for x in inputs:
+            if isinstance(x, Tensor):
+                tracked = True
+                if x.requires_grad:
+                    wanted = True
+                x = x.data
+            arrays.append(x)
+        if tracked:
+            # A NumPy scalar would turn float32 into float64; a Python number does not.
+            arrays = [a.item() if isinstance(a, np.generic) else a for a in arrays]
+        xp = array_module(*arrays)
+        try:
+            data = self.forward(xp, *arrays, **attrs)
+        except (ValueError, IndexError, TypeError) as error:
+            raise self._explain(error, arrays, attrs) from error
+        if not tracked:
+            return data
+        y = Tensor(data if type(data) is not xp.generic else xp.asarray(data))
+        if wanted and modes.recording and self.rule is not None:
+            y.requires_grad = True
+            y.op, y.inputs, y.attrs = self, inputs, attrs
+        return y
+
+    def _explain(self, error, arrays, attrs):
+        """The same kind of error, with the operation's name and what it was given."""
+        given = " and ".join(str(getattr(a, "shape", a)) for a in arrays)
+        named = ", ".join(f"{k}={v}" for k, v in attrs.items())
+        text = f"{self.name}: cannot work on shapes {given}{' with ' if named else ''}{named}"
+        return type(error)(f"{text}: {error}")
+
+
+def primitive(forward):
+    """Decorator: make a Primitive of `forward(xp, *arrays, **attrs) -> array`."""
+    op = Primitive(forward)
+    primitives[op.name] = op
+    return op
+
+
+@contextmanager
+def replaced(name, *, forward=None, gradient=None):
+    """Inside, the operation `name` uses another `forward` or another `gradient` rule.
+
+    So a reader's own answer runs inside the real engine.  Raises KeyError for unknown names.
+    """
+    if name not in primitives:
+        raise KeyError(f"no operation is called {name!r}; there are {sorted(primitives)}")
+    op = primitives[name]
+    before = op.forward, op.rule
+    op.forward, op.rule = forward or op.forward, gradient or op.rule
+    try:
+        yield op
+    finally:
+        op.forward, op.rule = before
+
+
+def grad(outputs, inputs, grad_outputs=None, *, retain_graph=None, create_graph=False):
+    """The gradients of the sum of `outputs` for each of `inputs`, as a list; `.grad` stays.
+
+    outputs, inputs: a Tensor or a sequence of them.  grad_outputs: as `gradient` of `backward`.
+    An input that no output depends on gets zeros (PyTorch raises, or gives None).
+    """
+    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    given = grad_outputs if isinstance(grad_outputs, (list, tuple)) else [grad_outputs]
+    if len(given) == 1:
+        given = list(given) * len(outputs)
+    found = {id(x): g for x, g in _walk(outputs, given, retain_graph, create_graph, inputs)}
+    results = []
+    for x in inputs:
+        g = found.get(id(x))
+        g = array_module(x.data).zeros_like(x.data) if g is None else g
+        results.append(g if isinstance(g, Tensor) else Tensor(g))
+    return results
+
+
+def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
+    """Go from `outputs` back to the leaves (or `targets`); return pairs (tensor, its gradient).
+
+    A result is always made after its inputs, so by falling `number` each tensor's turn comes
+    when all its users have sent their share.  `pending` holds the shares, popped as it goes.
+    """
+    if retain_graph is None:
+        retain_graph = create_graph
+    sum_to = primitives["sum_to"]
+    pending, waiting, found = {}, {}, []
+    for y, g in zip(outputs, gradients, strict=True):
+        g = _first_gradient(y, g)
+        g = g if create_graph else g.data
+        pending[y.number] = pending[y.number] + g if y.number in pending else g
+        waiting[y.number] = y
+    queue = [-n for n in pending]
+    queue.sort()
+    wanted = None if targets is None else {x.number for x in targets}
+    before, modes.recording = modes.recording, create_graph
+    try:
+        while queue:
+            number = -heappop(queue)
+            y, g = waiting.pop(number), pending.pop(number)
+            if number in wanted if wanted is not None else y.op is None:
+                found.append((y, g if g.dtype == y.data.dtype else _cast(g, y)))
+            op, inputs = y.op, y.inputs
+            if op is None:
+                continue
+            if inputs is None:
+                raise RuntimeError(
+                    f"the graph of this result of {op.name!r} was freed by an earlier backward; "
+                    "use backward(retain_graph=True) the first time to go back twice"
+                )
+            if create_graph:
+                shares = op.rule(g, y, *inputs, **y.attrs)
+            else:
+                arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+                shares = op.rule(g, y.data, *arrays, **y.attrs)
+            for x, share in zip(inputs, shares, strict=False):
+                if not isinstance(x, Tensor) or not x.requires_grad:
+                    continue
+                if type(share) is FunctionType:
+                    share = share()
+                if share is None:
+                    continue
+                if share.shape != x.data.shape:
+                    share = sum_to(share, shape=x.data.shape)
+                number = x.number
+                if number in pending:
+                    pending[number] = pending[number] + share
+                else:
+                    pending[number] = share
+                    waiting[number] = x
+                    heappush(queue, -number)
+            if not retain_graph:
+                y.inputs = None
+    finally:
+        modes.recording = before
+    return found
+
+
+def _first_gradient(y, g):
+    """The gradient that a walk begins with at `y`, checked."""
+    if not isinstance(y, Tensor):
+        raise TypeError(f"expected a Tensor to go back from, got {type(y).__name__}")
+    if not y.requires_grad:
+        raise RuntimeError(
+            "this tensor has no record to go back through: nothing it was made of has "
+            "requires_grad=True, or it was made inside no_grad() or by detach()"
+        )
+    xp = array_module(y.data)
+    if g is None:
+        if y.size != 1:
+            raise RuntimeError(
+                f"backward needs a result with one element, this one has shape {y.shape}; "
+                "reduce it (.sum(), .mean()) or pass the gradient of that shape"
+            )
+        return Tensor(xp.ones_like(y.data))
+    g = g if isinstance(g, Tensor) else Tensor(xp.asarray(g, dtype=y.dtype))
+    if g.shape != y.shape:
+        raise ValueError(f"the gradient has shape {g.shape}, the tensor {y.shape}: must be equal")
+    return g
+
+
+def _cast(g, y):
+    return primitives["cast"](g, dtype=y.data.dtype)
