@@ -55,9 +55,7 @@ def array_module(*arrays):
             continue
         if found is not None and module is not found:
             names = " and ".join(sorted({found.__name__, module.__name__}))
-            raise TypeError(
-                f"arrays live on different devices: {names}; move one with .to(device)"
-            )
+            raise TypeError(f"arrays live on different devices: {names}; move one with .to(device)")
         found = module
     return found or np
 

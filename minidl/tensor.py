@@ -14,6 +14,7 @@ from types import FunctionType
 import numpy as np
 
 from . import backend
+from .backend import _modules as _arrays
 from .backend import array_module, modes
 
 _clock = count(1).__next__  # numbers tensors in the order in which they are made
@@ -164,7 +165,7 @@ class Tensor:
     def mean(self, axis=None, keepdims=False):
         """The mean over `axis`."""
         total = self.sum(axis, keepdims)
-        return total * (total.size / self.size) if self.size else total / 0.0
+        return total * (total.size / self.size if self.size else float("nan"))
 
     def max(self, axis=None, keepdims=False):
         """The maximum over `axis`; equal maxima share the gradient."""
@@ -285,7 +286,7 @@ class Primitive:
             raise self._explain(error, arrays, attrs) from error
         if not tracked:
             return data
-        y = Tensor(data if type(data) is not xp.generic else xp.asarray(data))
+        y = Tensor(data if type(data) in _arrays else xp.asarray(data))
         if wanted and modes.recording and self.rule is not None:
             y.requires_grad = True
             y.op, y.inputs, y.attrs = self, inputs, attrs

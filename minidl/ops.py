@@ -1,0 +1,518 @@
+"""Every operation the engine knows, with its gradient beside it.
+
+The one rule of this file: `forward(xp, *arrays, **attrs)` sees arrays; a gradient rule is written
+in operators and in the primitives of this file, so it works on arrays and on Tensors alike, and
+can be differentiated again.  No rule mentions broadcasting: the engine undoes it.
+
+In a rule, g is dL/dy, y the result, and the rest the operation's inputs.  A gradient written as
+`lambda: ...` is computed only if somebody wants it.
+
+Explained in course/07 (arithmetic) and course/08 (the rest).
+"""
+
+import math
+
+import numpy as np
+
+from .backend import generator
+from .tensor import ARRAY, primitive
+
+# ---- arithmetic
+
+
+@primitive
+def add(xp, a, b):
+    """a + b"""
+    return a + b
+
+
+@add.gradient
+def _(g, y, a, b):
+    return g, g
+
+
+@primitive
+def sub(xp, a, b):
+    """a - b"""
+    return a - b
+
+
+@sub.gradient
+def _(g, y, a, b):
+    return g, lambda: -g
+
+
+@primitive
+def mul(xp, a, b):
+    """a * b, element by element"""
+    return a * b
+
+
+@mul.gradient
+def _(g, y, a, b):
+    return lambda: g * b, lambda: g * a
+
+
+@primitive
+def div(xp, a, b):
+    """a / b"""
+    return a / b
+
+
+@div.gradient
+def _(g, y, a, b):
+    return lambda: g / b, lambda: -g * y / b
+
+
+@primitive
+def neg(xp, a):
+    """-a"""
+    return -a
+
+
+@neg.gradient
+def _(g, y, a):
+    return (-g,)
+
+
+@primitive
+def pow(xp, a, b):
+    """a to the power of b"""
+    return a**b
+
+
+@pow.gradient
+def _(g, y, a, b):
+    # d/db is 0 where a is 0, as in PyTorch; log(0) there is kept out by adding 1.
+    return lambda: g * b * a ** (b - 1), lambda: g * y * log(a + equal(a, 0))
+
+
+@primitive
+def matmul(xp, a, b):
+    """The matrix product a @ b; leading axes are batches and broadcast.
+
+    a (..., n, k), b (..., k, m) -> (..., n, m); a 1-d operand is a row or a column.
+    """
+    if a.ndim > 2 and b.ndim == 2:  # one product of tall matrices instead of a batch of small
+        return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[-1])
+    return a @ b
+
+
+@matmul.gradient
+def _(g, y, a, b):
+    if len(a.shape) == 1 or len(b.shape) == 1:  # make them matrices, and g accordingly
+        row = a if len(a.shape) > 1 else reshape(a, shape=(1, -1))
+        column = b if len(b.shape) > 1 else reshape(b, shape=(-1, 1))
+        g = g if len(a.shape) > 1 else reshape(g, shape=(*g.shape[:-1], 1, *g.shape[-1:]))
+        g = reshape(g, shape=(*y.shape, 1) if len(a.shape) > 1 else (*y.shape[:-1], 1, -1))
+        if len(a.shape) == 1 and len(b.shape) == 1:
+            g = reshape(g, shape=(1, 1))
+        return (
+            lambda: reshape(_down_to(g @ swap(column), row.shape), shape=a.shape),
+            lambda: reshape(_down_to(swap(row) @ g, column.shape), shape=b.shape),
+        )
+    if len(a.shape) > 2 and len(b.shape) == 2:
+        flat_a = reshape(a, shape=(-1, a.shape[-1]))
+        flat_g = reshape(g, shape=(-1, g.shape[-1]))
+        return lambda: g @ swap(b), lambda: swap(flat_a) @ flat_g
+    return lambda: g @ swap(b), lambda: swap(a) @ g
+
+
+def _down_to(a, shape):
+    return a if a.shape == shape else sum_to(a, shape=shape)
+
+
+def swap(a):
+    """The last two axes of `a` exchanged (a matrix transposed)."""
+    n = len(a.shape)
+    return transpose(a, axes=(*range(n - 2), n - 1, n - 2))
+
+
+# ---- functions of one element
+
+
+@primitive
+def exp(xp, a):
+    """e to the power of a"""
+    return xp.exp(a)
+
+
+@exp.gradient
+def _(g, y, a):
+    return (g * y,)
+
+
+@primitive
+def log(xp, a):
+    """The natural logarithm of a"""
+    return xp.log(a)
+
+
+@log.gradient
+def _(g, y, a):
+    return (g / a,)
+
+
+@primitive
+def sqrt(xp, a):
+    """The square root of a"""
+    return xp.sqrt(a)
+
+
+@sqrt.gradient
+def _(g, y, a):
+    return (g / (2 * y),)
+
+
+@primitive
+def sin(xp, a):
+    """The sine of a, in radians"""
+    return xp.sin(a)
+
+
+@sin.gradient
+def _(g, y, a):
+    return (g * cos(a),)
+
+
+@primitive
+def cos(xp, a):
+    """The cosine of a, in radians"""
+    return xp.cos(a)
+
+
+@cos.gradient
+def _(g, y, a):
+    return (-g * sin(a),)
+
+
+@primitive
+def tanh(xp, a):
+    """The hyperbolic tangent of a"""
+    return xp.tanh(a)
+
+
+@tanh.gradient
+def _(g, y, a):
+    return (g * (1 - y * y),)
+
+
+@primitive
+def sigmoid(xp, a):
+    """1 / (1 + exp(-a)), by way of tanh, which cannot overflow"""
+    return 0.5 * xp.tanh(0.5 * a) + 0.5
+
+
+@sigmoid.gradient
+def _(g, y, a):
+    return (g * y * (1 - y),)
+
+
+@primitive
+def softplus(xp, a):
+    """log(1 + exp(a)); the larger of 0 and a is taken out first, so exp cannot overflow"""
+    return xp.maximum(a, 0) + xp.log1p(xp.exp(-xp.abs(a)))
+
+
+@softplus.gradient
+def _(g, y, a):
+    return (g * sigmoid(a),)
+
+
+@primitive
+def relu(xp, a):
+    """a where it is positive, else 0"""
+    return xp.maximum(a, 0)
+
+
+@relu.gradient
+def _(g, y, a):
+    return (g * less(0, y),)
+
+
+@primitive
+def abs(xp, a):
+    """The absolute value of a; its gradient at 0 is 0"""
+    return xp.abs(a)
+
+
+@abs.gradient
+def _(g, y, a):
+    return (g * sign(a),)
+
+
+@primitive
+def maximum(xp, a, b):
+    """The larger of a and b; where they are equal, each gets half of the gradient"""
+    return xp.maximum(a, b)
+
+
+@maximum.gradient
+def _(g, y, a, b):
+    return (
+        lambda: g * (less(b, a) + 0.5 * equal(a, b)),
+        lambda: g * (less(a, b) + 0.5 * equal(a, b)),
+    )
+
+
+@primitive
+def minimum(xp, a, b):
+    """The smaller of a and b; where they are equal, each gets half of the gradient"""
+    return xp.minimum(a, b)
+
+
+@minimum.gradient
+def _(g, y, a, b):
+    return (
+        lambda: g * (less(a, b) + 0.5 * equal(a, b)),
+        lambda: g * (less(b, a) + 0.5 * equal(a, b)),
+    )
+
+
+@primitive
+def where(xp, condition, a, b):
+    """a where `condition` holds, else b"""
+    return xp.where(condition, a, b)
+
+
+@where.gradient
+def _(g, y, condition, a, b):
+    return None, lambda: where(condition, g, 0.0), lambda: where(condition, 0.0, g)
+
+
+@primitive
+def cast(xp, a, *, dtype):
+    """a with elements of type `dtype`"""
+    return a.astype(dtype)
+
+
+@cast.gradient
+def _(g, y, a, *, dtype):
+    return (cast(g, dtype=a.dtype),)
+
+
+# ---- masks and draws: no gradient, but operations all the same, so that they are recorded
+
+
+@primitive
+def equal(xp, a, b):
+    """Where a == b"""
+    return xp.equal(a, b)
+
+
+@primitive
+def not_equal(xp, a, b):
+    """Where a != b"""
+    return xp.not_equal(a, b)
+
+
+@primitive
+def less(xp, a, b):
+    """Where a < b"""
+    return xp.less(a, b)
+
+
+@primitive
+def less_equal(xp, a, b):
+    """Where a <= b"""
+    return xp.less_equal(a, b)
+
+
+@primitive
+def sign(xp, a):
+    """-1, 0 or 1: the sign of a"""
+    return xp.sign(a)
+
+
+@primitive
+def argmax(xp, a, *, axis=-1):
+    """The index of the (first) maximum along `axis`"""
+    return xp.argmax(a, axis=axis)
+
+
+@primitive
+def one_hot(xp, labels, *, classes, dtype=np.dtype("float32")):
+    """labels (...) of integers in [0, classes) -> (..., classes), 1 at the label, else 0"""
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"class indices must be integers, got {labels.dtype}")
+    if labels.size and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
+        raise ValueError(
+            f"class indices must be in [0, {classes}), got {labels.min()} to {labels.max()}"
+        )
+    return (labels[..., None] == xp.arange(classes)).astype(dtype)
+
+
+@primitive
+def bernoulli(xp, like, *, p):
+    """Draws of the shape, type and device of `like`: 1 with probability p, else 0"""
+    return (generator(xp).random(like.shape, dtype=np.float32) < p).astype(like.dtype)
+
+
+@primitive
+def normal(xp, like):
+    """Standard normal draws of the shape, type and device of `like`"""
+    return generator(xp).standard_normal(like.shape, dtype=np.float32).astype(like.dtype)
+
+
+# ---- sums and shapes; pairs of operations that are each other's gradient
+
+
+@primitive
+def sum(xp, a, *, axis=None, keepdims=False):
+    """The sum of a over `axis` (an int, a tuple of them, or None for all)"""
+    return a.sum(axis=axis, keepdims=keepdims)
+
+
+@sum.gradient
+def _(g, y, a, *, axis=None, keepdims=False):
+    return (broadcast_to(_keep(g, a, axis), shape=a.shape),)
+
+
+def _keep(r, a, axis):
+    """A reduction's result `r` with the reduced axes of `a` kept as axes of length 1."""
+    axes = range(len(a.shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = [i % len(a.shape) for i in axes]
+    return reshape(r, shape=tuple(1 if i in axes else n for i, n in enumerate(a.shape)))
+
+
+@primitive
+def max(xp, a, *, axis=None, keepdims=False):
+    """The maximum of a over `axis`; equal maxima share the gradient"""
+    return a.max(axis=axis, keepdims=keepdims)
+
+
+@max.gradient
+def _(g, y, a, *, axis=None, keepdims=False):
+    mask = cast(equal(a, _keep(y, a, axis)), dtype=a.dtype)
+    return (mask * (_keep(g, a, axis) / sum(mask, axis=axis, keepdims=True)),)
+
+
+@primitive
+def broadcast_to(xp, a, *, shape):
+    """a repeated along its axes of length 1 until it has `shape`"""
+    return xp.broadcast_to(a, shape)
+
+
+@broadcast_to.gradient
+def _(g, y, a, *, shape):
+    return (sum_to(g, shape=a.shape),)
+
+
+@primitive
+def sum_to(xp, a, *, shape):
+    """a summed over the axes along which an array of `shape` was repeated to become a's shape"""
+    extra = a.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        i + extra for i, n in enumerate(shape) if n == 1 and a.shape[i + extra] != 1
+    )
+    if axes == (0,) and a.ndim == 2 and a.size:  # a product with ones is faster than .sum(0)
+        return (xp.ones(len(a), dtype=a.dtype) @ a).reshape(shape)
+    return a.sum(axis=axes).reshape(shape)
+
+
+@sum_to.gradient
+def _(g, y, a, *, shape):
+    return (broadcast_to(g, shape=a.shape),)
+
+
+@primitive
+def reshape(xp, a, *, shape):
+    """The elements of a in `shape`; one length may be -1"""
+    return a.reshape(shape)
+
+
+@reshape.gradient
+def _(g, y, a, *, shape):
+    return (reshape(g, shape=a.shape),)
+
+
+@primitive
+def transpose(xp, a, *, axes=None):
+    """The axes of a in the order `axes` (reversed if None)"""
+    return a.transpose(axes)
+
+
+@transpose.gradient
+def _(g, y, a, *, axes=None):
+    back = (
+        None if axes is None else tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes)))
+    )
+    return (transpose(g, axes=back),)
+
+
+@primitive
+def getitem(xp, a, *indices, key):
+    """a[key], where the arrays of the index are inputs and stand as ARRAY in `key`"""
+    return a[_fill(key, indices)]
+
+
+@getitem.gradient
+def _(g, y, a, *indices, key):
+    return (scatter(g, *indices, key=key, shape=a.shape),)
+
+
+@primitive
+def scatter(xp, a, *indices, key, shape):
+    """Zeros of `shape` with a added at [key]; what falls on one place adds up"""
+    y = xp.zeros(shape, dtype=a.dtype)
+    if indices:
+        xp.add.at(y, _fill(key, indices), a)
+    else:
+        y[_fill(key, indices)] = a
+    return y
+
+
+@scatter.gradient
+def _(g, y, a, *indices, key, shape):
+    return (getitem(g, *indices, key=key),)
+
+
+def _fill(key, indices):
+    arrays = iter(indices)
+    return tuple(next(arrays) if part is ARRAY else part for part in key)
+
+
+@primitive
+def concatenate(xp, *arrays, axis=0):
+    """The arrays joined along `axis`"""
+    return xp.concatenate(arrays, axis=axis)
+
+
+@concatenate.gradient
+def _(g, y, *arrays, axis=0):
+    shares, start = [], 0
+    for a in arrays:
+        stop = start + a.shape[axis]
+        key = (slice(None),) * (axis % len(y.shape)) + (slice(start, stop),)
+        shares.append(getitem(g, key=key))
+        start = stop
+    return shares
+
+
+def stack(arrays, axis=0):
+    """The arrays, all of one shape, along a new `axis`."""
+    shape = list(arrays[0].shape)
+    shape.insert(axis % (len(shape) + 1), 1)
+    return concatenate(*(reshape(a, shape=tuple(shape)) for a in arrays), axis=axis)
+
+
+# ---- two that are one operation for the sake of speed and of large numbers
+
+
+@primitive
+def logsumexp(xp, a, *, axis=-1):
+    """log(sum(exp(a))) over `axis`, kept; the maximum is subtracted first, so exp cannot overflow"""
+    top = a.max(axis=axis, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, 0.0).astype(a.dtype)
+    return xp.log(xp.exp(a - top).sum(axis=axis, keepdims=True)) + top
+
+
+@logsumexp.gradient
+def _(g, y, a, *, axis=-1):
+    return (g * exp(a - y),)
+
+
+def mean(a, axis=None, keepdims=False):
+    """The mean of a over `axis`."""
+    total = sum(a, axis=axis, keepdims=keepdims)
+    return total * (math.prod(total.shape) / (math.prod(a.shape) or math.nan))
