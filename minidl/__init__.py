@@ -1,8 +1,9 @@
 """minidl: a deep-learning framework small enough to read, built in the notebooks of `course/`."""
 
-from . import ops
+from . import ops, shapes
 from .backend import manual_seed, no_grad
-from .ops import concatenate, mean, stack, where
+from .ops import where
+from .shapes import concatenate, stack
 from .tensor import Tensor, grad, replaced, tensor
 
 __version__ = "0.1.0"
@@ -11,10 +12,10 @@ __all__ = [
     "concatenate",
     "grad",
     "manual_seed",
-    "mean",
     "no_grad",
     "ops",
     "replaced",
+    "shapes",
     "stack",
     "tensor",
     "where",

@@ -10,12 +10,11 @@ In a rule, g is dL/dy, y the result, and the rest the operation's inputs.  A gra
 Explained in course/07 (arithmetic) and course/08 (the rest).
 """
 
-import math
-
 import numpy as np
 
 from .backend import generator
-from .tensor import ARRAY, primitive
+from .shapes import keep, reshape, sum, transpose
+from .tensor import primitive
 
 # ---- arithmetic
 
@@ -100,26 +99,23 @@ def matmul(xp, a, b):
 
 @matmul.gradient
 def _(g, y, a, b):
-    if len(a.shape) == 1 or len(b.shape) == 1:  # make them matrices, and g accordingly
-        row = a if len(a.shape) > 1 else reshape(a, shape=(1, -1))
-        column = b if len(b.shape) > 1 else reshape(b, shape=(-1, 1))
-        g = g if len(a.shape) > 1 else reshape(g, shape=(*g.shape[:-1], 1, *g.shape[-1:]))
-        g = reshape(g, shape=(*y.shape, 1) if len(a.shape) > 1 else (*y.shape[:-1], 1, -1))
-        if len(a.shape) == 1 and len(b.shape) == 1:
-            g = reshape(g, shape=(1, 1))
-        return (
-            lambda: reshape(_down_to(g @ swap(column), row.shape), shape=a.shape),
-            lambda: reshape(_down_to(swap(row) @ g, column.shape), shape=b.shape),
-        )
+    if len(a.shape) == 1 or len(b.shape) == 1:
+        return _matmul_vector_gradient(g, a, b)
     if len(a.shape) > 2 and len(b.shape) == 2:
-        flat_a = reshape(a, shape=(-1, a.shape[-1]))
-        flat_g = reshape(g, shape=(-1, g.shape[-1]))
-        return lambda: g @ swap(b), lambda: swap(flat_a) @ flat_g
+        rows_a = reshape(a, shape=(-1, a.shape[-1]))  # (batch * n, k)
+        rows_g = reshape(g, shape=(-1, g.shape[-1]))  # (batch * n, m)
+        return lambda: g @ swap(b), lambda: swap(rows_a) @ rows_g
     return lambda: g @ swap(b), lambda: swap(a) @ g
 
 
-def _down_to(a, shape):
-    return a if a.shape == shape else sum_to(a, shape=shape)
+def _matmul_vector_gradient(g, a, b):
+    """As above, where a vector counts as a matrix of one row (a) or one column (b)."""
+    row = a if len(a.shape) > 1 else reshape(a, shape=(1, *a.shape))
+    column = b if len(b.shape) > 1 else reshape(b, shape=(*b.shape, 1))
+    batch = row.shape[:-2] or column.shape[:-2]
+    g = reshape(g, shape=(*batch, row.shape[-2], column.shape[-1]))
+    to_b = swap(row) @ g
+    return g @ swap(column), reshape(to_b, shape=to_b.shape[:-1]) if len(b.shape) == 1 else to_b
 
 
 def swap(a):
@@ -331,7 +327,7 @@ def argmax(xp, a, *, axis=-1):
 
 
 @primitive
-def one_hot(xp, labels, *, classes, dtype=np.dtype("float32")):
+def one_hot(xp, labels, *, classes, dtype="float32"):
     """labels (...) of integers in [0, classes) -> (..., classes), 1 at the label, else 0"""
     if labels.dtype.kind not in "iu":
         raise TypeError(f"class indices must be integers, got {labels.dtype}")
@@ -354,25 +350,7 @@ def normal(xp, like):
     return generator(xp).standard_normal(like.shape, dtype=np.float32).astype(like.dtype)
 
 
-# ---- sums and shapes; pairs of operations that are each other's gradient
-
-
-@primitive
-def sum(xp, a, *, axis=None, keepdims=False):
-    """The sum of a over `axis` (an int, a tuple of them, or None for all)"""
-    return a.sum(axis=axis, keepdims=keepdims)
-
-
-@sum.gradient
-def _(g, y, a, *, axis=None, keepdims=False):
-    return (broadcast_to(_keep(g, a, axis), shape=a.shape),)
-
-
-def _keep(r, a, axis):
-    """A reduction's result `r` with the reduced axes of `a` kept as axes of length 1."""
-    axes = range(len(a.shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    axes = [i % len(a.shape) for i in axes]
-    return reshape(r, shape=tuple(1 if i in axes else n for i, n in enumerate(a.shape)))
+# ---- reductions that look at the elements
 
 
 @primitive
@@ -383,125 +361,16 @@ def max(xp, a, *, axis=None, keepdims=False):
 
 @max.gradient
 def _(g, y, a, *, axis=None, keepdims=False):
-    mask = cast(equal(a, _keep(y, a, axis)), dtype=a.dtype)
-    return (mask * (_keep(g, a, axis) / sum(mask, axis=axis, keepdims=True)),)
-
-
-@primitive
-def broadcast_to(xp, a, *, shape):
-    """a repeated along its axes of length 1 until it has `shape`"""
-    return xp.broadcast_to(a, shape)
-
-
-@broadcast_to.gradient
-def _(g, y, a, *, shape):
-    return (sum_to(g, shape=a.shape),)
-
-
-@primitive
-def sum_to(xp, a, *, shape):
-    """a summed over the axes along which an array of `shape` was repeated to become a's shape"""
-    extra = a.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(
-        i + extra for i, n in enumerate(shape) if n == 1 and a.shape[i + extra] != 1
-    )
-    if axes == (0,) and a.ndim == 2 and a.size:  # a product with ones is faster than .sum(0)
-        return (xp.ones(len(a), dtype=a.dtype) @ a).reshape(shape)
-    return a.sum(axis=axes).reshape(shape)
-
-
-@sum_to.gradient
-def _(g, y, a, *, shape):
-    return (broadcast_to(g, shape=a.shape),)
-
-
-@primitive
-def reshape(xp, a, *, shape):
-    """The elements of a in `shape`; one length may be -1"""
-    return a.reshape(shape)
-
-
-@reshape.gradient
-def _(g, y, a, *, shape):
-    return (reshape(g, shape=a.shape),)
-
-
-@primitive
-def transpose(xp, a, *, axes=None):
-    """The axes of a in the order `axes` (reversed if None)"""
-    return a.transpose(axes)
-
-
-@transpose.gradient
-def _(g, y, a, *, axes=None):
-    back = (
-        None if axes is None else tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes)))
-    )
-    return (transpose(g, axes=back),)
-
-
-@primitive
-def getitem(xp, a, *indices, key):
-    """a[key], where the arrays of the index are inputs and stand as ARRAY in `key`"""
-    return a[_fill(key, indices)]
-
-
-@getitem.gradient
-def _(g, y, a, *indices, key):
-    return (scatter(g, *indices, key=key, shape=a.shape),)
-
-
-@primitive
-def scatter(xp, a, *indices, key, shape):
-    """Zeros of `shape` with a added at [key]; what falls on one place adds up"""
-    y = xp.zeros(shape, dtype=a.dtype)
-    if indices:
-        xp.add.at(y, _fill(key, indices), a)
-    else:
-        y[_fill(key, indices)] = a
-    return y
-
-
-@scatter.gradient
-def _(g, y, a, *indices, key, shape):
-    return (getitem(g, *indices, key=key),)
-
-
-def _fill(key, indices):
-    arrays = iter(indices)
-    return tuple(next(arrays) if part is ARRAY else part for part in key)
-
-
-@primitive
-def concatenate(xp, *arrays, axis=0):
-    """The arrays joined along `axis`"""
-    return xp.concatenate(arrays, axis=axis)
-
-
-@concatenate.gradient
-def _(g, y, *arrays, axis=0):
-    shares, start = [], 0
-    for a in arrays:
-        stop = start + a.shape[axis]
-        key = (slice(None),) * (axis % len(y.shape)) + (slice(start, stop),)
-        shares.append(getitem(g, key=key))
-        start = stop
-    return shares
-
-
-def stack(arrays, axis=0):
-    """The arrays, all of one shape, along a new `axis`."""
-    shape = list(arrays[0].shape)
-    shape.insert(axis % (len(shape) + 1), 1)
-    return concatenate(*(reshape(a, shape=tuple(shape)) for a in arrays), axis=axis)
-
-
-# ---- two that are one operation for the sake of speed and of large numbers
+    mask = cast(equal(a, keep(y, a, axis)), dtype=a.dtype)
+    return (mask * (keep(g, a, axis) / sum(mask, axis=axis, keepdims=True)),)
 
 
 @primitive
 def logsumexp(xp, a, *, axis=-1):
-    """log(sum(exp(a))) over `axis`, kept; the maximum is subtracted first, so exp cannot overflow"""
+    """log(sum(exp(a))) over `axis`, which stays as length 1.
+
+    The maximum is subtracted first, so exp cannot overflow.
+    """
     top = a.max(axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0.0).astype(a.dtype)
     return xp.log(xp.exp(a - top).sum(axis=axis, keepdims=True)) + top
@@ -510,9 +379,3 @@ def logsumexp(xp, a, *, axis=-1):
 @logsumexp.gradient
 def _(g, y, a, *, axis=-1):
     return (g * exp(a - y),)
-
-
-def mean(a, axis=None, keepdims=False):
-    """The mean of a over `axis`."""
-    total = sum(a, axis=axis, keepdims=keepdims)
-    return total * (math.prod(total.shape) / (math.prod(a.shape) or math.nan))

@@ -21,6 +21,18 @@ _clock = count(1).__next__  # numbers tensors in the order in which they are mad
 primitives = {}  # name -> Primitive: where the operators of Tensor find their operation
 
 
+def _operator(name, swapped=False):
+    """A method of Tensor that hands itself and another operand to the primitive `name`."""
+
+    def method(self, other):
+        return primitives[name](self, other)
+
+    def swapped_method(self, other):
+        return primitives[name](other, self)
+
+    return swapped_method if swapped else method
+
+
 class Tensor:
     """An array that remembers which operation made it, from which inputs.
 
@@ -99,60 +111,19 @@ class Tensor:
             g = g if isinstance(g, Tensor) else Tensor(g)
             leaf.grad = g if leaf.grad is None else leaf.grad + g
 
-    # Operators: each finds its primitive by name; the definitions stand in ops.py.
-    def __add__(self, other):
-        return primitives["add"](self, other)
-
-    def __sub__(self, other):
-        return primitives["sub"](self, other)
-
-    def __rsub__(self, other):
-        return primitives["sub"](other, self)
-
-    def __mul__(self, other):
-        return primitives["mul"](self, other)
-
-    def __truediv__(self, other):
-        return primitives["div"](self, other)
-
-    def __rtruediv__(self, other):
-        return primitives["div"](other, self)
-
-    def __pow__(self, other):
-        return primitives["pow"](self, other)
-
-    def __rpow__(self, other):
-        return primitives["pow"](other, self)
-
-    def __matmul__(self, other):
-        return primitives["matmul"](self, other)
-
-    def __rmatmul__(self, other):
-        return primitives["matmul"](other, self)
+    # Operators; what they do stands in ops.py.
+    __add__ = __radd__ = _operator("add")
+    __mul__ = __rmul__ = _operator("mul")
+    __sub__, __rsub__ = _operator("sub"), _operator("sub", swapped=True)
+    __truediv__, __rtruediv__ = _operator("div"), _operator("div", swapped=True)
+    __pow__, __rpow__ = _operator("pow"), _operator("pow", swapped=True)
+    __matmul__, __rmatmul__ = _operator("matmul"), _operator("matmul", swapped=True)
+    __eq__, __ne__ = _operator("equal"), _operator("not_equal")
+    __lt__, __gt__ = _operator("less"), _operator("less", swapped=True)
+    __le__, __ge__ = _operator("less_equal"), _operator("less_equal", swapped=True)
 
     def __neg__(self):
         return primitives["neg"](self)
-
-    def __eq__(self, other):
-        return primitives["equal"](self, other)
-
-    def __ne__(self, other):
-        return primitives["not_equal"](self, other)
-
-    def __lt__(self, other):
-        return primitives["less"](self, other)
-
-    def __le__(self, other):
-        return primitives["less_equal"](self, other)
-
-    def __gt__(self, other):
-        return primitives["less"](other, self)
-
-    def __ge__(self, other):
-        return primitives["less_equal"](other, self)
-
-    __radd__ = __add__
-    __rmul__ = __mul__
 
     def __getitem__(self, key):
         arrays, plan = _split_key(key)
@@ -267,18 +238,15 @@ class Primitive:
         return f"<primitive {self.name}>"
 
     def __call__(self, *inputs, **attrs):
-        arrays = []
-        tracked = wanted = False
+        arrays, tracked, wanted = [], False, False
         for x in inputs:
             if isinstance(x, Tensor):
                 tracked = True
-                if x.requires_grad:
-                    wanted = True
+                wanted = wanted or x.requires_grad
                 x = x.data
+            elif isinstance(x, np.generic) and any(isinstance(a, Tensor) for a in inputs):
+                x = x.item()  # a NumPy scalar would turn float32 into float64
             arrays.append(x)
-        if tracked:
-            # A NumPy scalar would turn float32 into float64; a Python number does not.
-            arrays = [a.item() if isinstance(a, np.generic) else a for a in arrays]
         xp = array_module(*arrays)
         try:
             data = self.forward(xp, *arrays, **attrs)
@@ -348,41 +316,35 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
     """Go from `outputs` back to the leaves (or `targets`); return pairs (tensor, its gradient).
 
     A result is always made after its inputs, so by falling `number` each tensor's turn comes
-    when all its users have sent their share.  `pending` holds the shares, popped as it goes.
+    when all its users have sent their share.  `pending` holds each tensor with the sum of its
+    shares so far, and is popped as the walk goes.
     """
     if retain_graph is None:
         retain_graph = create_graph
     sum_to = primitives["sum_to"]
-    pending, waiting, found = {}, {}, []
+    pending, found = {}, []
     for y, g in zip(outputs, gradients, strict=True):
         g = _first_gradient(y, g)
         g = g if create_graph else g.data
-        pending[y.number] = pending[y.number] + g if y.number in pending else g
-        waiting[y.number] = y
-    queue = [-n for n in pending]
-    queue.sort()
+        pending[y.number] = y, (pending[y.number][1] + g if y.number in pending else g)
+    queue = sorted(-number for number in pending)
     wanted = None if targets is None else {x.number for x in targets}
     before, modes.recording = modes.recording, create_graph
     try:
         while queue:
             number = -heappop(queue)
-            y, g = waiting.pop(number), pending.pop(number)
-            if number in wanted if wanted is not None else y.op is None:
+            y, g = pending.pop(number)
+            if y.op is None if wanted is None else number in wanted:
                 found.append((y, g if g.dtype == y.data.dtype else _cast(g, y)))
-            op, inputs = y.op, y.inputs
-            if op is None:
+            if y.op is None:
                 continue
-            if inputs is None:
-                raise RuntimeError(
-                    f"the graph of this result of {op.name!r} was freed by an earlier backward; "
-                    "use backward(retain_graph=True) the first time to go back twice"
-                )
-            if create_graph:
-                shares = op.rule(g, y, *inputs, **y.attrs)
-            else:
+            if y.inputs is None:
+                raise RuntimeError(_FREED.format(y.op.name))
+            inputs = arrays = y.inputs
+            if not create_graph:
                 arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
-                shares = op.rule(g, y.data, *arrays, **y.attrs)
-            for x, share in zip(inputs, shares, strict=False):
+            shares = y.op.rule(g, y if create_graph else y.data, *arrays, **y.attrs)
+            for x, share in zip(inputs, shares):
                 if not isinstance(x, Tensor) or not x.requires_grad:
                     continue
                 if type(share) is FunctionType:
@@ -391,18 +353,22 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
                     continue
                 if share.shape != x.data.shape:
                     share = sum_to(share, shape=x.data.shape)
-                number = x.number
-                if number in pending:
-                    pending[number] = pending[number] + share
+                if x.number in pending:
+                    share = pending[x.number][1] + share
                 else:
-                    pending[number] = share
-                    waiting[number] = x
-                    heappush(queue, -number)
+                    heappush(queue, -x.number)
+                pending[x.number] = x, share
             if not retain_graph:
                 y.inputs = None
     finally:
         modes.recording = before
     return found
+
+
+_FREED = (
+    "the graph of this result of {!r} was freed by an earlier backward; "
+    "use backward(retain_graph=True) the first time to go back twice"
+)
 
 
 def _first_gradient(y, g):
