@@ -1,0 +1,178 @@
+"""A device that refuses what CuPy refuses, for machines without a GPU.
+
+Its arrays hold a NumPy array that nobody else may touch: NumPy's functions do not take them,
+and its functions and operators do not take NumPy's arrays.  Reductions give arrays without
+axes, never scalars.  conftest.py makes it known as the device "standin".
+"""
+
+import operator
+from types import ModuleType
+
+import numpy as np
+
+SCALARS = (bool, int, float, complex, np.generic)
+
+
+def _wrap(a):
+    """Arrays and NumPy scalars as StandinArrays, also inside tuples and lists."""
+    if isinstance(a, (tuple, list)):
+        return type(a)(_wrap(part) for part in a)
+    return StandinArray(np.asarray(a)) if isinstance(a, (np.ndarray, np.generic)) else a
+
+
+def _unwrap(a):
+    """StandinArrays as NumPy arrays, also inside tuples and lists; bare arrays are refused."""
+    if isinstance(a, (tuple, list)):
+        return type(a)(_unwrap(part) for part in a)
+    if isinstance(a, np.ndarray):
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+    return a._a if isinstance(a, StandinArray) else a
+
+
+def _guarded(function):
+    """`function` of NumPy as a function of StandinArrays."""
+
+    def call(*args, **kwargs):
+        if isinstance(function, np.ufunc) and any(isinstance(a, (list, tuple)) for a in args):
+            raise TypeError(f"Unsupported type <class 'list'> for {function.__name__}")
+        y = function(*_unwrap(args), **{k: _unwrap(v) for k, v in kwargs.items()})
+        return _wrap(y)
+
+    if isinstance(function, np.ufunc):
+        call.at = _guarded(function.at)
+    return call
+
+
+class StandinArray:
+    """An array of the stand-in device."""
+
+    __slots__ = ("_a",)
+    __array_ufunc__ = None
+    __hash__ = None
+
+    def __init__(self, a):
+        self._a = a
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed; use asnumpy(a)")
+
+    def __array_function__(self, function, types, args, kwargs):
+        raise TypeError(f"numpy.{function.__name__} does not take arrays of the stand-in device")
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        value = getattr(self._a, name)
+        return _guarded(value) if callable(value) else _wrap(value)
+
+    def item(self):
+        return self._a.item()
+
+    def tolist(self):
+        return self._a.tolist()
+
+    def __getitem__(self, key):
+        return _wrap(self._a[_unwrap(key)])
+
+    def __setitem__(self, key, value):
+        self._a[_unwrap(key)] = _unwrap(value)
+
+    def __len__(self):
+        return len(self._a)
+
+    def __bool__(self):
+        return bool(self._a)
+
+    def __int__(self):
+        return int(self._a)
+
+    def __float__(self):
+        return float(self._a)
+
+    def __index__(self):
+        return operator.index(self._a)
+
+    def __iter__(self):
+        return iter(_wrap(list(self._a)))
+
+    def __repr__(self):
+        return f"standin.{self._a!r}"
+
+    def __format__(self, spec):
+        return format(self._a, spec)
+
+    def __str__(self):
+        return str(self._a)
+
+
+def _binary(name):
+    """The operator `name` (say "add") of StandinArray, by what `operator` has under that name."""
+
+    def method(self, other):
+        if not isinstance(other, (StandinArray, np.ndarray, *SCALARS)):
+            return NotImplemented
+        y = getattr(operator, name)(self._a, _unwrap(other))
+        return self if y is self._a else _wrap(y)
+
+    def swapped(self, other):
+        if not isinstance(other, (np.ndarray, *SCALARS)):
+            return NotImplemented
+        return _wrap(getattr(operator, name)(_unwrap(other), self._a))
+
+    return method, swapped
+
+
+def _unary(name):
+    return lambda self: _wrap(getattr(operator, name)(self._a))
+
+
+for _name in "add sub mul truediv floordiv mod pow matmul and_ or_ xor".split():
+    _plain = _name.rstrip("_")
+    _method, _swapped = _binary(_name)
+    setattr(StandinArray, f"__{_plain}__", _method)
+    setattr(StandinArray, f"__r{_plain}__", _swapped)
+    setattr(StandinArray, f"__i{_plain}__", _binary(f"i{_plain}")[0])
+for _name in "eq ne lt le gt ge".split():
+    setattr(StandinArray, f"__{_name}__", _binary(_name)[0])
+for _name in "neg pos abs invert".split():
+    setattr(StandinArray, f"__{_name}__", _unary(_name))
+
+
+class _Generator:
+    """NumPy's random generator, whose draws are StandinArrays."""
+
+    def __init__(self, seed):
+        self._generator = np.random.default_rng(seed)
+
+    def __getattr__(self, name):
+        return _guarded(getattr(self._generator, name))
+
+
+class _Module(ModuleType):
+    """NumPy's names: functions are guarded, types and constants are what they are."""
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        value = getattr(np, name)
+        return value if isinstance(value, type) or not callable(value) else _guarded(value)
+
+
+def _transfer(a, dtype=None, *, copy=True):
+    """A new StandinArray of a NumPy array, a number or nested lists."""
+    return StandinArray(np.array(a._a if isinstance(a, StandinArray) else a, dtype=dtype))
+
+
+def _as_array(a, dtype=None):
+    """As `_transfer`, but a StandinArray that is right already is returned as it is."""
+    same = isinstance(a, StandinArray) and (dtype is None or a.dtype == dtype)
+    return a if same else _transfer(a, dtype)
+
+
+standin = _Module("standin", __doc__)
+standin.ndarray = StandinArray
+standin.array = _transfer
+standin.asarray = _as_array
+standin.asnumpy = lambda a: a._a.copy()
+standin.random = ModuleType("standin.random")
+standin.random.default_rng = _Generator
