@@ -7,6 +7,7 @@ Explained in course/11.
 """
 
 import queue
+import sys
 import threading
 
 import numpy as np
@@ -33,7 +34,7 @@ class ArrayDataset:
 
 
 def split(dataset, fraction, *, seed=0):
-    """Two ArrayDatasets: a random `fraction` in [0, 1] of the samples, and the others."""
+    """Two ArrayDatasets: a random share, `fraction` in [0, 1], of the samples, and the others."""
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction must be in [0, 1], got {fraction}")
     order = np.random.default_rng(seed).permutation(len(dataset))
@@ -46,11 +47,13 @@ def split(dataset, fraction, *, seed=0):
 class DataLoader:
     """Batches of `dataset`, as tuples of NumPy arrays, one epoch for each `for` loop.
 
-    dataset: an ArrayDataset, or anything with a length whose items are tuples.
+    dataset: an ArrayDataset, or anything with a length whose items are tuples of arrays or numbers
+    of one shape each; these are stacked.
     shuffle: a new order in every epoch, drawn from (seed, epoch).
     drop_last: leave out the last batch when it is smaller.
     transform: a function (batch, rng) -> batch; rng is drawn from (seed, epoch, batch number).
     prefetch: how many batches a second thread prepares ahead; 0: no thread.
+    When a batch cannot be made, raises RuntimeError from the error, with the batch's place.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class DataLoader:
     ):  # fmt: skip
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if prefetch < 0:
+            raise ValueError(f"prefetch must be at least 0, got {prefetch}")
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
         self.drop_last, self.seed = drop_last, seed
         self.transform, self.prefetch = transform, prefetch
@@ -73,7 +78,9 @@ class DataLoader:
         self.epoch += 1
 
     def batches(self, epoch, start=0):
-        """Iterate over the batches of `epoch` from number `start` on."""
+        """Iterate over the batches of `epoch` from number `start` on, drawing none before."""
+        if not 0 <= start <= len(self):
+            raise ValueError(f"start must be in [0, {len(self)}], got {start}")
         order = np.arange(len(self.dataset))
         if self.shuffle:
             order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset))
@@ -84,8 +91,9 @@ class DataLoader:
             try:
                 return self._batch(chosen, epoch, number)
             except Exception as error:
+                first = ", ".join(map(str, chosen[:5])) + (", ..." if len(chosen) > 5 else "")
                 raise RuntimeError(
-                    f"batch {number} of epoch {epoch} (samples {chosen[:5].tolist()} ...) failed: "
+                    f"batch {number} of epoch {epoch} (samples {first}) failed: "
                     f"{type(error).__name__}: {error}"
                 ) from error
 
@@ -96,10 +104,14 @@ class DataLoader:
             batch = self.dataset[chosen]
         else:
             samples = [self.dataset[int(i)] for i in chosen]
-            batch = tuple(np.stack(column) for column in zip(*samples))
+            for sample in samples:
+                if not isinstance(sample, tuple):
+                    raise TypeError(f"a sample must be a tuple, got {type(sample).__name__}")
+            batch = tuple(np.stack(column) for column in zip(*samples, strict=True))
         if self.transform is None:
             return batch
-        return self.transform(batch, np.random.default_rng([self.seed, epoch, number]))
+        # From 1, because to NumPy a seed that ends in 0 is the one without it: that of the order.
+        return self.transform(batch, np.random.default_rng([self.seed, epoch, number + 1]))
 
 
 def _ahead(make, jobs, room):
@@ -116,9 +128,9 @@ def _ahead(make, jobs, room):
     def work():
         try:
             for job in jobs:
+                put((make(job), None))
                 if stop.is_set():
                     return
-                put((make(job), None))
             put(None)
         except BaseException as error:
             put((None, error))
@@ -133,4 +145,6 @@ def _ahead(make, jobs, room):
             yield batch
     finally:
         stop.set()
-        thread.join()
+        # The collector may end this generator inside the thread itself, or as Python ends.
+        if threading.current_thread() is not thread and not sys.is_finalizing():
+            thread.join()
