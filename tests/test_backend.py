@@ -1,0 +1,319 @@
+"""The one door to arrays: modules, devices, random numbers, and the stand-in device itself."""
+
+import subprocess
+import sys
+import threading
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from standin import StandinArray, standin
+
+import minidl
+from minidl import backend, ops
+from minidl.tensor import tensor
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """The tables of known devices, put back afterwards."""
+    for name in ("_modules", "_devices", "_generators"):
+        monkeypatch.setattr(backend, name, dict(getattr(backend, name)))
+
+
+# ---- which module an array belongs to
+
+
+def test_array_module():
+    here, there = np.ones(2), standin.ones(2)
+    assert backend.array_module(here, here) is np
+    assert backend.array_module(there) is standin
+    assert backend.array_module(there, 2.0, np.float32(1), True, 1j) is standin
+    assert backend.array_module(1.0, np.int64(2)) is np
+    assert backend.array_module() is np
+
+
+def test_a_subclass_belongs_where_its_base_does():
+    class Named(np.ndarray):
+        pass
+
+    assert backend.array_module(np.ones(2).view(Named)) is np
+    assert backend.is_array(np.ones(2).view(Named))
+
+
+def test_arrays_on_two_devices():
+    message = r"live on different devices: numpy and standin; move one with .to\(device\)"
+    for arrays in ([np.ones(1), standin.ones(1)], [standin.ones(1), 1.0, np.ones(1)]):
+        with pytest.raises(TypeError, match=message):
+            backend.array_module(*arrays)
+
+
+def test_what_is_no_array():
+    for wrong, name in (([1.0], "list"), (None, "NoneType"), ("abc", "str"), ((1,), "tuple")):
+        with pytest.raises(TypeError, match=f"expected an array or a number, got {name}"):
+            backend.array_module(np.ones(1), wrong)
+    with pytest.raises(TypeError) as caught:
+        backend.array_module(list(range(1000)))
+    assert len(str(caught.value)) < 200, "a long list is cut short"
+
+
+def test_is_array():
+    assert backend.is_array(np.ones(2))
+    assert backend.is_array(standin.ones(2))
+    assert not any(backend.is_array(a) for a in (1.0, np.float64(1), [1.0], None, tensor(1.0)))
+
+
+# ---- devices
+
+
+def test_to_device_and_back(device):
+    a = np.array([1.0, 2.0])
+    moved = backend.to_device(a, device)
+    assert backend.device_of(moved) == device
+    assert backend.array_module(moved) is backend.device_module(device)
+    assert backend.to_device(moved, device) is moved
+    np.testing.assert_array_equal(backend.to_numpy(moved), a, strict=True)
+    np.testing.assert_array_equal(backend.to_device(moved, "cpu"), a, strict=True)
+    if device != "cpu":
+        backend.to_numpy(moved)[0] = 5
+        assert backend.to_numpy(moved)[0] == 1, "a copy"
+
+
+def test_to_numpy_does_not_copy_what_is_there():
+    a = np.ones(2)
+    assert backend.to_numpy(a) is a
+
+
+def test_add_device(known):
+    class Array:
+        pass
+
+    module = ModuleType("other")
+    backend.add_device("other", module, Array)
+    assert backend.device_module("other") is module
+    assert backend.array_module(Array()) is module
+    assert backend.device_of(Array()) == "other"
+    assert backend.is_array(Array())
+
+
+def test_unknown_device():
+    with pytest.raises(
+        ValueError, match=r"unknown device 'gpu'; expected one of \['cpu', .*'cuda'"
+    ):
+        backend.device_module("gpu")
+    with pytest.raises(ValueError, match="unknown device 'cuda:0'"):
+        backend.to_device(np.ones(1), "cuda:0")
+
+
+# ---- CuPy, present or not
+
+
+class DriverError(RuntimeError):
+    pass
+
+
+def fake_cupy(count):
+    """What `cuda_status` asks of CuPy, on a machine with `count` GPUs (None: no driver)."""
+
+    def get_device_count():
+        if count is None:
+            raise DriverError("cudaErrorNoDevice: no CUDA-capable device is detected")
+        return count
+
+    cupy = ModuleType("cupy")
+    cupy.__version__ = "14.0"
+    cupy.ndarray = type("ndarray", (), {})
+    cupy.cuda = SimpleNamespace(
+        runtime=SimpleNamespace(
+            CUDARuntimeError=DriverError,
+            getDeviceCount=get_device_count,
+            getDeviceProperties=lambda i: {"name": b"a GPU"},
+        )
+    )
+    return cupy
+
+
+def test_cuda_without_cupy(known, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    backend._devices.pop("cuda", None)
+    assert backend.cuda_status() == 'CuPy is not installed; pip install "minidl[gpu]"'
+    for wanted in (lambda: backend.device_module("cuda"), lambda: tensor([1.0], device="cuda")):
+        with pytest.raises(RuntimeError, match="device 'cuda' cannot be used: CuPy is not install"):
+            wanted()
+
+
+@pytest.mark.parametrize(
+    ["count", "says"],
+    [
+        (None, "CuPy 14.0 is installed, but the driver answers: cudaErrorNoDevice: no CUDA-cap"),
+        (0, "no GPU was found"),
+    ],
+)
+def test_cuda_without_a_gpu(count, says, known, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(count))
+    backend._devices.pop("cuda", None)
+    assert backend.cuda_status().startswith(says)
+    with pytest.raises(RuntimeError, match=f"device 'cuda' cannot be used: {says[:20]}"):
+        tensor([1.0]).to("cuda")
+    assert "cuda" not in backend._devices
+
+
+def test_cuda_with_a_gpu(known, monkeypatch):
+    cupy = fake_cupy(2)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    backend._devices.pop("cuda", None)
+    assert backend.cuda_status() == "available: 2 x a GPU, CuPy 14.0"
+    assert backend.device_module("cuda") is cupy
+    assert backend.device_of(cupy.ndarray()) == "cuda"
+
+
+def test_an_array_of_cupy_is_known_before_its_device_is_asked_for(known, monkeypatch):
+    cupy = fake_cupy(1)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    backend._devices.pop("cuda", None)
+    assert backend.array_module(cupy.ndarray()) is cupy
+    with pytest.raises(TypeError, match="got list"):
+        backend.array_module([1.0])
+
+
+def test_cupy_is_not_imported_until_it_is_asked_for():
+    code = "import minidl, sys; minidl.tensor([1.0]) + 1; assert 'cupy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---- random numbers
+
+
+def test_manual_seed_starts_again(device):
+    xp = backend.device_module(device)
+    draws = []
+    for seed in (3, 3, 4):
+        backend.manual_seed(seed)
+        assert backend.generator(xp) is backend.generator(xp)
+        draws.append(backend.to_numpy(backend.generator(xp).random(5)).tolist())
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_random_state_goes_there_and_back():
+    backend.manual_seed(7)
+    backend.generator().random(3)
+    state = backend.random_state()
+    expected = backend.generator().random(5)
+    backend.manual_seed(0)
+    backend.set_random_state(state)
+    np.testing.assert_array_equal(backend.generator().random(5), expected)
+    assert backend.random_state()["seed"] == 7
+
+
+def test_random_state_is_plain_data():
+    def plain(value):
+        if isinstance(value, dict):
+            return all(plain(part) for part in value.values())
+        return type(value) in (int, str)
+
+    assert plain(backend.random_state())
+
+
+def test_other_devices_start_again_from_the_seed():
+    backend.manual_seed(7)
+    first = backend.generator(standin).random(3).tolist()
+    backend.set_random_state(backend.random_state())
+    assert backend.generator(standin).random(3).tolist() == first
+
+
+# ---- threads
+
+
+def test_recording_belongs_to_a_thread():
+    found = []
+    with minidl.no_grad():
+        thread = threading.Thread(target=lambda: found.append(backend.modes.recording))
+        thread.start()
+        thread.join()
+        assert backend.modes.recording is False
+    assert found == [True]
+    assert backend.modes.recording is True
+
+
+def test_threads_build_graphs_beside_each_other():
+    """Eight threads, some recording and some not, each with its own answer."""
+    failures = []
+
+    def work(k):
+        x = tensor(float(k), requires_grad=True)
+        for _ in range(200):
+            if k % 2:
+                with minidl.no_grad():
+                    right = not (x * x).requires_grad
+            else:
+                right = minidl.grad(ops.sin(x) * x, x, create_graph=True)[0].requires_grad
+            if not right:
+                failures.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+# ---- the stand-in device refuses what CuPy refuses, or it would prove nothing
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda a, b: np.exp(a),
+        lambda a, b: np.sum(a),
+        lambda a, b: np.concatenate([a, b]),
+        lambda a, b: np.asarray(a),
+        lambda a, b: np.array([a, a]),
+        lambda a, b: np.add.at(b, np.array([0]), a[:1]),
+        lambda a, b: a + b,
+        lambda a, b: b + a,
+        lambda a, b: a @ b,
+        lambda a, b: b @ a,
+        lambda a, b: a < b,
+        lambda a, b: b == a,
+        lambda a, b: a.dot(b),
+        lambda a, b: a.__iadd__(b),
+        lambda a, b: a[np.array([0])],
+        lambda a, b: a[:1, np.array([0])],
+        lambda a, b: a.__setitem__(..., b),
+        lambda a, b: b.__setitem__(..., a),
+        lambda a, b: standin.exp(b),
+        lambda a, b: standin.exp([1.0]),
+        lambda a, b: standin.where(a > 0, a, b),
+        lambda a, b: standin.concatenate([a, b]),
+        lambda a, b: standin.add.at(a, standin.array([0]), b[:1]),
+        lambda a, b: {a},
+    ],
+)
+def test_the_standin_refuses(mistake):
+    with pytest.raises(TypeError):
+        mistake(standin.ones(2), np.ones(2))
+
+
+def test_the_standin_gives_arrays_without_axes_and_no_scalars():
+    a = standin.array([[1.0, 2.0], [3.0, 4.0]])
+    for y in (a.sum(), a.max(), standin.sum(a), a[0, 0], a.argmax(), standin.exp(1.0), a[0] @ a[0]):
+        assert type(y) is StandinArray
+        assert y.shape == ()
+    assert float(a.sum()) == 10
+    assert int(a.argmax()) == 3
+    assert a.max().item() == 4
+
+
+def test_the_standin_computes():
+    a = standin.array([[1.0, 2.0], [3.0, 4.0]])
+    a[0, standin.array([0, 1])] = 7.0
+    a[1] += standin.ones(2)
+    standin.add.at(a, (1, standin.array([0, 0])), 1.0)
+    assert standin.asnumpy(a).tolist() == [[7, 7], [6, 5]]
+    assert (a.T @ a).tolist() == (standin.asnumpy(a).T @ standin.asnumpy(a)).tolist()
+    assert (2 - a + np.float64(1)).tolist() == [[-4, -4], [-3, -2]]
+    assert (-a > 3 * a).tolist() == [[False, False], [False, False]]
+    assert a.astype("float32").dtype == standin.float32
+    assert standin.broadcast_to(a, (3, 2, 2)).shape == (3, 2, 2)
+    assert standin.asarray(a) is a

@@ -1,0 +1,662 @@
+"""Tensor: leaves, the walk back, when a graph is freed, and what bad input is told."""
+
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import minidl
+from minidl import backend, ops
+from minidl.tensor import Tensor, primitives, tensor
+
+
+def leaf(values, device=None, dtype="float64"):
+    return tensor(values, dtype=dtype, device=device, requires_grad=True)
+
+
+def values(x):
+    return None if x is None else x.numpy().tolist()
+
+
+# ---- a tensor by itself
+
+
+def test_made_of_what_and_of_which_type():
+    assert tensor(1.5).dtype == "float32"
+    assert tensor([[1.0, 2.0]]).dtype == "float32"
+    assert tensor([]).dtype == "float32"
+    assert tensor([1, 2]).dtype == "int64"
+    assert tensor([True]).dtype == "bool"
+    assert tensor(np.float64(1)).dtype == "float64"
+    assert tensor(np.ones(2)).dtype == "float64"
+    assert tensor(np.ones(2), dtype="float32").dtype == "float32"
+    assert tensor([1, 2], dtype="float64").dtype == "float64"
+    assert tensor(tensor([1, 2])).dtype == "int64"
+
+
+def test_is_a_copy_and_a_leaf(device):
+    source = np.ones(3)
+    x = tensor(source, device=device)
+    source[0] = 5
+    assert values(x) == [1, 1, 1]
+    again = tensor(leaf([2.0], device) * 2)
+    assert (again.requires_grad, again.op, again.device) == (False, None, device)
+    copied = tensor(x)
+    copied.data[0] = 7.0
+    assert values(x) == [1, 1, 1]
+
+
+def test_properties(device):
+    x = tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], device=device)
+    assert (x.shape, x.ndim, x.size, x.dtype, x.device) == ((2, 3), 2, 6, "float32", device)
+    assert x.T.shape == (3, 2)
+    assert len(x) == 2
+    assert [values(row) for row in x] == [[1, 2, 3], [4, 5, 6]]
+    assert x.grad is None
+    assert {x: "usable as a key"}[x]
+
+
+def test_repr(device):
+    x = leaf([1.0, 2.0], device)
+    assert repr(x) == "tensor([1., 2.], requires_grad=True)"
+    assert repr(x + 1) == "tensor([2., 3.], from add)"
+    assert repr(x.detach()) == "tensor([1., 2.])"
+    assert repr(tensor(3)) == "tensor(3)"
+    assert repr(tensor([[1], [2]])) == "tensor([[1],\n        [2]])"
+    assert repr(ops.add) == "<primitive add>"
+
+
+def test_as_a_number(device):
+    x = tensor([[2.5]], device=device)
+    assert x.item() == 2.5
+    assert type(x.item()) is float
+    assert float(x) == 2.5
+    assert type(tensor(3, device=device).item()) is int
+    assert bool(tensor(1.0, device=device)) is True
+    assert bool(tensor([0], device=device)) is False
+    with pytest.raises(ValueError, match=r"item: expected one element, got shape \(2,\)"):
+        tensor([1, 2], device=device).item()
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(tensor([1, 2], device=device))
+    with pytest.raises(TypeError, match="unsized"):
+        len(tensor(1, device=device))
+
+
+def test_numpy_shares_memory_on_the_cpu_and_copies_elsewhere(device):
+    x = tensor([1.0, 2.0], device=device)
+    x.numpy()[0] = 5
+    assert values(x) == ([5, 2] if device == "cpu" else [1, 2])
+
+
+def test_detach_forgets_the_history_and_shares_memory(device):
+    x = leaf([1.0, 2.0], device)
+    y = (x * 2).detach()
+    assert (y.requires_grad, y.op, y.inputs) == (False, None, ())
+    z = x.detach()
+    z.data[0] = 9.0
+    assert values(x) == [9, 2]
+
+
+def test_to_another_device_and_back(device):
+    x = leaf([1.0, 2.0])
+    y = x.to(device)
+    assert (y.device, values(y), y.requires_grad, y.op) == (device, [1, 2], True, None)
+    assert y.to(device) is y
+    assert values(y.to("cpu")) == [1, 2]
+
+
+def test_numpy_array_and_tensor(device):
+    array = backend.to_device(np.array([1.0, 2.0]), device)
+    x = leaf([3.0, 5.0], device)
+    for y, expected in [
+        *[(array + x, [4, 7]), (x + array, [4, 7]), (array - x, [-2, -3]), (array * x, [3, 10])],
+        *[(array / x, [1 / 3, 0.4]), (array @ x, 13), (array**x, [1, 32]), (array < x, [True] * 2)],
+        *[(np.float64(2) * x, [6, 10]), (np.float64(2) - x, [-1, -3]), (np.int64(1) + x, [4, 6])],
+    ]:
+        assert isinstance(y, Tensor)
+        assert y.device == device
+        np.testing.assert_allclose(values(y), expected, rtol=1e-15)
+    assert values(minidl.grad((array * x).sum(), x)[0]) == [1, 2]
+
+
+def test_mean_of_nothing_is_nan(device):
+    for axis in (None, 0, 1):
+        with np.errstate(invalid="ignore"):
+            y = tensor(np.zeros((0, 3)), device=device).mean(axis)
+        assert y.shape == np.zeros((0, 3)).sum(axis).shape
+        assert np.isnan(y.numpy()).all()
+
+
+# ---- backward
+
+
+def test_gradient_lands_in_the_leaves(device):
+    x, w, fixed = (
+        leaf([1.0, 2.0], device),
+        leaf([3.0, 4.0], device),
+        tensor([5.0, 6.0], device=device),
+    )
+    inner = x * w
+    (inner * fixed).sum().backward()
+    assert (values(x.grad), values(w.grad)) == ([15, 24], [5, 12])
+    assert (inner.grad, fixed.grad) == (None, None)
+    assert (x.grad.dtype, x.grad.device, x.grad.requires_grad) == ("float64", device, False)
+
+
+def test_gradients_add_up(device):
+    x = leaf([1.0, 2.0], device)
+    (x * 2).sum().backward()
+    first = x.grad
+    (x * 3).sum().backward()
+    assert values(x.grad) == [5, 5]
+    assert values(first) == [2, 2], "the earlier gradient is a value of its own"
+
+
+def test_a_variable_used_twice(device):
+    x = leaf([1.0, 3.0], device)
+    y = x * x + x
+    (y * y + x).sum().backward()
+    a = np.array([1.0, 3.0])
+    np.testing.assert_allclose(values(x.grad), 2 * (a * a + a) * (2 * a + 1) + 1)
+
+
+def test_one_input_twice_in_one_operation():
+    x = leaf([1.0, 2.0])
+    minidl.concatenate(x, x * 1, x).backward(np.arange(6.0))
+    assert values(x.grad) == [0 + 2 + 4, 1 + 3 + 5]
+
+
+def test_a_leaf_is_its_own_result(device):
+    x = leaf([[2.0]], device)
+    x.backward()
+    assert values(x.grad) == [[1]]
+
+
+@pytest.mark.parametrize("kind", ["tensor", "array"])
+def test_given_gradient(kind, device):
+    x = leaf([1.0, 2.0], device)
+    g = backend.to_device(np.array([10.0, 100.0]), device)
+    (x * x).backward(Tensor(g) if kind == "tensor" else g)
+    assert values(x.grad) == [20, 400]
+
+
+def test_given_gradient_as_a_list():
+    x = leaf([1.0, 2.0], dtype="float32")
+    (x * x).backward([10.0, 100.0])
+    assert (values(x.grad), x.grad.dtype) == ([20, 400], "float32")
+
+
+def test_gradients_do_not_alias(device):
+    """`add` hands one array on to both inputs; adding to one gradient must not change another."""
+    x, w = leaf([1.0, 2.0], device), leaf([3.0, 4.0], device)
+    g = tensor([1.0, 1.0], dtype="float64", device=device)
+    y = x + w
+    y.backward(g, retain_graph=True)
+    kept = w.grad
+    y.backward(g, retain_graph=True)
+    (x * 5).sum().backward()
+    assert (values(x.grad), values(w.grad)) == ([7, 7], [2, 2])
+    assert (values(kept), values(g)) == ([1, 1], [1, 1])
+
+
+def test_a_chain_of_100_000_operations(device):
+    x = y = leaf(1.0, device)
+    for _ in range(100_000):
+        y = y + 1.0
+    y.backward()
+    assert (y.item(), x.grad.item()) == (100_001, 1)
+    del y
+
+
+def test_a_diamond_repeated_is_walked_once():
+    """Forty times y + y: a walk along every path would take 2**40 steps."""
+    x = y = leaf(1.0)
+    for _ in range(40):
+        y = y + y
+    y.backward()
+    assert x.grad.item() == 2**40
+
+
+def test_retain_graph(device):
+    x = leaf([1.0, 2.0], device)
+    y = (x * x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    assert values(x.grad) == [4, 8]
+    with pytest.raises(RuntimeError, match=r"graph .*'sum' was freed .*retain_graph=True"):
+        y.backward()
+
+
+def test_create_graph(device):
+    x = leaf([1.0, 2.0], device)
+    (x**3).sum().backward(create_graph=True)
+    first, x.grad = x.grad, None
+    assert first.requires_grad
+    first.sum().backward()
+    assert (values(first), values(x.grad)) == ([3, 12], [6, 12])
+
+
+def test_create_graph_without_retaining_it():
+    x = leaf(2.0)
+    y = x * x
+    y.backward(create_graph=True, retain_graph=False)
+    with pytest.raises(RuntimeError, match="freed"):
+        y.backward()
+
+
+def test_third_derivative(device):
+    x = leaf([0.5, 1.0], device)
+    y = ops.sin(x)
+    for expected in (np.cos, lambda a: -np.sin(a), lambda a: -np.cos(a)):
+        (y,) = minidl.grad(y.sum(), x, create_graph=True)
+        np.testing.assert_allclose(values(y), expected(np.array([0.5, 1.0])), rtol=1e-14)
+
+
+def test_backward_is_not_recorded_unless_asked(device):
+    x = leaf([1.0], device)
+    (x * x).backward()
+    assert (x.grad.requires_grad, x.grad.op) == (False, None)
+
+
+def test_an_integer_result_asks_for_no_gradient(device):
+    x = leaf([1.5, 2.5], device)
+    whole = x.astype("int64")
+    assert (whole.requires_grad, whole.op) == (False, None)
+    (x * whole).sum().backward()
+    assert values(x.grad) == [1, 2]
+
+
+def test_widths_meet_at_a_leaf(device):
+    """A float64 result of a float32 leaf; integers and booleans on the way ask for nothing."""
+    x = leaf([1.0, 2.0], device, dtype="float32")
+    wide = tensor([3.0, 4.0], dtype="float64", device=device)
+    whole = tensor([2, 2], device=device)
+    y = x * wide * whole
+    assert y.dtype == "float64"
+    y.sum().backward()
+    assert (values(x.grad), x.grad.dtype) == ([6, 8], "float32")
+
+
+# ---- grad
+
+
+def test_grad_leaves_dot_grad_alone(device):
+    x, w = leaf([1.0, 2.0], device), leaf([3.0, 4.0], device)
+    to_x, to_w = minidl.grad((x * w).sum(), [x, w])
+    assert (values(to_x), values(to_w), x.grad, w.grad) == ([3, 4], [1, 2], None, None)
+
+
+def test_grad_of_several_outputs(device):
+    x = leaf([1.0, 2.0], device)
+    outputs = [(x * 2).sum(), (x * x).sum()]
+    assert values(minidl.grad(outputs, x, retain_graph=True)[0]) == [4, 6]
+    given = [tensor(1.0, device=device), tensor(10.0, device=device)]
+    assert values(minidl.grad(outputs, x, given)[0]) == [22, 42]
+    assert values(minidl.grad((x * x, x), x, [x, x])[0]) == [3, 10]
+
+
+def test_grad_of_one_output_twice():
+    x = leaf(3.0)
+    y = x * x
+    assert minidl.grad([y, y], x)[0].item() == 12
+
+
+def test_grad_for_a_result_on_the_way(device):
+    x = leaf([1.0, 2.0], device)
+    y = x * x
+    to_y, to_x = minidl.grad((y * y).sum(), [y, x])
+    assert (values(to_y), values(to_x)) == ([2, 8], [4, 32])
+
+
+def test_grad_for_what_was_not_used(device):
+    x, unused = leaf([1.0, 2.0], device), leaf([[1.0], [2.0]], device, dtype="float32")
+    to_unused, to_x = minidl.grad((x * x).sum(), [unused, x])
+    assert (values(to_unused), to_unused.dtype, to_unused.device) == ([[0], [0]], "float32", device)
+    assert values(to_x) == [2, 4]
+
+
+def test_grad_for_one_input_asked_twice():
+    x = leaf(3.0)
+    assert [g.item() for g in minidl.grad(x * x, [x, x])] == [6, 6]
+
+
+def test_grad_wants_a_gradient_for_each_output():
+    x = leaf(3.0)
+    with pytest.raises(ValueError, match="argument"):
+        minidl.grad([x * 1, x * 2, x * 3], x, [x, x])
+
+
+# ---- no_grad, replaced
+
+
+def test_no_grad_as_context_and_decorator():
+    x = leaf(2.0)
+
+    @minidl.no_grad()
+    def double(x):
+        return x * 2
+
+    with minidl.no_grad():
+        inside = x * 2
+        with minidl.no_grad():
+            pass
+        still = x * 2
+    for y in (inside, still, double(x), double(x)):
+        assert (y.requires_grad, y.op, y.inputs, y.item()) == (False, None, (), 4)
+    assert (x * 2).requires_grad
+
+
+def test_no_grad_ends_with_an_error():
+    with pytest.raises(ZeroDivisionError), minidl.no_grad():
+        raise ZeroDivisionError
+    assert (leaf(2.0) * 2).requires_grad
+
+
+def test_no_grad_belongs_to_a_thread():
+    x, found = leaf(2.0), []
+
+    def work():
+        found.append((x * 2).requires_grad)
+        with minidl.no_grad():
+            inside.set()
+            leave.wait(10)
+
+    inside, leave = threading.Event(), threading.Event()
+    with minidl.no_grad():
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert inside.wait(10)
+    found.append((x * 2).requires_grad)
+    leave.set()
+    thread.join()
+    assert found == [True, True]
+
+
+def test_backward_inside_no_grad():
+    x = leaf(2.0)
+    y = x * x
+    with minidl.no_grad():
+        y.backward()
+    assert x.grad.item() == 4
+
+
+def test_a_failing_rule_leaves_recording_on():
+    def fails(g, y, a):
+        raise ZeroDivisionError
+
+    x = leaf(2.0)
+    with minidl.replaced("exp", gradient=fails), pytest.raises(ZeroDivisionError):
+        x.exp().backward()
+    assert (x * x).requires_grad
+
+
+def test_replaced():
+    x = leaf([1.0, 2.0])
+    before = ops.exp.forward, ops.exp.rule
+    with minidl.replaced("exp", forward=lambda xp, a: a * 10) as op:
+        assert op is ops.exp
+        y = x.exp()
+        assert values(y) == [10, 20]
+    with minidl.replaced("exp", gradient=lambda g, y, a: (g * 7,)):
+        assert values(minidl.grad(x.exp().sum(), x)[0]) == [7, 7]
+        np.testing.assert_allclose(values(x.exp()), np.exp([1, 2]))
+    assert (ops.exp.forward, ops.exp.rule) == before
+
+
+def test_replaced_puts_back_after_an_error():
+    before = ops.exp.forward
+    with pytest.raises(ZeroDivisionError), minidl.replaced("exp", forward=lambda xp, a: 1 / 0):
+        leaf(1.0).exp()
+    assert ops.exp.forward is before
+
+
+def test_only_wanted_gradients_are_computed():
+    called = []
+
+    def rule(g, y, a, b):
+        return lambda: called.append("a") or g * b, lambda: called.append("b") or g * a
+
+    x, fixed = leaf(2.0), tensor(3.0)
+    with minidl.replaced("mul", gradient=rule):
+        (fixed * x).backward()
+        (2.0 * x).backward()
+    assert called == ["b", "a"], "2.0 * x is x * 2.0"
+
+
+# ---- a graph is freed with its last result
+
+
+@pytest.fixture
+def collector_off():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def network(x):
+    """A result, and weak references to all that it was made of."""
+    parts = [x]
+    parts.append(parts[-1] @ parts[-1])
+    parts.append(parts[-1][0:1, [0, 1]])
+    parts.append((parts[-1] - parts[-1].max(1, True)).exp())
+    parts.append(minidl.concatenate(parts[-1], parts[1]))
+    parts.append(ops.maximum(parts[-1], 0.5) ** 2)
+    parts.append(ops.logsumexp(parts[-1]))
+    result = parts[-1].mean()
+    return result, [weakref.ref(part) for part in parts[1:]]
+
+
+def alive(references):
+    return [ref() for ref in references if ref() is not None]
+
+
+def test_a_graph_dies_with_its_result(collector_off):
+    y, references = network(leaf([[1.0, 2.0], [3.0, 4.0]]))
+    assert len(alive(references)) == len(references)
+    del y
+    assert alive(references) == []
+    assert gc.collect() == 0
+
+
+def test_a_graph_dies_as_backward_passes(collector_off):
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    y, references = network(x)
+    y.backward()
+    assert alive(references) == []
+    assert y.inputs is None
+    del y
+    assert gc.collect() == 0
+
+
+def test_a_graph_dies_after_a_recorded_backward(collector_off):
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    y, references = network(x)
+    (g,) = minidl.grad(y, x, create_graph=True)
+    references.append(weakref.ref(g))
+    (g * g).sum().backward()
+    del y, g
+    assert alive(references) == []
+    x.grad = None
+    assert gc.collect() == 0
+
+
+def test_a_graph_dies_after_an_error(collector_off):
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    y, references = network(x)
+    try:
+        (y * x).backward()
+    except RuntimeError:
+        del y
+    assert alive(references) == []
+
+
+# ---- broadcasting
+
+SHAPES = hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=3)
+
+
+@pytest.mark.parametrize("name", ["add", "mul"])
+@given(shapes=SHAPES, seed=st.integers(0, 99))
+def test_gradients_have_the_shapes_of_the_inputs(name, shapes, seed):
+    rng = np.random.default_rng(seed)
+    a, b = (rng.standard_normal(shape) for shape in shapes.input_shapes)
+    w = rng.standard_normal(shapes.result_shape)
+    x, z = leaf(a), leaf(b)
+    y = primitives[name](x, z)
+    assert y.shape == shapes.result_shape
+    gradients = minidl.grad(y, [x, z], w)
+    wide = (w, w) if name == "add" else (w * b, w * a)
+    for found, expected, shape in zip(gradients, wide, shapes.input_shapes):
+        extra = w.ndim - len(shape)
+        expected = expected.sum(tuple(range(extra)))
+        ones = tuple(i for i, n in enumerate(shape) if n == 1)
+        expected = expected.sum(ones, keepdims=True)
+        assert found.shape == shape
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+@given(
+    shapes=hnp.mutually_broadcastable_shapes(
+        signature="(n,k),(k,m)->(n,m)", max_dims=2, min_side=0, max_side=3
+    )
+)
+def test_matmul_broadcasts_as_numpy_does(shapes):
+    a, b = (np.random.default_rng(0).standard_normal(shape) for shape in shapes.input_shapes)
+    x, z = leaf(a), leaf(b)
+    y = x @ z
+    np.testing.assert_allclose(y.numpy(), a @ b, rtol=1e-12, atol=1e-12)
+    to_x, to_z = minidl.grad(y.sum(), [x, z])
+    assert (to_x.shape, to_z.shape) == (a.shape, b.shape)
+
+
+# ---- bad input
+
+
+def test_integers_have_no_gradients():
+    with pytest.raises(TypeError, match=r"holds int64; convert it first with .astype\('float32'\)"):
+        tensor([1, 2], requires_grad=True)
+    with pytest.raises(TypeError, match="holds bool"):
+        tensor([True], requires_grad=True)
+
+
+def test_backward_on_more_than_one_element():
+    with pytest.raises(RuntimeError, match=r"one element, this one has shape \(2,\); reduce it"):
+        (leaf([1.0, 2.0]) * 2).backward()
+
+
+def test_backward_without_a_record():
+    x = leaf([1.0])
+    with minidl.no_grad():
+        unrecorded = x * 2
+    for y in (tensor([1.0]), tensor([1.0]) * 2, x.detach(), unrecorded, x > 0):
+        with pytest.raises(RuntimeError, match=r"no record to go back through.*requires_grad=True"):
+            y.backward()
+        with pytest.raises(RuntimeError, match="no record"):
+            minidl.grad(y, x)
+
+
+def test_backward_through_a_freed_part():
+    x = leaf(1.0)
+    shared = x * 2
+    (shared * 3).backward()
+    with pytest.raises(RuntimeError, match="'mul' was freed by an earlier backward"):
+        (shared + 1).backward()
+
+
+def test_a_gradient_of_the_wrong_shape():
+    y = leaf([1.0, 2.0]) * 2
+    for wrong in (tensor([1.0]), np.ones((2, 1)), 1.0):
+        with pytest.raises(ValueError, match=r"gradient has shape \(.*\), the tensor \(2,\)"):
+            y.backward(wrong)
+
+
+def test_grad_of_what_is_no_tensor():
+    with pytest.raises(TypeError, match="expected a Tensor to go back from, got float"):
+        minidl.grad([1.0], leaf(1.0))
+
+
+def test_mixed_devices_are_both_named():
+    here, there = leaf([1.0]), leaf([1.0], "standin")
+    for mix in (
+        lambda: here + there,
+        lambda: there @ here,
+        lambda: minidl.concatenate(here, there),
+        lambda: here + there.data,
+        lambda: there * here.data,
+        lambda: here[tensor([0], device="standin")],
+    ):
+        with pytest.raises(TypeError, match=r"numpy and standin; move one with .to\(device\)"):
+            mix()
+
+
+def test_a_gradient_from_another_device():
+    y = leaf([1.0, 2.0]) * 2
+    with pytest.raises(TypeError, match="numpy and standin"):
+        y.backward(tensor([1.0, 1.0], device="standin"))
+
+
+def test_only_numbers_make_a_tensor():
+    for wrong in (None, "abc", [leaf(1.0), leaf(2.0)], [[1.0], None]):
+        with pytest.raises((TypeError, ValueError)):
+            tensor(wrong)
+
+
+def test_a_tensor_without_axes_has_no_items():
+    with pytest.raises(TypeError, match="0-d"):
+        list(tensor(1.0))
+    with pytest.raises(IndexError, match=r"getitem: .* \(\)"):
+        tensor(1.0)[0]
+
+
+def test_an_error_of_numpy_is_explained_whatever_its_class():
+    with pytest.raises(TypeError, match=r"add: cannot work on shapes \(1,\) and 1"):
+        Tensor(np.array(["a"])) + 1
+
+
+def test_unknown_operation_to_replace():
+    with (
+        pytest.raises(KeyError, match=r"no operation is called 'expp'; there are .*'exp'"),
+        minidl.replaced("expp"),
+    ):
+        pass
+
+
+def test_lists_are_no_operands():
+    x = leaf([1.0, 2.0])
+    for mistake in (lambda: x * [1.0, 2.0], lambda: [1.0, 2.0] - x, lambda: ops.exp([1.0])):
+        with pytest.raises(TypeError, match=r"got list: \[1.0.*minidl.tensor\(...\)"):
+            mistake()
+    with pytest.raises(TypeError, match="got NoneType"):
+        x * None
+
+
+def test_an_unknown_device():
+    with pytest.raises(ValueError, match=r"unknown device 'gpu'; expected one of \['cpu'"):
+        tensor([1.0], device="gpu")
+    with pytest.raises(ValueError, match="unknown device"):
+        leaf([1.0]).to("gpu")
+
+
+def test_reshape_and_transpose_name_what_they_were_given():
+    x = leaf(np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"reshape: .*\(2, 3\) with shape=\(4, 2\)"):
+        x.reshape(4, 2)
+    with pytest.raises(ValueError, match=r"transpose: .*\(2, 3\) with axes=\(0, 0\)"):
+        x.transpose(0, 0)
+    with pytest.raises(ValueError, match=r"sum: .*\(2, 3\) with axis=2"):
+        x.sum(2)
+    with pytest.raises(ValueError, match=r"max: .*\(0, 3\)"):
+        leaf(np.ones((0, 3))).max(0)
+
+
+def test_misfitting_shapes_name_the_operation_and_both():
+    for name, wrong in [("add", (2, 4)), ("mul", (2,)), ("matmul", (2, 3)), ("maximum", (3, 3))]:
+        with pytest.raises(ValueError) as caught:
+            primitives[name](leaf(np.ones((2, 3))), leaf(np.ones(wrong)))
+        assert str(caught.value).startswith(f"{name}: cannot work on shapes (2, 3) and {wrong}")
