@@ -104,11 +104,14 @@ def download(url, goal, *, sha256):
     goal.parent.mkdir(parents=True, exist_ok=True)
     beside = goal.with_name(f"{goal.name}.{os.getpid()}.part")
     try:
-        with urllib.request.urlopen(url, timeout=30) as source, open(beside, "wb") as file:
-            with _bar(goal.name, source.headers.get("Content-Length")) as bar:
-                while block := source.read(1 << 16):
-                    file.write(block)
-                    bar.update(len(block))
+        with (
+            urllib.request.urlopen(url, timeout=30) as source,
+            open(beside, "wb") as file,
+            _bar(goal.name, source.headers.get("Content-Length")) as bar,
+        ):
+            while block := source.read(1 << 16):
+                file.write(block)
+                bar.update(len(block))
         try:
             with gzip.open(beside) as unpacked:
                 found = hashlib.file_digest(unpacked, "sha256").hexdigest()
