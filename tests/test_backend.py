@@ -1,5 +1,6 @@
 """The one door to arrays: modules, devices, random numbers, and the stand-in device itself."""
 
+import operator
 import subprocess
 import sys
 import threading
@@ -7,11 +8,12 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from standin import StandinArray, standin
 
 import minidl
 from minidl import backend, ops
 from minidl.tensor import tensor
+
+standin = backend.device_module("standin")  # conftest.py makes it known
 
 
 @pytest.fixture
@@ -276,14 +278,12 @@ def test_threads_build_graphs_beside_each_other():
         lambda a, b: b @ a,
         lambda a, b: a < b,
         lambda a, b: b == a,
-        lambda a, b: a.dot(b),
-        lambda a, b: a.__iadd__(b),
+        lambda a, b: operator.iadd(a, b),
         lambda a, b: a[np.array([0])],
         lambda a, b: a[:1, np.array([0])],
         lambda a, b: a.__setitem__(..., b),
         lambda a, b: b.__setitem__(..., a),
         lambda a, b: standin.exp(b),
-        lambda a, b: standin.exp([1.0]),
         lambda a, b: standin.where(a > 0, a, b),
         lambda a, b: standin.concatenate([a, b]),
         lambda a, b: standin.add.at(a, standin.array([0]), b[:1]),
@@ -298,7 +298,7 @@ def test_the_standin_refuses(mistake):
 def test_the_standin_gives_arrays_without_axes_and_no_scalars():
     a = standin.array([[1.0, 2.0], [3.0, 4.0]])
     for y in (a.sum(), a.max(), standin.sum(a), a[0, 0], a.argmax(), standin.exp(1.0), a[0] @ a[0]):
-        assert type(y) is StandinArray
+        assert type(y) is type(a)
         assert y.shape == ()
     assert float(a.sum()) == 10
     assert int(a.argmax()) == 3
@@ -316,4 +316,3 @@ def test_the_standin_computes():
     assert (-a > 3 * a).tolist() == [[False, False], [False, False]]
     assert a.astype("float32").dtype == standin.float32
     assert standin.broadcast_to(a, (3, 2, 2)).shape == (3, 2, 2)
-    assert standin.asarray(a) is a
