@@ -210,7 +210,16 @@ def test_a_chain_of_100_000_operations(device):
         y = y + 1.0
     y.backward()
     assert (y.item(), x.grad.item()) == (100_001, 1)
+
+
+def test_a_chain_of_100_000_operations_is_dropped_without_a_walk():
+    x = y = leaf(1.0)
+    for _ in range(100_000):
+        y = y + 1.0
+    first = weakref.ref(y.inputs[0])
     del y
+    assert first() is None
+    assert x.grad is None
 
 
 def test_a_diamond_repeated_is_walked_once():
