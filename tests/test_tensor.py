@@ -1,6 +1,7 @@
 """Tensor: leaves, the walk back, when a graph is freed, and what bad input is told."""
 
 import gc
+import operator
 import threading
 import weakref
 
@@ -122,6 +123,18 @@ def test_numpy_array_and_tensor(device):
         assert y.device == device
         np.testing.assert_allclose(values(y), expected, rtol=1e-15)
     assert values(minidl.grad((array * x).sum(), x)[0]) == [1, 2]
+
+
+def test_functions_of_numpy_refuse_a_tensor():
+    """They would make an array of objects, one Tensor in each place."""
+    x, array = leaf([3.0, 5.0]), np.ones(2)
+    for mistake in (
+        lambda: np.exp(x),
+        lambda: np.add(array, x),
+        lambda: operator.iadd(array, x.detach()),
+    ):
+        with pytest.raises(TypeError, match="does not support ufuncs"):
+            mistake()
 
 
 def test_mean_of_nothing_is_nan(device):
@@ -503,6 +516,24 @@ def test_a_graph_dies_after_an_error(collector_off):
     except RuntimeError:
         del y
     assert alive(references) == []
+
+
+def test_gradients_die_as_backward_passes(collector_off):
+    """All but the newest, or the way back would take as much memory as the way there."""
+    seen, left = [], []
+
+    def spy(g, y, a):
+        left.append(len(alive(seen[:-1])))
+        seen.append(weakref.ref(g))
+        return (g * (1 - y * y),)
+
+    y = x = leaf([0.1, 0.2])
+    with minidl.replaced("tanh", gradient=spy):
+        for _ in range(5):
+            y = y.tanh()
+        y.sum().backward()
+    assert left == [0] * 5
+    assert x.grad is not None
 
 
 # ---- broadcasting
