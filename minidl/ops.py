@@ -10,6 +10,8 @@ In a rule, g is dL/dy, y the result, and the rest the operation's inputs.  A gra
 Explained in course/07 (arithmetic) and course/08 (the rest).
 """
 
+import math
+
 import numpy as np
 
 from .backend import generator
@@ -93,7 +95,7 @@ def matmul(xp, a, b):
     a (..., n, k), b (..., k, m) -> (..., n, m); a 1-d operand is a row or a column.
     """
     if a.ndim > 2 and b.ndim == 2:  # one product of tall matrices instead of a batch of small
-        return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[-1])
+        return (_tall(a) @ b).reshape(*a.shape[:-1], b.shape[-1])
     return a @ b
 
 
@@ -102,9 +104,7 @@ def _(g, y, a, b):
     if len(a.shape) == 1 or len(b.shape) == 1:
         return _matmul_vector_gradient(g, a, b)
     if len(a.shape) > 2 and len(b.shape) == 2:
-        rows_a = reshape(a, shape=(-1, a.shape[-1]))  # (batch * n, k)
-        rows_g = reshape(g, shape=(-1, g.shape[-1]))  # (batch * n, m)
-        return lambda: g @ swap(b), lambda: swap(rows_a) @ rows_g
+        return lambda: g @ swap(b), lambda: swap(_tall(a)) @ _tall(g)
     return lambda: g @ swap(b), lambda: swap(a) @ g
 
 
@@ -116,6 +116,11 @@ def _matmul_vector_gradient(g, a, b):
     g = reshape(g, shape=(*batch, row.shape[-2], column.shape[-1]))
     to_b = swap(row) @ g
     return g @ swap(column), reshape(to_b, shape=to_b.shape[:-1]) if len(b.shape) == 1 else to_b
+
+
+def _tall(a):
+    """The matrices of a batch one below the other: (..., n, k) -> (all rows, k)."""
+    return reshape(a, shape=(math.prod(a.shape[:-1]), a.shape[-1]))
 
 
 def swap(a):
@@ -331,10 +336,9 @@ def one_hot(xp, labels, *, classes, dtype="float32"):
     """labels (...) of integers in [0, classes) -> (..., classes), 1 at the label, else 0"""
     if labels.dtype.kind not in "iu":
         raise TypeError(f"class indices must be integers, got {labels.dtype}")
-    if labels.size and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
-        raise ValueError(
-            f"class indices must be in [0, {classes}), got {labels.min()} to {labels.max()}"
-        )
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    if low < 0 or high >= max(classes, 1):
+        raise ValueError(f"class indices must be in [0, {classes}), got {low} to {high}")
     return (labels[..., None] == xp.arange(classes)).astype(dtype)
 
 

@@ -319,9 +319,8 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
     when all its users have sent their share.  `pending` holds each tensor with the sum of its
     shares so far, and is popped as the walk goes.
     """
-    if retain_graph is None:
-        retain_graph = create_graph
     sum_to = primitives["sum_to"]
+    retain_graph = create_graph if retain_graph is None else retain_graph
     pending, found = {}, []
     for y, g in zip(outputs, gradients, strict=True):
         g = _first_gradient(y, g)
@@ -340,11 +339,11 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
                 continue
             if y.inputs is None:
                 raise RuntimeError(_FREED.format(y.op.name))
-            inputs = arrays = y.inputs
+            arrays = y.inputs
             if not create_graph:
-                arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+                arrays = [x.data if isinstance(x, Tensor) else x for x in y.inputs]
             shares = y.op.rule(g, y if create_graph else y.data, *arrays, **y.attrs)
-            for x, share in zip(inputs, shares):
+            for x, share in zip(y.inputs, shares):
                 if not isinstance(x, Tensor) or not x.requires_grad:
                     continue
                 if type(share) is FunctionType:

@@ -1,0 +1,1 @@
+"""minidl measured beside PyTorch: `python -m benchmarks` (or `make bench`) prints a table."""

@@ -1,0 +1,110 @@
+"""Activations, softmax and losses: against PyTorch, on every device, and with bad input."""
+
+import numpy as np
+import pytest
+
+from minidl import functional as F
+from minidl import tensor
+
+X = np.random.default_rng(0).standard_normal((5, 4))
+Y = np.random.default_rng(1).standard_normal((5, 4))
+LABELS = np.array([0, 3, 2, 2, 1])
+BITS = (Y > 0).astype(float)
+
+CASES = {
+    "gelu": (F.gelu, lambda t, x: t.nn.functional.gelu(x, approximate="tanh")),
+    "leaky_relu": (F.leaky_relu, lambda t, x: t.nn.functional.leaky_relu(x)),
+    "softmax": (F.softmax, lambda t, x: x.softmax(-1)),
+    "softmax, axis 0": (lambda x: F.softmax(x, axis=0), lambda t, x: x.softmax(0)),
+    "log_softmax": (F.log_softmax, lambda t, x: x.log_softmax(-1)),
+    "mse": (lambda x: F.mse(x, like(x, Y)), lambda t, x: t.nn.functional.mse_loss(x, t.tensor(Y))),
+    "l1": (lambda x: F.l1(x, like(x, Y)), lambda t, x: t.nn.functional.l1_loss(x, t.tensor(Y))),
+    "huber": (
+        lambda x: F.huber(x, like(x, Y), delta=0.7),
+        lambda t, x: t.nn.functional.huber_loss(x, t.tensor(Y), delta=0.7),
+    ),
+    "cross_entropy": (
+        lambda x: F.cross_entropy(x, like(x, LABELS)),
+        lambda t, x: t.nn.functional.cross_entropy(x, t.tensor(LABELS)),
+    ),
+    "cross_entropy, smoothed": (
+        lambda x: F.cross_entropy(x, like(x, LABELS), smoothing=0.1),
+        lambda t, x: t.nn.functional.cross_entropy(x, t.tensor(LABELS), label_smoothing=0.1),
+    ),
+    "nll": (
+        lambda x: F.nll(F.log_softmax(x), like(x, LABELS)),
+        lambda t, x: t.nn.functional.nll_loss(x.log_softmax(-1), t.tensor(LABELS)),
+    ),
+    "bce_with_logits": (
+        lambda x: F.bce_with_logits(x, like(x, BITS)),
+        lambda t, x: t.nn.functional.binary_cross_entropy_with_logits(x, t.tensor(BITS)),
+    ),
+}
+
+
+def like(x, values):
+    return tensor(values, device=x.device)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+@pytest.mark.parametrize("case", CASES)
+def test_values_and_gradients_are_pytorchs(case, scale, device, torch):
+    f, g = CASES[case]
+    x = tensor(X * scale, requires_grad=True, device=device)
+    t = torch.tensor(X * scale, requires_grad=True)
+    y, z = f(x), g(torch, t)
+    np.testing.assert_allclose(y.numpy(), z.detach().numpy(), rtol=1e-10, atol=1e-12)
+    y.backward(tensor(np.ones(y.shape) * 0.5 + y.numpy(), device=device))
+    z.backward(torch.ones_like(z) * 0.5 + z.detach())
+    np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=1e-9, atol=1e-10)
+
+
+def test_cross_entropy_takes_any_axes_before_the_classes():
+    x = tensor(X.reshape(5, 1, 4))
+    assert np.isclose(
+        F.cross_entropy(x, tensor(LABELS[:, None])).item(),
+        F.cross_entropy(tensor(X), tensor(LABELS)).item(),
+    )
+
+
+def test_losses_in_float32_stay_float32(device):
+    x = tensor(X.astype("f"), requires_grad=True, device=device)
+    for loss in (
+        F.cross_entropy(x, like(x, LABELS), smoothing=0.1),
+        F.huber(x, like(x, Y.astype("f"))),
+        F.bce_with_logits(x, like(x, BITS.astype("f"))),
+    ):
+        assert loss.dtype == "float32"
+
+
+def test_an_empty_batch_has_no_mean():
+    empty = tensor(np.zeros((0, 4)))
+    assert np.isnan(F.cross_entropy(empty, tensor(np.zeros(0, int))).item())
+    assert np.isnan(F.mse(empty, empty).item())
+
+
+@pytest.mark.parametrize("loss", [F.mse, F.l1, F.huber, F.bce_with_logits])
+def test_losses_refuse_to_broadcast(loss):
+    with pytest.raises(ValueError, match=rf"{loss.__name__}: output \(5, 1\) and target \(5,\)"):
+        loss(tensor(np.zeros((5, 1))), tensor(np.zeros(5)))
+
+
+def test_labels_must_fit_the_logits():
+    with pytest.raises(ValueError, match=r"need labels of shape \(5,\), got \(5, 4\).*one-hot"):
+        F.cross_entropy(tensor(X), tensor(BITS))
+    with pytest.raises(ValueError, match=r"class indices must be in \[0, 4\), got 0 to 4"):
+        F.cross_entropy(tensor(X), tensor(LABELS + (LABELS == 3)))
+    with pytest.raises(TypeError, match="class indices must be integers"):
+        F.nll(tensor(X), tensor(LABELS.astype(float)))
+
+
+def test_dropout_keeps_the_mean_and_is_off_in_evaluation(device):
+    x = tensor(np.ones((200, 200)), requires_grad=True, device=device)
+    y = F.dropout(x, p=0.25)
+    assert set(np.unique(y.numpy())) == {0, 1 / 0.75}
+    assert abs(y.numpy().mean() - 1) < 0.02
+    y.sum().backward()
+    assert (x.grad.numpy() == y.numpy()).all(), "the gradient passes where the input passed"
+    assert F.dropout(x, p=0.25, training=False) is x
+    with pytest.raises(ValueError, match=r"p must be in \[0, 1\), got 1"):
+        F.dropout(x, p=1)
