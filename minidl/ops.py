@@ -336,8 +336,8 @@ def one_hot(xp, labels, *, classes, dtype="float32"):
     """labels (...) of integers in [0, classes) -> (..., classes), 1 at the label, else 0"""
     if labels.dtype.kind not in "iu":
         raise TypeError(f"class indices must be integers, got {labels.dtype}")
-    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
-    if low < 0 or high >= max(classes, 1):
+    if labels.size and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
+        low, high = int(labels.min()), int(labels.max())
         raise ValueError(f"class indices must be in [0, {classes}), got {low} to {high}")
     return (labels[..., None] == xp.arange(classes)).astype(dtype)
 

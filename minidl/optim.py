@@ -30,9 +30,7 @@ class Optimizer:
             raise ValueError("an optimiser needs parameters, got none; pass model.parameters()")
         for p in self.parameters:
             if not (isinstance(p, Tensor) and p.requires_grad and p.op is None):
-                raise TypeError(
-                    f"an optimiser takes tensors with requires_grad=True, got {p!r:.80}"
-                )
+                raise TypeError(f"an optimiser takes leaves with requires_grad=True, got {p!r:.60}")
         if lr < 0:
             raise ValueError(f"lr must not be negative, got {lr}")
         self.lr, self.schedule, self.steps = lr, schedule, 0
