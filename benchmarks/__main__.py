@@ -4,6 +4,7 @@ Only the ratios mean something, and those to about 10 %: times differ from machi
 """
 
 import argparse
+import itertools
 import platform
 import statistics
 import time
@@ -53,7 +54,7 @@ def mlp():
     labels = train.arrays[1][: 128 * batches].reshape(-1, 128)
     backend.manual_seed(0)
     layers, twins = [], []
-    for n_in, n_out in zip(sizes, sizes[1:]):
+    for n_in, n_out in itertools.pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
         twins += [torch.nn.Linear(n_in, n_out), torch.nn.ReLU()]
     model, twin = nn.Sequential(*layers[:-1]), torch.nn.Sequential(*twins[:-1])

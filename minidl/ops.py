@@ -84,8 +84,11 @@ def pow(xp, a, b):
 
 @pow.gradient
 def _(g, y, a, b):
-    # d/db is 0 where a is 0, as in PyTorch; log(0) there is kept out by adding 1.
-    return lambda: g * b * a ** (b - 1), lambda: g * y * log(a + equal(a, 0))
+    # Adding 1 where b (or a) is 0 keeps 0**-1 (or log(0)) out; the product is 0 there anyway.
+    return (
+        lambda: g * b * a ** (b - 1 + equal(b, 0)),
+        lambda: g * y * log(a + equal(a, 0)),
+    )
 
 
 @primitive
@@ -251,8 +254,8 @@ def maximum(xp, a, b):
 @maximum.gradient
 def _(g, y, a, b):
     return (
-        lambda: g * (less(b, a) + 0.5 * equal(a, b)),
-        lambda: g * (less(a, b) + 0.5 * equal(a, b)),
+        lambda: g * less(b, a) + 0.5 * (g * equal(a, b)),
+        lambda: g * less(a, b) + 0.5 * (g * equal(a, b)),
     )
 
 
@@ -265,8 +268,8 @@ def minimum(xp, a, b):
 @minimum.gradient
 def _(g, y, a, b):
     return (
-        lambda: g * (less(a, b) + 0.5 * equal(a, b)),
-        lambda: g * (less(b, a) + 0.5 * equal(a, b)),
+        lambda: g * less(a, b) + 0.5 * (g * equal(a, b)),
+        lambda: g * less(b, a) + 0.5 * (g * equal(a, b)),
     )
 
 

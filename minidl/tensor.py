@@ -33,6 +33,16 @@ def _operator(name, swapped=False):
     return swapped_method if swapped else method
 
 
+def _function(name):
+    """A method of Tensor that is the primitive `name` of one operand."""
+
+    def method(self):
+        return primitives[name](self)
+
+    method.__doc__ = f"The operation `{name}` of ops.py, element by element."
+    return method
+
+
 class Tensor:
     """An array that remembers which operation made it, from which inputs.
 
@@ -65,7 +75,12 @@ class Tensor:
     T = property(lambda self: self.transpose(), doc="The axes in reversed order.")
 
     def __len__(self):
+        if not self.ndim:
+            raise TypeError("a 0-d tensor has no length and no items; .item() gives its value")
         return len(self.data)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
 
     def __repr__(self):
         values = np.array2string(backend.to_numpy(self.data), separator=", ", prefix="tensor(")
@@ -122,11 +137,10 @@ class Tensor:
     __lt__, __gt__ = _operator("less"), _operator("less", swapped=True)
     __le__, __ge__ = _operator("less_equal"), _operator("less_equal", swapped=True)
 
-    def __neg__(self):
-        return primitives["neg"](self)
+    __neg__, exp, log, sqrt, tanh = map(_function, "neg exp log sqrt tanh".split())
 
     def __getitem__(self, key):
-        arrays, plan = _split_key(key)
+        arrays, plan = _split_key(key, array_module(self.data))
         return primitives["getitem"](self, *arrays, key=plan)
 
     def sum(self, axis=None, keepdims=False):
@@ -154,34 +168,19 @@ class Tensor:
 
     def astype(self, dtype):
         """The values converted to `dtype`."""
-        return primitives["cast"](self, dtype=np.dtype(dtype))
-
-    def exp(self):
-        """e to the power of each element."""
-        return primitives["exp"](self)
-
-    def log(self):
-        """The natural logarithm of each element."""
-        return primitives["log"](self)
-
-    def sqrt(self):
-        """The square root of each element."""
-        return primitives["sqrt"](self)
-
-    def tanh(self):
-        """The hyperbolic tangent of each element."""
-        return primitives["tanh"](self)
+        dtype = np.dtype(dtype)
+        return primitives["cast"](self if dtype.kind in "fc" else self.detach(), dtype=dtype)
 
 
 ARRAY = type("ARRAY", (), {"__repr__": lambda self: "ARRAY"})()  # an array's place in an index
 
 
-def _split_key(key):
+def _split_key(key, xp):
     """Split an index into its arrays, which become inputs, and the rest, which does not change."""
     arrays, plan = [], []
     for part in key if isinstance(key, tuple) else (key,):
         if isinstance(part, list):
-            part = np.asarray(part, dtype=None if part else np.int64)
+            part = xp.asarray(part, dtype=None if part else np.int64)
         if isinstance(part, Tensor) or backend.is_array(part):
             arrays.append(part)
             part = ARRAY
@@ -198,8 +197,12 @@ def tensor(data, *, dtype=None, requires_grad=False, device=None):
     if isinstance(data, Tensor):
         data = data.data
     if not backend.is_array(data):
-        typed = isinstance(data, np.generic)
+        typed, given = isinstance(data, np.generic), data
         data = np.asarray(data)
+        if data.dtype.kind not in "biufc":
+            raise TypeError(
+                f"a tensor is made of numbers, got {given!r:.60}; join Tensors with minidl.stack"
+            )
         if data.dtype == np.float64 and dtype is None and not typed:
             dtype = np.float32
     xp = array_module(data)
@@ -244,16 +247,18 @@ class Primitive:
                 tracked = True
                 wanted = wanted or x.requires_grad
                 x = x.data
-            elif isinstance(x, np.generic) and any(isinstance(a, Tensor) for a in inputs):
-                x = x.item()  # a NumPy scalar would turn float32 into float64
+            elif isinstance(x, np.generic) and any(isinstance(i, Tensor) for i in inputs):
+                # A NumPy scalar would turn float32 into float64; a Python number does not.
+                plain = (i.item() if isinstance(i, np.generic) else i for i in inputs)
+                return self(*plain, **attrs)
             arrays.append(x)
         xp = array_module(*arrays)
         try:
             data = self.forward(xp, *arrays, **attrs)
         except (ValueError, IndexError, TypeError) as error:
             raise self._explain(error, arrays, attrs) from error
-        if not tracked:
-            return data
+        if not tracked:  # numbers in, a number out: it must not decide the type of what it meets
+            return data.item() if all(type(a) in (int, float, bool) for a in arrays) else data
         y = Tensor(data if type(data) in _arrays else xp.asarray(data))
         if wanted and modes.recording and self.rule is not None:
             y.requires_grad = True
@@ -265,7 +270,8 @@ class Primitive:
         given = " and ".join(str(getattr(a, "shape", a)) for a in arrays)
         named = ", ".join(f"{k}={v}" for k, v in attrs.items())
         text = f"{self.name}: cannot work on shapes {given}{' with ' if named else ''}{named}"
-        return type(error)(f"{text}: {error}")
+        kind = next(k for k in (ValueError, IndexError, TypeError) if isinstance(error, k))
+        return kind(f"{text}: {error}")
 
 
 def primitive(forward):
@@ -300,9 +306,8 @@ def grad(outputs, inputs, grad_outputs=None, *, retain_graph=None, create_graph=
     """
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    given = grad_outputs if isinstance(grad_outputs, (list, tuple)) else [grad_outputs]
-    if len(given) == 1:
-        given = list(given) * len(outputs)
+    several = isinstance(grad_outputs, (list, tuple))
+    given = grad_outputs if several else [grad_outputs] * len(outputs)
     found = {id(x): g for x, g in _walk(outputs, given, retain_graph, create_graph, inputs)}
     results = []
     for x in inputs:
@@ -319,22 +324,19 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
     when all its users have sent their share.  `pending` holds each tensor with the sum of its
     shares so far, and is popped as the walk goes.
     """
-    sum_to = primitives["sum_to"]
+    sum_to, cast = primitives["sum_to"], primitives["cast"]
     retain_graph = create_graph if retain_graph is None else retain_graph
-    pending, found = {}, []
-    for y, g in zip(outputs, gradients, strict=True):
-        g = _first_gradient(y, g)
-        g = g if create_graph else g.data
-        pending[y.number] = y, (pending[y.number][1] + g if y.number in pending else g)
-    queue = sorted(-number for number in pending)
     wanted = None if targets is None else {x.number for x in targets}
+    pending, found = _start(outputs, gradients, create_graph), []
+    queue = sorted(-number for number in pending)
     before, modes.recording = modes.recording, create_graph
     try:
         while queue:
             number = -heappop(queue)
             y, g = pending.pop(number)
             if y.op is None if wanted is None else number in wanted:
-                found.append((y, g if g.dtype == y.data.dtype else _cast(g, y)))
+                same = g.dtype == y.data.dtype
+                found.append((y, g if same else cast(g, dtype=y.data.dtype)))
             if y.op is None:
                 continue
             if y.inputs is None:
@@ -352,16 +354,27 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
                     continue
                 if share.shape != x.data.shape:
                     share = sum_to(share, shape=x.data.shape)
-                if x.number in pending:
-                    share = pending[x.number][1] + share
+                number = x.number
+                if number in pending:
+                    share = pending[number][1] + share
                 else:
-                    heappush(queue, -x.number)
-                pending[x.number] = x, share
+                    heappush(queue, -number)
+                pending[number] = x, share
             if not retain_graph:
                 y.inputs = None
     finally:
         modes.recording = before
     return found
+
+
+def _start(outputs, gradients, create_graph):
+    """What a walk begins with: the number of each output -> (the output, its gradient)."""
+    pending = {}
+    for y, g in zip(outputs, gradients, strict=True):
+        g = _first_gradient(y, g)
+        g = g if create_graph else g.data
+        pending[y.number] = y, (pending[y.number][1] + g if y.number in pending else g)
+    return pending
 
 
 _FREED = (
@@ -388,10 +401,7 @@ def _first_gradient(y, g):
             )
         return Tensor(xp.ones_like(y.data))
     g = g if isinstance(g, Tensor) else Tensor(xp.asarray(g, dtype=y.dtype))
+    array_module(y.data, g.data)
     if g.shape != y.shape:
         raise ValueError(f"the gradient has shape {g.shape}, the tensor {y.shape}: must be equal")
     return g
-
-
-def _cast(g, y):
-    return primitives["cast"](g, dtype=y.data.dtype)

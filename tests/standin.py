@@ -1,53 +1,81 @@
-"""A device that is as strict as a GPU: its arrays refuse NumPy's functions and NumPy's arrays.
+"""A device that refuses what CuPy refuses, for machines without a GPU.
 
-CuPy behaves so, and code that passes here has no hidden way through NumPy.  A module object,
-`module`, offers NumPy's functions for these arrays; results are never NumPy scalars.
+Its arrays hold a NumPy array that nobody else may touch: NumPy's functions do not take them,
+and its functions and operators do not take NumPy's arrays.  Reductions give arrays without
+axes, never scalars.  conftest.py makes it known as the device "standin".
 """
 
-import types
+import operator
+from types import ModuleType
 
 import numpy as np
 
-
-def unwrap(x):
-    """The NumPy array inside `x`, also inside lists and tuples; a bare ndarray is an error."""
-    if isinstance(x, StandinArray):
-        return x._a
-    if isinstance(x, np.ndarray):
-        raise TypeError("Unsupported type <class 'numpy.ndarray'> on the stand-in device")
-    if isinstance(x, (list, tuple)):
-        return type(x)(unwrap(part) for part in x)
-    return x
+SCALARS = (bool, int, float, complex, np.generic)
 
 
-def wrap(x):
-    if isinstance(x, (np.ndarray, np.generic)):
-        return StandinArray(np.asarray(x))
-    if isinstance(x, (list, tuple)) and any(isinstance(part, np.ndarray) for part in x):
-        return type(x)(wrap(part) for part in x)
-    return x
+def _wrap(a):
+    """Arrays and NumPy scalars as StandinArrays, also inside tuples and lists."""
+    if isinstance(a, (tuple, list)):
+        return type(a)(_wrap(part) for part in a)
+    return StandinArray(np.asarray(a)) if isinstance(a, (np.ndarray, np.generic)) else a
+
+
+def _unwrap(a):
+    """StandinArrays as NumPy arrays, also inside tuples and lists; bare arrays are refused."""
+    if isinstance(a, (tuple, list)):
+        return type(a)(_unwrap(part) for part in a)
+    if isinstance(a, np.ndarray):
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+    return a._a if isinstance(a, StandinArray) else a
+
+
+def _guarded(function):
+    """`function` of NumPy as a function of StandinArrays."""
+
+    def call(*args, **kwargs):
+        if isinstance(function, np.ufunc) and any(isinstance(a, (list, tuple)) for a in args):
+            raise TypeError(f"Unsupported type <class 'list'> for {function.__name__}")
+        y = function(*_unwrap(args), **{k: _unwrap(v) for k, v in kwargs.items()})
+        return _wrap(y)
+
+    if isinstance(function, np.ufunc):
+        call.at = _guarded(function.at)
+    return call
 
 
 class StandinArray:
-    """Holds an ndarray and lets nobody at it but this module."""
+    """An array of the stand-in device."""
 
+    __slots__ = ("_a",)
+    __array_ufunc__ = None
     __hash__ = None
 
     def __init__(self, a):
         self._a = a
 
-    def _refuse(self, *args, **options):
-        raise TypeError("implicit conversion of a stand-in array to NumPy is not allowed")
+    def __array__(self, *args, **kwargs):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed; use asnumpy(a)")
 
-    __array__ = __array_ufunc__ = __array_function__ = _refuse
+    def __array_function__(self, function, types, args, kwargs):
+        raise TypeError(f"numpy.{function.__name__} does not take arrays of the stand-in device")
 
-    shape = property(lambda self: self._a.shape)
-    ndim = property(lambda self: self._a.ndim)
-    size = property(lambda self: self._a.size)
-    dtype = property(lambda self: self._a.dtype)
-    nbytes = property(lambda self: self._a.nbytes)
-    itemsize = property(lambda self: self._a.itemsize)
-    T = property(lambda self: wrap(self._a.T))
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        value = getattr(self._a, name)
+        return _guarded(value) if callable(value) else _wrap(value)
+
+    def item(self):
+        return self._a.item()
+
+    def tolist(self):
+        return self._a.tolist()
+
+    def __getitem__(self, key):
+        return _wrap(self._a[_unwrap(key)])
+
+    def __setitem__(self, key, value):
+        self._a[_unwrap(key)] = _unwrap(value)
 
     def __len__(self):
         return len(self._a)
@@ -61,77 +89,90 @@ class StandinArray:
     def __float__(self):
         return float(self._a)
 
+    def __index__(self):
+        return operator.index(self._a)
+
+    def __iter__(self):
+        return iter(_wrap(list(self._a)))
+
     def __repr__(self):
-        return f"standin({self._a!r})"
+        return f"standin.{self._a!r}"
 
-    def __getitem__(self, key):
-        return wrap(self._a[unwrap(key)])
+    def __format__(self, spec):
+        return format(self._a, spec)
 
-    def __setitem__(self, key, value):
-        self._a[unwrap(key)] = unwrap(value)
-
-    def item(self):
-        return self._a.item()
-
-    def tolist(self):
-        return self._a.tolist()
+    def __str__(self):
+        return str(self._a)
 
 
-def _method(name):
-    def method(self, *args, **options):
-        found = getattr(self._a, name)
-        options = {k: unwrap(v) for k, v in options.items()}
-        return wrap(found(*(unwrap(a) for a in args), **options))
+def _binary(name):
+    """The operator `name` (say "add") of StandinArray, by what `operator` has under that name."""
 
-    return method
+    def method(self, other):
+        if not isinstance(other, (StandinArray, np.ndarray, *SCALARS)):
+            return NotImplemented
+        y = getattr(operator, name)(self._a, _unwrap(other))
+        return self if y is self._a else _wrap(y)
+
+    def swapped(self, other):
+        if not isinstance(other, (np.ndarray, *SCALARS)):
+            return NotImplemented
+        return _wrap(getattr(operator, name)(_unwrap(other), self._a))
+
+    return method, swapped
 
 
-for _name in "sum max min mean argmax reshape transpose astype copy ravel all any".split():
-    setattr(StandinArray, _name, _method(_name))
-for _name in (
-    "add radd sub rsub mul rmul truediv rtruediv pow rpow matmul rmatmul neg "
-    "eq ne lt le gt ge and or invert".split()
-):
-    setattr(StandinArray, f"__{_name}__", _method(f"__{_name}__"))
+def _unary(name):
+    return lambda self: _wrap(getattr(operator, name)(self._a))
 
 
-class _Function:
-    """A NumPy function that takes and gives stand-in arrays; `.at` of a ufunc likewise."""
-
-    def __init__(self, function):
-        self.function = function
-
-    def __call__(self, *args, **options):
-        options = {k: unwrap(v) for k, v in options.items()}
-        return wrap(self.function(*(unwrap(a) for a in args), **options))
-
-    def at(self, *args):
-        self.function.at(*(unwrap(a) for a in args))
+for _name in "add sub mul truediv floordiv mod pow matmul and_ or_ xor".split():
+    _plain = _name.rstrip("_")
+    _method, _swapped = _binary(_name)
+    setattr(StandinArray, f"__{_plain}__", _method)
+    setattr(StandinArray, f"__r{_plain}__", _swapped)
+    setattr(StandinArray, f"__i{_plain}__", _binary(f"i{_plain}")[0])
+for _name in "eq ne lt le gt ge".split():
+    setattr(StandinArray, f"__{_name}__", _binary(_name)[0])
+for _name in "neg pos abs invert".split():
+    setattr(StandinArray, f"__{_name}__", _unary(_name))
 
 
 class _Generator:
+    """NumPy's random generator, whose draws are StandinArrays."""
+
     def __init__(self, seed):
-        self._rng = np.random.default_rng(seed)
+        self._generator = np.random.default_rng(seed)
 
-    def random(self, *args, **options):
-        return wrap(self._rng.random(*args, **options))
-
-    def standard_normal(self, *args, **options):
-        return wrap(self._rng.standard_normal(*args, **options))
-
-
-class _Module(types.ModuleType):
     def __getattr__(self, name):
-        found = getattr(np, name)
-        return _Function(found) if callable(found) and not isinstance(found, type) else found
+        return _guarded(getattr(self._generator, name))
 
 
-def _take(a, dtype=None, copy=None):
-    inner = a._a if isinstance(a, StandinArray) else a
-    return StandinArray(np.array(inner, dtype=dtype))
+class _Module(ModuleType):
+    """NumPy's names: functions are guarded, types and constants are what they are."""
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        value = getattr(np, name)
+        return value if isinstance(value, type) or not callable(value) else _guarded(value)
 
 
-module = _Module("standin")
-module.array = module.asarray = _take
-module.asnumpy = lambda a: a._a.copy()
-module.random = types.SimpleNamespace(default_rng=_Generator)
+def _transfer(a, dtype=None, *, copy=True):
+    """A new StandinArray of a NumPy array, a number or nested lists."""
+    return StandinArray(np.array(a._a if isinstance(a, StandinArray) else a, dtype=dtype))
+
+
+def _as_array(a, dtype=None):
+    """As `_transfer`, but a StandinArray that is right already is returned as it is."""
+    same = isinstance(a, StandinArray) and (dtype is None or a.dtype == dtype)
+    return a if same else _transfer(a, dtype)
+
+
+standin = _Module("standin", __doc__)
+standin.ndarray = StandinArray
+standin.array = _transfer
+standin.asarray = _as_array
+standin.asnumpy = lambda a: a._a.copy()
+standin.random = ModuleType("standin.random")
+standin.random.default_rng = _Generator

@@ -1,396 +1,609 @@
-"""Every primitive, from one table: derivatives to second order, PyTorch, odd shapes, devices."""
+"""Every operation: one line of a table, from which its checks come."""
 
-import itertools
+from types import FunctionType
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 import minidl
-from minidl import backend, ops, shapes
+from minidl import backend, ops
 from minidl.tensor import ARRAY, Tensor, primitives, tensor
 
-
-def rows(*, low=-2.0, high=2.0, apart=0.0):
-    """A maker of inputs in [low, high], whose pairs keep `apart` from each other and from 0."""
-
-    def make(rng, *sizes):
-        found = []
-        for size in sizes:
-            x = rng.uniform(low, high, size)
-            if apart:
-                x = np.round(x / apart) * apart + 0.5 * apart + rng.uniform(-0.1, 0.1, size) * apart
-            found.append(x)
-        if apart and len(found) == 2:
-            found[1] = found[1] + 0.37 * apart
-        return [np.asarray(x) for x in found]
-
-    return make
+ALL = slice(None)
+ROWS = np.array([2, 0, 2])  # 2 twice: what falls on one place adds up
+CHOICE = np.array([[True, False, True, False], [False, False, True, True], [True] * 4])
 
 
-anything, positive, apart = rows(), rows(low=0.3, high=2.0), rows(apart=0.25)
-ONE, TWO, BROADCAST = [(3, 4)], [(3, 4), (3, 4)], [(2, 3, 4), (3, 1)]
-PICK = np.array([2, 0, 2])
+class Case(NamedTuple):
+    """One operation on inputs of some shapes, and the same in PyTorch."""
 
-# name, function of arrays or Tensors, the same in PyTorch, shapes, inputs
+    name: str
+    torch: FunctionType  # of the module torch and one of its tensors for each input
+    inputs: tuple  # a shape, for numbers to differentiate by, or a fixed array
+    low: float = -2.0  # the numbers lie between low and high, differ, and are not 0
+    high: float = 2.1
+    attrs: dict = {}
+
+
+def case(name, torch, *inputs, low=-2.0, high=2.1, **attrs):
+    return Case(name, torch, inputs, low, high, attrs)
+
+
 TABLE = [
-    ("add", lambda a, b: a + b, lambda t, a, b: a + b, BROADCAST, anything),
-    ("sub", lambda a, b: a - b, lambda t, a, b: a - b, BROADCAST, anything),
-    ("mul", lambda a, b: a * b, lambda t, a, b: a * b, BROADCAST, anything),
-    ("div", lambda a, b: a / b, lambda t, a, b: a / b, BROADCAST, positive),
-    ("neg", lambda a: -a, lambda t, a: -a, ONE, anything),
-    ("pow", lambda a, b: a**b, lambda t, a, b: a**b, BROADCAST, positive),
-    ("pow", lambda a: a**3, lambda t, a: a**3, ONE, anything),
-    ("pow", lambda a: 2.5**a, lambda t, a: 2.5**a, ONE, anything),
-    ("matmul", lambda a, b: a @ b, lambda t, a, b: a @ b, [(3, 4), (4, 2)], anything),
-    ("exp", ops.exp, lambda t, a: a.exp(), ONE, anything),
-    ("log", ops.log, lambda t, a: a.log(), ONE, positive),
-    ("sqrt", ops.sqrt, lambda t, a: a.sqrt(), ONE, positive),
-    ("sin", ops.sin, lambda t, a: a.sin(), ONE, anything),
-    ("cos", ops.cos, lambda t, a: a.cos(), ONE, anything),
-    ("tanh", ops.tanh, lambda t, a: a.tanh(), ONE, anything),
-    ("sigmoid", ops.sigmoid, lambda t, a: a.sigmoid(), ONE, anything),
-    ("softplus", ops.softplus, lambda t, a: t.nn.functional.softplus(a), ONE, anything),
-    ("relu", ops.relu, lambda t, a: a.relu(), ONE, apart),
-    ("abs", ops.abs, lambda t, a: a.abs(), ONE, apart),
-    ("maximum", ops.maximum, lambda t, a, b: t.maximum(a, b), TWO, apart),
-    ("minimum", ops.minimum, lambda t, a, b: t.minimum(a, b), TWO, apart),
-    ("where", lambda a, b: ops.where(a < b, a * a, b * b),
-     lambda t, a, b: t.where(a < b, a * a, b * b), TWO, apart),
-    ("cast", lambda a: ops.cast(a, dtype="float64"), lambda t, a: a.double(), ONE, anything),
-    ("sum", lambda a: shapes.sum(a), lambda t, a: a.sum(), ONE, anything),
-    ("sum", lambda a: shapes.sum(a, axis=1), lambda t, a: a.sum(1), ONE, anything),
-    ("sum", lambda a: shapes.sum(a, axis=(0, -1), keepdims=True),
-     lambda t, a: a.sum((0, -1), keepdim=True), [(2, 3, 4)], anything),
-    ("max", lambda a: ops.max(a, axis=-1), lambda t, a: a.amax(-1), ONE, apart),
-    ("max", lambda a: ops.max(a, axis=0, keepdims=True),
-     lambda t, a: a.amax(0, keepdim=True), ONE, apart),
-    ("broadcast_to", lambda a: shapes.broadcast_to(a, shape=(2, 3, 4)),
-     lambda t, a: a.broadcast_to(2, 3, 4), [(3, 1)], anything),
-    ("sum_to", lambda a: shapes.sum_to(a, shape=(3, 1)),
-     lambda t, a: a.sum((0, 2)).reshape(3, 1), [(2, 3, 4)], anything),
-    ("sum_to", lambda a: shapes.sum_to(a, shape=(4,)), lambda t, a: a.sum(0), ONE, anything),
-    ("reshape", lambda a: shapes.reshape(a, shape=(2, -1)),
-     lambda t, a: a.reshape(2, -1), ONE, anything),
-    ("transpose", lambda a: shapes.transpose(a, axes=(1, -1, 0)),
-     lambda t, a: a.permute(1, -1, 0), [(2, 3, 4)], anything),
-    ("transpose", lambda a: shapes.transpose(a), lambda t, a: a.T, ONE, anything),
-    ("getitem", lambda a: shapes.getitem(a, key=(slice(None, None, 2), 1)),
-     lambda t, a: a[::2, 1], ONE, anything),
-    ("scatter", lambda a: shapes.scatter(a, key=(slice(None, None, 2),), shape=(5, 4)),
-     lambda t, a: t.zeros(5, 4, dtype=a.dtype).index_copy(0, t.tensor([0, 2, 4]), a),
-     ONE, anything),
-    ("concatenate", lambda a, b: shapes.concatenate(a, b, a, axis=-1),
-     lambda t, a, b: t.cat([a, b, a], -1), [(3, 4), (3, 2)], anything),
-    ("logsumexp", ops.logsumexp, lambda t, a: a.logsumexp(-1, keepdim=True), ONE, anything),
-    ("logsumexp", lambda a: ops.logsumexp(a, axis=(0, 1)),
-     lambda t, a: a.logsumexp((0, 1), keepdim=True), ONE, anything),
-]  # fmt: skip
-IDS = [f"{i}-{row[0]}" for i, row in enumerate(TABLE)]
-every = pytest.mark.parametrize("name, f, g, sizes, make", TABLE, ids=IDS)
-WITHOUT_GRADIENT = set(
-    "equal not_equal less less_equal sign argmax one_hot bernoulli normal".split()
-)
+    case("add", lambda t, a, b: a + b, (3, 4), (3, 4)),
+    case("sub", lambda t, a, b: a - b, (3, 4), (3, 4)),
+    case("mul", lambda t, a, b: a * b, (3, 4), (3, 4)),
+    case("div", lambda t, a, b: a / b, (3, 4), (3, 4), low=0.5),
+    case("pow", lambda t, a, b: a**b, (3, 4), (3, 4), low=0.5),
+    case("maximum", lambda t, a, b: t.maximum(a, b), (3, 4), (3, 4)),
+    case("minimum", lambda t, a, b: t.minimum(a, b), (3, 4), (3, 4)),
+    case("neg", lambda t, a: -a, (3, 4)),
+    case("exp", lambda t, a: a.exp(), (3, 4)),
+    case("log", lambda t, a: a.log(), (3, 4), low=0.5),
+    case("sqrt", lambda t, a: a.sqrt(), (3, 4), low=0.5),
+    case("sin", lambda t, a: a.sin(), (3, 4)),
+    case("cos", lambda t, a: a.cos(), (3, 4)),
+    case("tanh", lambda t, a: a.tanh(), (3, 4)),
+    case("sigmoid", lambda t, a: a.sigmoid(), (3, 4)),
+    case("softplus", lambda t, a: t.nn.functional.softplus(a), (3, 4)),
+    case("relu", lambda t, a: a.relu(), (3, 4)),
+    case("abs", lambda t, a: a.abs(), (3, 4)),
+    case("where", lambda t, c, a, b: t.where(c, a, b), CHOICE, (3, 4), (3, 1)),
+    case("cast", lambda t, a: a.double(), (3, 4), dtype=np.dtype("float64")),
+    case("sum", lambda t, a: a.sum(), (2, 3, 4)),
+    case("sum", lambda t, a: a.sum(1), (2, 3, 4), axis=1),
+    case("sum", lambda t, a: a.sum((0, -1)), (2, 3, 4), axis=(0, -1)),
+    case("sum", lambda t, a: a.sum(-1, keepdim=True), (2, 3, 4), axis=-1, keepdims=True),
+    case("sum", lambda t, a: a.sum(0), (0, 3), axis=0),
+    case("sum", lambda t, a: a.sum(1), (0, 3), axis=1),
+    case("sum", lambda t, a: a.sum(), ()),
+    case("max", lambda t, a: a.amax(), (2, 3, 4)),
+    case("max", lambda t, a: a.amax(1), (2, 3, 4), axis=1),
+    case("max", lambda t, a: a.amax((0, -1)), (2, 3, 4), axis=(0, -1)),
+    case("max", lambda t, a: a.amax(-1, keepdim=True), (2, 3, 4), axis=-1, keepdims=True),
+    case("max", lambda t, a: a.amax(1), (0, 3), axis=1),
+    case("max", lambda t, a: a.amax(), ()),
+    case("logsumexp", lambda t, a: a.logsumexp(-1, keepdim=True), (2, 3, 4)),
+    case("logsumexp", lambda t, a: a.logsumexp(0, keepdim=True), (2, 3, 4), axis=0),
+    case("logsumexp", lambda t, a: a.logsumexp((0, 2), True), (2, 3, 4), axis=(0, 2)),
+    case("logsumexp", lambda t, a: a.logsumexp(-1, keepdim=True), (0, 3)),
+    case("broadcast_to", lambda t, a: a.expand(2, 3, 4), (3, 1), shape=(2, 3, 4)),
+    case("broadcast_to", lambda t, a: a.expand(2, 3), (), shape=(2, 3)),
+    case("broadcast_to", lambda t, a: a.expand(0, 3), (1, 3), shape=(0, 3)),
+    case("sum_to", lambda t, a: a.sum((0, 2)).reshape(3, 1), (2, 3, 4), shape=(3, 1)),
+    case("sum_to", lambda t, a: a.sum(0), (3, 4), shape=(4,)),
+    case("sum_to", lambda t, a: a.sum(0, keepdim=True), (3, 4), shape=(1, 4)),
+    case("sum_to", lambda t, a: a.sum(), (3, 4), shape=()),
+    case("sum_to", lambda t, a: a.sum(0), (0, 4), shape=(4,)),
+    case("reshape", lambda t, a: a.reshape(4, 3), (3, 4), shape=(4, 3)),
+    case("reshape", lambda t, a: a.reshape(2, -1), (3, 4), shape=(2, -1)),
+    case("reshape", lambda t, a: a.reshape(1, 1), (), shape=(1, 1)),
+    case("reshape", lambda t, a: a.reshape(3, 0), (0, 4), shape=(3, 0)),
+    case("transpose", lambda t, a: a.permute(2, 1, 0), (2, 3, 4)),
+    case("transpose", lambda t, a: a.permute(1, 2, 0), (2, 3, 4), axes=(1, 2, 0)),
+    case("transpose", lambda t, a: a.permute(-1, 0, 1), (2, 3, 4), axes=(-1, 0, 1)),
+    case("transpose", lambda t, a: a.permute(1, 0), (0, 3)),
+    case("transpose", lambda t, a: a, ()),
+    case("getitem", lambda t, a: a[1:, ::2], (3, 4), key=(slice(1, None), slice(None, None, 2))),
+    case("getitem", lambda t, a, i: a[i], (3, 4), ROWS, key=(ARRAY,)),
+    case("scatter", lambda t, a: put(t, a, (3, 4), (ALL, 1)), (3,), key=(ALL, 1), shape=(3, 4)),
+    case("scatter", lambda t, a, i: put(t, a, (3, 4), i), (3, 4), ROWS, key=(ARRAY,), shape=(3, 4)),
+    case("concatenate", lambda t, *xs: t.cat(xs), (2, 3), (1, 3), (0, 3)),
+    case("concatenate", lambda t, *xs: t.cat(xs, -1), (2, 1), (2, 3), axis=-1),
+    case("concatenate", lambda t, *xs: t.cat(xs, -2), (2, 1, 3), (2, 2, 3), axis=-2),
+]
+
+MATRICES = """
+    3 @ 3       2,3 @ 3        3 @ 3,4          2,3 @ 3,4          3 @ 5,3,4      5,2,3 @ 3
+    5,2,3 @ 3,4 2,3 @ 5,3,4    5,2,3 @ 5,3,4    5,1,2,3 @ 4,3,2    1,2,3 @ 5,3,4  5,2,3 @ 1,3,4
+    4,5,2,3 @ 3 4,5,2,3 @ 3,2  4,5,2,3 @ 5,3,2  4,1,2,3 @ 1,5,3,2  3 @ 4,5,3,2    1,1 @ 1,1
+    0,3 @ 3,2   2,0 @ 0,3      0,2,3 @ 3,2      2,3,0 @ 0,4        2,3,4 @ 4,0    0 @ 0
+    0,2,3 @ 3   2,0,3 @ 2,3,4  2,3 @ 0,3,4
+"""
+for _pair in MATRICES.replace(" @ ", "@").split():
+    _a, _b = (tuple(int(n) for n in side.split(",")) for side in _pair.split("@"))
+    TABLE.append(case("matmul", lambda t, a, b: t.matmul(a, b), _a, _b))
+
+# Operations on single elements take any shapes; the lines for these are made of their first line.
+ONE = "neg exp log sqrt sin cos tanh sigmoid softplus relu abs".split()
+TWO = "add sub mul div pow maximum minimum".split()
+for _case in [c for c in TABLE if c.name in ONE]:
+    TABLE += [_case._replace(inputs=(shape,)) for shape in [(), (1,), (0,), (2, 0, 3)]]
+for _case in [c for c in TABLE if c.name in TWO]:
+    for _shapes in [
+        *[((), ()), ((), (3,)), ((2, 1), ()), ((0,), (1,)), ((), (0, 2)), ((2, 0), (1, 1))],
+        *[((3, 4), (4,)), ((4,), (3, 4)), ((2, 1), (1, 3)), ((3, 1, 2), (4, 1)), ((1,), (1, 1))],
+    ]:
+        TABLE.append(_case._replace(inputs=_shapes))
+
+# Constant between the places where they jump: the value is all there is to check.
+STEPS = [
+    case("equal", lambda t, a, b: a == b, (3, 4), (4,)),
+    case("not_equal", lambda t, a, b: a != b, (3, 4), (4,)),
+    case("less", lambda t, a, b: a < b, (3, 4), (4,)),
+    case("less_equal", lambda t, a, b: a <= b, (3, 4), (4,)),
+    case("sign", lambda t, a: a.sign(), (3, 4)),
+    case("argmax", lambda t, a: a.argmax(-1), (3, 4)),
+    case("argmax", lambda t, a: a.argmax(0), (3, 4), axis=0),
+    case("argmax", lambda t, a: a.argmax(), (3, 4), axis=None),
+    case("one_hot", lambda t, i: t.nn.functional.one_hot(i, 3).float(), ROWS, classes=3),
+]
+DRAWS = ["bernoulli", "normal"]
 
 
-def weigh(f, arrays, seed=7):
-    """A function of flat numbers with one result: f's elements, each times a fixed weight."""
-    weights = None
-
-    def scalar(*inputs):
-        nonlocal weights
-        y = f(*inputs)
-        if weights is None:
-            weights = np.random.default_rng(seed).uniform(0.5, 1.5, y.shape)
-        return (y * weights).sum()
-
-    return scalar
+def put(t, a, shape, key):
+    return t.zeros(shape, dtype=a.dtype).index_put(positions(t, shape, key), a, accumulate=True)
 
 
-def differences(f, arrays, step):
-    """Central differences of the scalar function f for each element of each array."""
+def positions(t, shape, key):
+    """`key` as one integer tensor for each axis, the only index that index_put takes."""
+    numbers = t.arange(int(np.prod(shape))).reshape(shape)[key]
+    return t.unravel_index(numbers, shape)
+
+
+def label(c):
+    given = [str(x).replace(" ", "") if isinstance(x, tuple) else "array" for x in c.inputs]
+    return "-".join([c.name, *given, *(f"{k}={v}" for k, v in c.attrs.items() if k != "key")])
+
+
+every_case = pytest.mark.parametrize("c", TABLE, ids=label)
+every_step = pytest.mark.parametrize("c", STEPS, ids=label)
+
+
+def numbers(c, dtype="float64"):
+    """The inputs of a case: numbers at equal distances in random order, none equal, none 0.
+
+    So no number lies on a kink, nor so near that a finite difference steps over one.
+    """
+    sizes = [int(np.prod(x)) for x in c.inputs if isinstance(x, tuple)]
+    drawn = np.random.default_rng(1).permutation(np.linspace(c.low, c.high, sum(sizes)))
+    parts = iter(np.split(drawn.astype(dtype), np.cumsum(sizes)))
+    return [next(parts).reshape(x) if isinstance(x, tuple) else x for x in c.inputs]
+
+
+def weights(shape, dtype="float64", seed=2):
+    return np.random.default_rng(seed).uniform(0.5, 1.5, shape).astype(dtype)
+
+
+def on(device, arrays, requires_grad=True):
+    """Tensors of `arrays`; the floating-point ones ask for gradients."""
+    return [
+        tensor(a, device=device, requires_grad=requires_grad and a.dtype.kind == "f")
+        for a in arrays
+    ]
+
+
+def apply(c, inputs):
+    return primitives[c.name](*inputs, **c.attrs)
+
+
+def leaves(inputs):
+    return [x for x in inputs if x.requires_grad]
+
+
+def run(c, inputs, *, create_graph=False):
+    """The value on `inputs` (Tensors) and the gradients of a weighted sum, as Tensors."""
+    y = apply(c, inputs)
+    w = tensor(weights(y.shape, y.dtype), device=y.device)
+    return y, minidl.grad(y, leaves(inputs), w, create_graph=create_graph)
+
+
+def differences(f, arrays, step=1e-5):
+    """Central differences of f(arrays) -> float, for each floating-point array."""
     found = []
-    for k, a in enumerate(arrays):
-        slopes = np.zeros(a.shape)
-        for i in np.ndindex(*a.shape):
-            ends = []
+    for i, a in enumerate(arrays):
+        if a.dtype.kind != "f":
+            continue
+        g = np.zeros(a.shape)
+        for place in np.ndindex(a.shape):
+            values = []
             for sign in (1, -1):
-                moved = [x.copy() for x in arrays]
-                moved[k][i] += sign * step
-                ends.append(float(f(*moved)))
-            slopes[i] = (ends[0] - ends[1]) / (2 * step)
-        found.append(slopes)
+                moved = [b.copy() for b in arrays]
+                moved[i][place] += sign * step
+                values.append(f(moved))
+            g[place] = (values[0] - values[1]) / (2 * step)
+        found.append(g)
     return found
 
 
-def leaves(arrays, device="cpu"):
-    return [tensor(a, requires_grad=True, device=device) for a in arrays]
+def close(found, expected, tolerance):
+    """Compare arrays or Tensors: shape, and values by their distance relative to the largest."""
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected):
+        a, b = (x.numpy() if isinstance(x, Tensor) else np.asarray(x) for x in (a, b))
+        assert a.shape == b.shape
+        scale = np.abs(b).max(initial=1.0) if b.dtype.kind == "f" else 1.0
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * scale)
 
 
-def close(a, b, tolerance):
-    a = a.numpy() if isinstance(a, Tensor) else a
-    b = np.asarray(b)
-    assert a.shape == b.shape, (a.shape, b.shape)
-    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+def test_the_table_has_every_operation():
+    known = {name for name, op in primitives.items() if op.forward.__module__.startswith("minidl")}
+    assert known == {c.name for c in TABLE + STEPS} | set(DRAWS)
 
 
-def test_the_table_holds_every_primitive():
-    assert {row[0] for row in TABLE} | WITHOUT_GRADIENT == set(primitives)
-    assert {name for name, op in primitives.items() if op.rule is None} == WITHOUT_GRADIENT
+@every_case
+def test_first_derivative(c):
+    arrays = numbers(c)
+    y, gradients = run(c, on("cpu", arrays))
+    w = weights(y.shape)
+    expected = differences(lambda moved: (w * apply(c, moved)).sum(), arrays)
+    close(gradients, expected, 1e-6)
 
 
-@every
-def test_first_derivatives_are_those_of_central_differences(name, f, g, sizes, make):
-    arrays = make(np.random.default_rng(1), *sizes)
-    scalar = weigh(lambda *x: f(*x) * f(*x), arrays)
-    found = minidl.grad(scalar(*(xs := leaves(arrays))), xs)
-    for a, b in zip(found, differences(lambda *x: scalar(*map(tensor, x)).item(), arrays, 1e-5)):
-        close(a, b, 1e-7)
+@every_case
+def test_second_derivative(c):
+    """The gradient, as a function of the inputs and of the gradient that it is given."""
+    arrays = numbers(c)
+    arrays.append(weights(apply(c, arrays).shape))
 
-
-@every
-def test_second_derivatives_are_those_of_central_differences(name, f, g, sizes, make):
-    arrays = make(np.random.default_rng(2), *sizes)
-    scalar = weigh(lambda *x: f(*x) * f(*x), arrays)
-    rng = np.random.default_rng(3)
-    directions = [rng.uniform(0.5, 1.5, a.shape) for a in arrays]
-
-    def slope(*inputs):
-        """The derivative along `directions`, itself made of recorded operations."""
-        xs = [x if isinstance(x, Tensor) else tensor(x, requires_grad=True) for x in inputs]
-        first = minidl.grad(scalar(*xs), xs, create_graph=True)
+    def projected(moved, *, create_graph=False):
+        *inputs, w = on("cpu", moved)
+        y = apply(c, inputs)
+        first = minidl.grad(y, leaves(inputs), w, create_graph=create_graph)
         total = 0.0
-        for d, direction in zip(first, directions):
-            total = total + (d * direction).sum()
-        return total
+        for i, g in enumerate(first):
+            total = total + (g * weights(g.shape, seed=3 + i)).sum()
+        return total, [*leaves(inputs), w]
 
-    xs = leaves(arrays)
-    for a, b in zip(
-        minidl.grad(slope(*xs), xs), differences(lambda *x: slope(*x).item(), arrays, 1e-5)
-    ):
-        close(a, b, 1e-6)
+    total, inputs = projected(arrays, create_graph=True)
+    expected = differences(lambda moved: projected(moved)[0].item(), arrays)
+    close(minidl.grad(total, inputs), expected, 1e-6)
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-12), ("float32", 2e-5)])
-@every
-def test_value_and_gradients_are_pytorchs(name, f, g, sizes, make, dtype, tolerance, torch):
-    arrays = [a.astype(dtype) for a in make(np.random.default_rng(4), *sizes)]
-    ours, theirs = leaves(arrays), [torch.tensor(a, requires_grad=True) for a in arrays]
-    y, z = f(*ours), g(torch, *theirs)
-    close(y, z.detach().numpy(), tolerance)
-    weights = np.random.default_rng(5).uniform(-1, 1, y.shape).astype(y.dtype)
-    y.backward(weights)
-    z.backward(torch.tensor(weights))
-    for a, b in zip(ours, theirs):
-        assert a.grad.dtype == a.dtype == dtype
-        close(a.grad, b.grad.numpy(), tolerance)
+@pytest.mark.parametrize(["dtype", "tolerance"], [("float64", 1e-12), ("float32", 1e-5)])
+@every_case
+def test_equals_pytorch(c, dtype, tolerance, torch):
+    arrays = numbers(c, dtype)
+    y, gradients = run(c, on("cpu", arrays))
+    inputs = [torch.tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+    expected = c.torch(torch, *inputs)
+    close([y], [expected.detach()], tolerance)
+    assert y.dtype == expected.detach().numpy().dtype
+    expected.backward(torch.tensor(weights(y.shape, y.dtype)))
+    close(gradients, [x.grad for x in inputs if x.requires_grad], tolerance)
 
 
-def odd(a):
-    """The same numbers in memory that is not contiguous: every other element, axes reversed."""
-    wide = np.repeat(a.T, 2, axis=0)[::2].T if a.ndim else a
-    assert a.ndim < 2 or min(a.shape) < 2 or not wide.flags.c_contiguous
-    return wide
+@pytest.mark.parametrize("create_graph", [False, True], ids=["bare", "recorded"])
+@every_case
+def test_same_on_every_device(c, create_graph, device):
+    arrays = numbers(c)
+    expected, its_gradients = run(c, on("cpu", arrays))
+    y, gradients = run(c, on(device, arrays), create_graph=create_graph)
+    close([y, *gradients], [expected, *its_gradients], 1e-14 if device != "cuda" else 1e-12)
+    assert {x.device for x in [y, *gradients]} == {device}
 
 
-@every
-def test_every_device_gives_the_same(name, f, g, sizes, make, device):
-    arrays = make(np.random.default_rng(6), *sizes)
-
-    def run(place, inputs):
-        xs = leaves(inputs, place)
-        y = f(*xs)
-        assert y.device == place
-        first = minidl.grad((y * y).sum(), xs, create_graph=True)
-        total = sum((d * d).sum() for d in first)
-        second = minidl.grad(total, xs) if total.requires_grad else []
-        plain = minidl.grad(f(*xs).sum(), xs)
-        return [x.numpy() for x in (y, *first, *second, *plain)]
-
-    expected = run("cpu", arrays)
-    for a, b in zip(run(device, arrays), expected):
-        close(a, b, 1e-10)
-    for a, b in zip(run(device, [odd(a) for a in arrays]), expected):
-        close(a, b, 1e-10)
+@every_step
+def test_steps_are_the_same_on_every_device(c, device):
+    arrays = numbers(c)
+    y = apply(c, on(device, arrays))
+    np.testing.assert_array_equal(y.numpy(), apply(c, arrays), strict=True)
+    assert y.device == device
 
 
-ELEMENTWISE = [row for row in TABLE if row[0] in (
-    "add sub mul div neg pow exp log sqrt sin cos tanh sigmoid softplus relu abs maximum minimum "
-    "where cast").split()]  # fmt: skip
-PAIRS = [((), ()), ((), (3,)), ((0,), (1,)), ((2, 0), (2, 1)), ((1,), (1, 1)), ((4, 1), (1, 3))]
+def transposed(a):
+    return a.T.copy().T
 
 
-@pytest.mark.parametrize("name, f, g, sizes, make", ELEMENTWISE)
-def test_empty_and_0d_and_broadcast_inputs(name, f, g, sizes, make, device):
-    for pair in PAIRS:
-        arrays = make(np.random.default_rng(8), *pair[: len(sizes)])
-        xs = leaves(arrays, device)
-        y = f(*xs)
-        assert y.shape == np.broadcast_shapes(*pair[: len(sizes)])
-        y.sum().backward()
-        for x in xs:
-            assert x.grad.shape == x.shape and x.grad.device == device
-        if y.size:
-            cells = differences(lambda *a: f(*map(tensor, a)).sum().item(), arrays, 1e-5)
-            for x, expected in zip(xs, cells):
-                close(x.grad, expected, 1e-6)
+def strided(a):
+    return backend.array_module(a).stack([a, a], axis=-1)[..., 0]
 
 
-def test_reductions_and_shapes_of_empty_and_0d_inputs(device):
-    for shape in [(), (0,), (0, 3), (2, 0)]:
-        x = tensor(np.ones(shape), requires_grad=True, device=device)
-        for y in (x.sum(), x.reshape(-1) if x.size else x.reshape(*shape), x.transpose(), x * 1):
+def reverse(a):
+    return a[(..., *[slice(None, None, -1)] * a.ndim)]
+
+
+def backward(a):
+    return reverse(reverse(a).copy())
+
+
+@every_case
+def test_any_layout_in_memory(c, device):
+    plain = on(device, numbers(c))
+    expected, its_gradients = run(c, plain)
+    for layout in (transposed, strided, backward):
+        inputs = [Tensor(layout(x.data), requires_grad=x.requires_grad) for x in plain]
+        y, gradients = run(c, inputs)
+        close([y, *gradients], [expected, *its_gradients], 1e-13)
+
+
+@every_case
+def test_float32_stays_float32(c):
+    wanted = c.attrs.get("dtype", "float32")
+    inputs = on("cpu", numbers(c, "float32"))
+    for create_graph in (False, True):
+        y, gradients = run(c, inputs, create_graph=create_graph)
+        assert y.dtype == wanted
+        assert {g.dtype for g in gradients} == {np.dtype("float32")}
+
+
+@every_case
+def test_rule_computes_in_float32(c):
+    """`.grad` is converted at the end; a rule that gives float64 is slow all the way there."""
+    inputs = numbers(c, "float32")
+    y = apply(c, inputs)
+    shares = primitives[c.name].rule(weights(y.shape, y.dtype), y, *inputs, **c.attrs)
+    for x, share in zip(inputs, shares):
+        share = share() if isinstance(share, FunctionType) else share
+        assert share is None or share.dtype == x.dtype
+
+
+@pytest.mark.parametrize("number", [2, 2.0, np.float64(2), np.float32(2), np.int64(2)], ids=repr)
+@pytest.mark.parametrize("name", TWO)
+def test_numbers_do_not_widen_float32(name, number, device):
+    seen = []
+
+    def spy(g, y, a):
+        seen.append(g.dtype)
+        return (-g,)
+
+    x = tensor([0.5, 1.5], requires_grad=True, device=device)
+    op = primitives[name]
+    with minidl.replaced("neg", gradient=spy):
+        for y in (op(-x, number), op(number, -x)):
             (g,) = minidl.grad(y.sum(), x)
-            close(g, np.ones(shape), 0)
-    assert np.isnan(tensor(np.ones((0,)), device=device).mean().item())
-    with pytest.raises(ValueError, match="max: cannot work on shapes"):
-        tensor(np.ones((0,)), device=device).max()
+            assert (y.dtype, g.dtype) == ("float32", "float32")
+            assert g.device == device
+    assert seen == ["float32"] * 2, "on the way back"
 
 
-MATRICES = [(4,), (3, 4), (2, 3, 4), (5, 1, 3, 4), (1, 4), (0, 4)]
-RIGHT = [(4,), (4, 2), (2, 4, 2), (5, 2, 4, 2), (4, 0)]
+def test_operators_are_these_operations(device):
+    x, z = on(device, [np.array([[1.0, 2.0], [3.0, 5.0]]), np.array([[2.0, 2.0], [4.0, 1.0]])])
+    a, b, k = x.numpy(), z.numpy(), 2
+    pairs = [
+        *[(x + z, a + b), (x + 2, a + 2), (2 + x, 2 + a), (x - z, a - b), (2 - x, 2 - a)],
+        *[(x * z, a * b), (2 * x, 2 * a), (x / z, a / b), (2 / x, 2 / a), (-x, -a)],
+        *[(x**z, a**b), (x**2, a**2), (2**x, 2**a), (x @ z, a @ b), (x == z, a == b)],
+        *[(x != z, a != b), (x < z, a < b), (x <= z, a <= b), (x > z, a > b), (x >= z, a >= b)],
+        *[(k > x, k > a), (k <= x, k <= a), (k == x, k == a), (x.T, a.T), (x.transpose(), a.T)],
+        *[(x.sum(0), a.sum(0)), (x.max((0, 1)), a.max()), (x.mean(-1, True), a.mean(-1)[:, None])],
+        *[(x.mean(), a.mean()), (x.reshape(4), a.ravel()), (x.reshape((1, -1)), a.reshape(1, 4))],
+        *[(x.transpose(0, 1), a), (x.transpose([1, 0]), a.T), (x.exp(), np.exp(a))],
+        *[(x.log(), np.log(a)), (x.sqrt(), np.sqrt(a)), (x.tanh(), np.tanh(a))],
+    ]
+    for found, expected in pairs:
+        assert found.device == device
+        assert found.dtype == expected.dtype
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-15)
+    assert x.astype("float32").dtype == "float32"
 
 
-@pytest.mark.parametrize("left, right", [*itertools.product(MATRICES, RIGHT)])
-def test_matmul_of_vectors_matrices_and_batches(left, right, device, torch):
-    rng = np.random.default_rng(9)
-    arrays = [rng.standard_normal(left), rng.standard_normal(right)]
-    try:
-        expected = np.matmul(*arrays)
-    except ValueError:
-        with pytest.raises(ValueError, match="matmul: cannot work on shapes"):
-            tensor(arrays[0]) @ tensor(arrays[1])
-        return
-    xs = leaves(arrays, device)
-    y = xs[0] @ xs[1]
-    close(y, expected, 1e-12)
-    ts = [torch.tensor(a, requires_grad=True) for a in arrays]
-    z = ts[0] @ ts[1]
-    weights = rng.standard_normal(expected.shape)
-    y.backward(tensor(weights, device=device))
-    z.backward(torch.tensor(weights))
-    for x, t in zip(xs, ts):
-        close(x.grad, t.grad.numpy(), 1e-12)
+# ---- kinks and far ends
 
 
-KEYS = [
-    0, -1, slice(1, None), slice(None, None, -1), None, Ellipsis, (Ellipsis, 1), (slice(None), 2),
-    [0, 0, 2], PICK, (PICK, PICK), (slice(None), PICK), (None, PICK), np.array([True, False, True]),
-    [], (PICK[:, None], PICK), (1, Ellipsis, PICK),
-]  # fmt: skip
+def test_ties_share_the_gradient(device, torch):
+    values = np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
+    for axis in (None, 0, 1, (0, 1)):
+        (x,) = on(device, [values])
+        (g,) = minidl.grad(x.max(axis).sum(), x)
+        reference = torch.tensor(values, requires_grad=True)
+        reference.amax(() if axis is None else axis).sum().backward()
+        close([g], [reference.grad], 1e-15)
 
 
-@pytest.mark.parametrize("key", KEYS, ids=repr)
-def test_getitem_and_its_gradient(key, device):
-    a = np.random.default_rng(10).standard_normal((3, 4))
-    plain = np.asarray(key, dtype=int) if isinstance(key, list) else key
-    expected = np.zeros_like(a)
-    np.add.at(expected, plain, 2 * a[plain])
-
-    def there(part):
-        return tensor(part, device=device).data if isinstance(part, np.ndarray) else part
-
-    here = tuple(map(there, key)) if isinstance(key, tuple) else there(key)
-    if device != "cpu" and isinstance(key, list):
-        here = tensor(plain, dtype=np.int64, device=device)  # a list would make a NumPy array
-    x = tensor(a, requires_grad=True, device=device)
-    y = x[here]
-    close(y, a[plain], 0)
-    (g,) = minidl.grad((y * y).sum(), x, create_graph=True)
-    close(g, expected, 1e-12)
-    (again,) = minidl.grad((g * g).sum() * 0.5, x)
-    count = np.zeros_like(a)
-    np.add.at(count, plain, 1)
-    close(again, 4 * count * count * a, 1e-12)
+def test_equal_operands_get_half_each(device):
+    for name, shares in (("maximum", [0, 0.5, 1]), ("minimum", [1, 0.5, 0])):
+        a, b = on(device, [np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 2.0])])
+        to_a, to_b = minidl.grad(primitives[name](a, b).sum(), [a, b])
+        assert to_a.numpy().tolist() == shares
+        assert (to_a + to_b).numpy().tolist() == [1, 1, 1]
 
 
-def test_index_arrays_are_inputs_of_the_record():
-    x = tensor([1.0, 2.0, 3.0], requires_grad=True)
-    y = x[tensor([2, 2])]
-    assert y.attrs == {"key": (ARRAY,)} and len(y.inputs) == 2
+@pytest.mark.parametrize("name", ["relu", "abs"])
+def test_gradient_at_zero_is_zero(name, device):
+    (x,) = on(device, [np.array([-1.0, 0.0, 2.0])])
+    (g,) = minidl.grad(primitives[name](x).sum(), x)
+    assert g.numpy().tolist() == {"relu": [0, 0, 1], "abs": [-1, 0, 1]}[name]
 
 
-def test_ties_share_the_gradient(device):
-    def grad(f, *arrays):
-        xs = leaves([np.array(a, float) for a in arrays], device)
-        return [g.numpy().tolist() for g in minidl.grad(f(*xs).sum(), xs)]
+@pytest.mark.parametrize("exponent", [0, 1, 2, 3, 0.0, 1.0, 2.0])
+def test_powers_of_zero(exponent, device, torch):
+    """To third order: x**2 is x**0 after two derivatives, and 0 times 1/0 would be nan."""
+    values = np.array([0.0, -2.0, 3.0])
+    (x,) = on(device, [values])
+    reference = torch.tensor(values, requires_grad=True)
+    y, z = x**exponent, reference**exponent
+    for _ in range(3):
+        close([y], [z.detach()], 1e-15)
+        if not z.requires_grad:
+            break
+        (y,) = minidl.grad(y.sum(), x, create_graph=True)
+        (z,) = torch.autograd.grad(z.sum(), reference, create_graph=True)
 
-    assert grad(lambda a: a.max(), [3, 1, 3, 3]) == [[1 / 3, 0, 1 / 3, 1 / 3]]
-    assert grad(ops.maximum, [1, 2], [1, 1]) == [[0.5, 1], [0.5, 0]]
-    assert grad(ops.minimum, [1, 2], [1, 1]) == [[0.5, 0], [0.5, 1]]
-    assert grad(ops.relu, [0, 1, -1]) == [[0, 1, 0]]
-    assert grad(ops.abs, [0, 1, -1]) == [[0, 1, -1]]
-    assert grad(lambda a, b: a**b, [0, 2], [2, 1]) == [[0, 1], [0, 2 * np.log(2)]]
+
+def test_gradient_for_the_exponent_of_zero(device):
+    a, b = on(device, [np.array([0.0, 2.0]), np.array([3.0, 3.0])])
+    (g,) = minidl.grad((a**b).sum(), b)
+    np.testing.assert_allclose(g.numpy(), [0.0, 8 * np.log(2)], rtol=1e-15)
 
 
-def test_large_numbers_do_not_overflow(device):
-    x = tensor(np.array([-1e4, 0, 1e4]), requires_grad=True, device=device)
-    with np.errstate(all="raise", under="ignore"):
-        for f, value, slope in [
-            (ops.sigmoid, [0, 0.5, 1], [0, 0.25, 0]),
-            (ops.softplus, [0, np.log(2), 1e4], [0, 0.5, 1]),
-            (ops.logsumexp, [1e4], [0, 0, 1]),
-        ]:
-            y = f(x)
-            close(y, value, 1e-12)
-            close(minidl.grad(y.sum(), x)[0], slope, 1e-12)
-    empty_row = tensor(np.full((1, 3), -np.inf), device=device)
+@pytest.mark.parametrize("name", ["sigmoid", "softplus", "tanh", "logsumexp"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_far_from_zero_nothing_overflows(name, dtype, device, torch):
+    values = np.array([[-1e4, 1e4, 0.0], [-1e4, -1e4, -1e4], [1e4, 1e4, 1e4]], dtype)
+    (x,) = on(device, [values])
+    y = primitives[name](x)
+    (g,) = minidl.grad(y.sum(), x)
+    c = next(c for c in TABLE if c.name == name)
+    reference = torch.tensor(values, requires_grad=True)
+    expected = c.torch(torch, reference)
+    expected.sum().backward()
+    close([y, g], [expected.detach(), reference.grad], 1e-6)
+
+
+def test_logsumexp_of_nothing_but_minus_infinity(device):
+    x = tensor([[-np.inf, -np.inf], [-np.inf, 1.0]], device=device)
     with np.errstate(divide="ignore"):
-        assert ops.logsumexp(empty_row).item() == -np.inf
+        y = ops.logsumexp(x)
+    assert y.numpy().tolist() == [[-np.inf], [1.0]]
 
 
-def test_float32_stays_float32(device):
-    x = tensor([[1.0, 2.0]], requires_grad=True, device=device)
-    for other in (2.0, 3, True, np.float64(2.5), np.int64(2)):
-        for y in (x + other, other * x, x / other, x**other, other - x, ops.maximum(x, other)):
-            assert y.dtype == "float32", (other, y)
-            assert minidl.grad(y.sum(), x)[0].dtype == "float32"
-    wide = x.astype("float64") * 2.0
-    assert wide.dtype == "float64"
-    assert minidl.grad(wide.sum(), x)[0].dtype == "float32"
+# ---- products and indices
 
 
-def test_comparisons_make_masks_without_a_record(device):
-    x = tensor([1.0, 2.0, 3.0], requires_grad=True, device=device)
-    for mask, expected in [
-        (x == 2, [0, 1, 0]), (x != 2, [1, 0, 1]), (x < 2, [1, 0, 0]),
-        (x <= 2, [1, 1, 0]), (x > 2, [0, 0, 1]), (x >= 2, [0, 1, 1]),
-    ]:  # fmt: skip
-        assert mask.dtype == bool and not mask.requires_grad and mask.op is None
-        assert mask.numpy().tolist() == [bool(e) for e in expected]
-    assert ops.argmax(x).item() == 2
-    assert ops.sign(x - 2).numpy().tolist() == [-1, 0, 1]
+def test_matmul_of_misfitting_shapes():
+    for a, b in [((2, 3), (4, 5)), ((3,), (4,)), ((5, 2, 3), (4, 4)), ((2, 2, 3), (3, 3, 1))]:
+        with pytest.raises(ValueError, match="matmul") as caught:
+            ops.matmul(*on("cpu", [np.ones(a), np.ones(b)]))
+        assert str(a) in str(caught.value)
+        assert str(b) in str(caught.value)
 
 
-def test_one_hot_and_its_complaints(device):
-    labels = tensor([2, 0], device=device)
-    assert ops.one_hot(labels, classes=3).numpy().tolist() == [[0, 0, 1], [1, 0, 0]]
-    with pytest.raises(ValueError, match=r"in \[0, 2\), got 0 to 2"):
-        ops.one_hot(labels, classes=2)
-    with pytest.raises(TypeError, match="must be integers, got float32"):
-        ops.one_hot(tensor([1.0], device=device), classes=2)
+KEYS = {
+    "int": 1,
+    "negative int": -1,
+    "ints": (1, 2, 0),
+    "slice": slice(1, None),
+    "steps": (slice(None, None, -1), slice(3, 0, -2)),
+    "empty slice": slice(2, 2),
+    "none": (None, 1, None),
+    "ellipsis": (..., 0),
+    "ellipsis between": (0, ..., None, slice(1, None)),
+    "everything": ...,
+    "nothing": (),
+    "integers": np.array([2, 0, 2, 2]),
+    "negative integers": np.array([-1, 2, -1]),
+    "matrix of integers": np.array([[0, 1], [1, 1]]),
+    "no integers": np.array([], dtype=int),
+    "list": [0, 2, 0],
+    "empty list": [],
+    "two lists": ([0, 1, 0], [3, 3, 3]),
+    "pairs": (np.array([0, 1, 0]), np.array([1, 3, 1])),
+    "crossed": (np.array([[0], [2]]), np.array([1, 1, 3])),
+    "apart": (np.array([0, 0]), slice(None), np.array([1, 1])),
+    "after a slice": (slice(1, 3), np.array([3, 3, 0])),
+    "with none": (None, np.array([1, 1]), ..., 0),
+    "mask": np.arange(24).reshape(3, 4, 2) % 3 == 0,
+    "mask of rows": np.array([True, False, True]),
+    "mask of nothing": np.zeros((3, 4), dtype=bool),
+    "mask and int": (np.array([True, False, True]), 1),
+    "list of bools": [True, False, True],
+}
 
 
-def test_draws_are_seeded_and_have_their_distribution(device):
-    like = tensor(np.zeros((200, 200)), device=device)
-    for draw, mean, spread in [
-        (lambda: ops.bernoulli(like, p=0.3), 0.3, np.sqrt(0.21)),
-        (lambda: ops.normal(like), 0.0, 1.0),
+@pytest.mark.parametrize("as_tensor", [False, True], ids=["arrays", "tensors"])
+@pytest.mark.parametrize("name", KEYS)
+def test_getitem(name, as_tensor, device):
+    """Against NumPy's indexing, and for the gradient np.add.at; then back through the gradient."""
+
+    def moved(part):
+        if not isinstance(part, np.ndarray):
+            return part
+        return tensor(part, device=device) if as_tensor else backend.to_device(part, device)
+
+    key = KEYS[name]
+    values = weights((3, 4, 2))
+    (x,) = on(device, [values])
+    y = x[tuple(moved(part) for part in key) if isinstance(key, tuple) else moved(key)]
+    assert isinstance(y, Tensor)
+    w = weights(y.shape)
+    expected = np.zeros(values.size)
+    np.add.at(expected, np.arange(values.size).reshape(values.shape)[key], w)
+    close([y], [values[key]], 1e-15)
+    (w,) = on(device, [w])
+    (g,) = minidl.grad(y, x, w, create_graph=True)
+    close([g], [expected.reshape(values.shape)], 1e-15)
+    (back,) = minidl.grad((g * g).sum(), w)
+    close([back], [2 * expected.reshape(values.shape)[key]], 1e-15)
+
+
+def test_getitem_out_of_range_names_the_operation():
+    for key in (5, (0, 0, 0, 0), np.array([7])):
+        with pytest.raises(IndexError, match=r"getitem.*\(3, 4, 2\)"):
+            tensor(weights((3, 4, 2)))[key]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, -2, -3])
+def test_stack(axis, device):
+    arrays = [weights((2, 3), seed=seed) for seed in range(3)]
+    inputs = on(device, arrays)
+    y = minidl.stack(inputs, axis)
+    w = weights(y.shape)
+    gradients = minidl.grad(y, inputs, on(device, [w])[0])
+    close([y], [np.stack(arrays, axis)], 1e-15)
+    close(gradients, list(np.moveaxis(w, axis, 0)), 1e-15)
+
+
+def test_concatenate_with_numbers_that_ask_for_no_gradient(device):
+    a, b = on(device, [np.ones((2, 2)), np.ones((1, 2))])
+    (g,) = minidl.grad((minidl.concatenate(a.detach(), b) * 3).sum(), b)
+    assert g.numpy().tolist() == [[3, 3]]
+
+
+# ---- operations without a gradient
+
+
+@every_step
+def test_steps_equal_pytorch_and_are_not_recorded(c, torch):
+    arrays = numbers(c)
+    arrays[-1].flat[0] = arrays[0].flat[0]  # something for `equal` to find
+    y = apply(c, on("cpu", arrays))
+    expected = c.torch(torch, *(torch.tensor(a) for a in arrays)).numpy()
+    np.testing.assert_array_equal(y.numpy(), expected, strict=True)
+    assert (y.requires_grad, y.op, y.inputs) == (False, None, ())
+    with pytest.raises(RuntimeError, match="no record"):
+        y.sum().backward()
+
+
+def test_steps_stop_the_gradient(device):
+    (x,) = on(device, [np.array([-1.0, 2.0])])
+    (g,) = minidl.grad((x * (x > 0) + ops.sign(x)).sum(), x)
+    assert g.numpy().tolist() == [0, 1]
+
+
+def test_argmax_gives_the_first_of_equals(device):
+    assert ops.argmax(
+        tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]], device=device)
+    ).numpy().tolist() == [1, 0]
+
+
+def test_one_hot(device):
+    labels = tensor([[0, 2], [1, 1]], device=device)
+    y = ops.one_hot(labels, classes=3)
+    assert y.numpy().tolist() == [[[1, 0, 0], [0, 0, 1]], [[0, 1, 0], [0, 1, 0]]]
+    assert (y.dtype, y.device) == ("float32", device)
+    assert ops.one_hot(labels, classes=4, dtype="float64").dtype == "float64"
+    assert ops.one_hot(tensor(np.zeros(0, dtype=int), device=device), classes=3).shape == (0, 3)
+
+
+def test_one_hot_refuses_what_is_no_class(device):
+    with pytest.raises(TypeError, match="integers, got float32"):
+        ops.one_hot(tensor([0.0, 1.0], device=device), classes=3)
+    for wrong, given in (([0, 3], "0 to 3"), ([-1, 2], "-1 to 2")):
+        with pytest.raises(ValueError, match=rf"in \[0, 3\), got {given}"):
+            ops.one_hot(tensor(wrong, device=device), classes=3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_draws_have_the_mean_and_variance_that_they_say(dtype, device):
+    like = tensor(np.zeros((200, 300), dtype), device=device, requires_grad=True)
+    for y, mean, variance in [
+        (ops.bernoulli(like, p=0.3), 0.3, 0.21),
+        (ops.bernoulli(like, p=0.0), 0, 0),
+        (ops.bernoulli(like, p=1.0), 1, 0),
+        (ops.normal(like), 0, 1),
     ]:
-        backend.manual_seed(3)
-        first, second = draw(), draw()
-        backend.manual_seed(3)
-        again = draw()
-        assert first.dtype == "float64" and first.device == device
-        assert (first.numpy() == again.numpy()).all()
-        assert (first.numpy() != second.numpy()).any()
-        assert abs(first.numpy().mean() - mean) < 5 * spread / 200
-        assert abs(first.numpy().std() - spread) < 0.02
+        assert (y.shape, y.dtype, y.device, y.requires_grad) == (like.shape, dtype, device, False)
+        assert abs(y.numpy().mean() - mean) < 0.02
+        assert abs(y.numpy().var() - variance) < 0.02
+    assert set(np.unique(ops.bernoulli(like, p=0.5).numpy())) == {0, 1}
 
 
-def test_stack_joins_along_a_new_axis(device):
-    xs = leaves([np.arange(3.0), np.arange(3.0) + 3], device)
-    for axis in (0, 1, -1):
-        y = minidl.stack(xs, axis=axis)
-        close(y, np.stack([x.numpy() for x in xs], axis=axis), 0)
-    for g in minidl.grad((y * y).sum(), xs):
-        assert g.shape == (3,)
+@pytest.mark.parametrize("draw", [ops.normal, lambda like: ops.bernoulli(like, p=0.5)])
+def test_draws_come_again_with_the_seed(draw, device):
+    like = tensor(np.zeros(50), device=device)
+    minidl.manual_seed(5)
+    first, second = draw(like).numpy(), draw(like).numpy()
+    minidl.manual_seed(5)
+    np.testing.assert_array_equal(draw(like).numpy(), first)
+    assert (first != second).any()
+    minidl.manual_seed(6)
+    assert (draw(like).numpy() != first).any()
+
+
+@pytest.mark.parametrize("name", [*TWO, "equal", "less", "concatenate"])
+def test_misfitting_shapes_are_named(name, device):
+    a, b = on(device, [np.ones((2, 3)), np.ones((4, 5))])
+    with pytest.raises(ValueError, match=rf"{name}: .*\(2, 3\) and \(4, 5\)"):
+        primitives[name](a, b)
