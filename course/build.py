@@ -1,0 +1,397 @@
+"""Copy the package into the lessons that quote it, run what changed, make the exercises.
+
+    python course/build.py [--check] [--all] [NOTEBOOK ...]
+
+Without names: every notebook of course/ and solutions/.  --all runs them even if nothing changed;
+--check changes nothing, prints what is out of date, and exits with 1 if anything is.
+
+The one rule of this file: the package is the source.  Text goes from minidl/ to a lesson and from
+solutions/ to exercises/, never back.
+
+Marker words.  A quoting cell begins with one of these lines, and the package's text, which this
+program writes, is all the rest of it:
+
+    # minidl/ops.py: mul, div             definitions; a primitive brings its gradient rule
+    # minidl/tensor.py: Tensor.backward   a method, moved to the left so that it runs as it stands
+
+Metadata of a notebook, under `minidl`:
+
+    home       lesson: what it explains, ["backend", "ops.add"]; a module means its public names
+    executed   SHA-256 of the code cells that the stored outputs belong to
+    seconds    how long they took
+    generated  exercise: SHA-256 of the file as it was made, so that nobody's answers are lost
+"""
+
+import argparse
+import ast
+import copy
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import v4
+from nbgrader import preprocessors as nbgrader
+from nbgrader.nbgraderformat import ValidationError
+
+ROOT = Path(__file__).resolve().parent.parent
+MARKER = re.compile(r"# (minidl/\w+\.py): (\w+(?:\.\w+)?(?:, \w+(?:\.\w+)?)*)")
+SECONDS_PER_CELL = 300
+
+# The order of nbgrader's GenerateAssignment, without the steps for its database, for headers and
+# for tests made by templates.
+STEPS = [
+    nbgrader.LockCells,
+    nbgrader.ClearSolutions,
+    nbgrader.ClearOutput,
+    nbgrader.CheckCellMetadata,
+    nbgrader.ComputeChecksums,
+    nbgrader.ClearHiddenTests,
+    nbgrader.ClearMarkScheme,
+    nbgrader.ComputeChecksums,
+    nbgrader.CheckCellMetadata,
+]
+
+
+class BuildError(Exception):
+    """What is wrong in a notebook, and where; a sentence for the person who wrote it."""
+
+
+# ---- quotations
+
+
+def definitions(source):
+    """Name -> exact text of all that a module defines; methods as `Class.method`."""
+    lines, found = source.splitlines(), {}
+
+    def collect(body, prefix):
+        for node, after in zip(body, [*body[1:], None]):
+            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+            for name in _bound(node):
+                last = after if _is_rule_of(name, after) else node
+                text = lines[first - 1 : last.end_lineno]
+                text = [line.removeprefix(" " * node.col_offset) for line in text]
+                found[prefix + name] = "\n".join(text)
+            if isinstance(node, ast.ClassDef) and not prefix:
+                collect(node.body, f"{node.name}.")
+
+    collect(ast.parse(source).body, "")
+    return found
+
+
+def _bound(node):
+    """The names that a statement defines; not `_`, which stands for a rule without a name."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        names = [node.name]
+    elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        inside = [n for target in targets for n in ast.walk(target)]
+        names = [n.id for n in inside if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    else:
+        names = []
+    return [name for name in names if name != "_"]
+
+
+def _is_rule_of(name, node):
+    """Whether `node` is a function decorated with `@name.gradient`."""
+    decorators = [ast.unparse(d) for d in getattr(node, "decorator_list", [])]
+    return f"{name}.gradient" in decorators
+
+
+def quoted_names(source):
+    """("minidl/ops.py", ["mul"]) of a quoting cell, or None for any other.
+
+    Raises BuildError for a first line that was meant as a marker and is none.
+    """
+    first = source.partition("\n")[0].rstrip()
+    if not first.startswith("# minidl/"):
+        return None
+    match = MARKER.fullmatch(first)
+    if match is None:
+        raise BuildError(f"{first!r} is no marker; write `# minidl/ops.py: mul` or `...: mul, div`")
+    return match[1], match[2].split(", ")
+
+
+def quotation(source, root):
+    """What the code cell `source` must be: itself, or its marker and the package's text."""
+    quoted = quoted_names(source)
+    if quoted is None:
+        return source
+    file, names = quoted
+    if not (root / file).is_file():
+        raise BuildError(f"there is no {file}")
+    found = definitions((root / file).read_text(encoding="utf-8"))
+    for name in names:
+        if name not in found:
+            raise BuildError(f"{file} does not define {name}")
+    return source.partition("\n")[0].rstrip() + "\n" + "\n\n\n".join(found[n] for n in names)
+
+
+def quote(nb, root):
+    """Put the package's text into the quoting cells of `nb`; return those that changed."""
+    changed = []
+    for number, cell in enumerate(nb.cells, 1):
+        if cell.cell_type != "code":
+            continue
+        try:
+            text = quotation(cell.source, root)
+        except BuildError as error:
+            raise BuildError(f"cell {number} ({cell.get('id', 'no id')}): {error}") from None
+        if text != cell.source:
+            cell.source = text
+            changed.append(f"cell {number} ({cell.id}), {text.partition(chr(10))[0]}")
+    return changed
+
+
+# ---- normal form
+
+
+def read(path):
+    """The notebook in `path`, as it is."""
+    try:
+        nb = v4.reads(path.read_text(encoding="utf-8"))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise BuildError(f"is no notebook: {error}") from None
+    if nb.get("nbformat") != 4:
+        raise BuildError(f"has format {nb.get('nbformat')}; open it in JupyterLab and save it")
+    return nb
+
+
+def text(nb):
+    """The notebook as it stands in a file."""
+    return v4.writes(nb) + "\n"
+
+
+def normal(nb):
+    """A copy of `nb` that depends on what it says and shows, and on nothing else."""
+    nb = copy.deepcopy(nb)
+    nb.nbformat, nb.nbformat_minor = 4, 5
+    nb.cells = [c for c in nb.cells if c.source.strip() or "nbgrader" in c.metadata]
+    ours = nb.metadata.get("minidl")
+    nb.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python", "pygments_lexer": "ipython3"},
+        }
+    )
+    if ours:
+        nb.metadata.minidl = ours
+    _name_cells(nb.cells)
+    for cell in nb.cells:
+        cell.source = cell.source.replace("\r\n", "\n").rstrip()
+        kept = {k: cell.metadata.get(k) for k in ("deletable", "editable", "nbgrader", "tags")}
+        cell.metadata = nbformat.from_dict({k: v for k, v in kept.items() if v not in (None, [])})
+        if not cell.get("attachments"):
+            cell.pop("attachments", None)
+        if cell.cell_type == "code":
+            cell.outputs = _normal_outputs(cell.outputs)
+    try:
+        nbformat.validate(nb)
+    except nbformat.ValidationError as error:
+        raise BuildError(f"is no valid notebook: {error}") from None
+    return nb
+
+
+def _name_cells(cells):
+    """Keep each valid, unique id; name the other cells c01, c02, ... by their place."""
+    taken = set()
+    for cell in cells:
+        if not re.fullmatch(r"[\w-]{1,64}", cell.get("id") or "", re.ASCII) or cell.id in taken:
+            cell.id = None
+        taken.add(cell.id)
+    for number, cell in enumerate(cells, 1):
+        while cell.id is None:
+            candidate = f"c{number:02}"
+            cell.id = None if candidate in taken else candidate
+            number += len(cells)
+        taken.add(cell.id)
+
+
+def _normal_outputs(outputs):
+    kept = []
+    for output in outputs:
+        last = kept[-1] if kept else {}
+        if output.output_type == "stream" and output.name == last.get("name"):
+            last.text += output.text
+            continue
+        if "data" in output:
+            output.metadata = nbformat.from_dict({})
+            for kind in list(output.data):
+                if "widget" in kind:  # its state is not stored, so it could not be shown
+                    del output.data[kind]
+                elif kind == "image/png":
+                    output.data[kind] = output.data[kind].strip()
+        kept.append(output)
+    return kept
+
+
+# ---- running
+
+
+def fingerprint(nb):
+    """SHA-256 of the code cells."""
+    sources = [cell.source for cell in nb.cells if cell.cell_type == "code"]
+    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
+
+
+def is_executed(nb):
+    """Whether the outputs are those of this code, run once from top to bottom."""
+    counts = [cell.execution_count for cell in nb.cells if cell.cell_type == "code"]
+    right = nb.metadata.get("minidl", {}).get("executed") == fingerprint(nb)
+    return right and counts == list(range(1, len(counts) + 1))
+
+
+def execute(nb, folder, root):
+    """Run `nb` in `folder`, with root and root/exercises importable; note what was run."""
+    started, at = time.perf_counter(), []
+    path = [str(root), str(root / "exercises"), os.environ.get("PYTHONPATH", "")]
+    client = NotebookClient(
+        nb,
+        timeout=SECONDS_PER_CELL,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    client.on_cell_execute = lambda cell, cell_index: at.append((cell_index + 1, cell.id))
+    # Nobody's own settings of IPython and Matplotlib, so that figures look the same everywhere.
+    with tempfile.TemporaryDirectory() as empty:
+        settings = {
+            "IPYTHONDIR": empty,
+            "MATPLOTLIBRC": os.devnull,
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            "PYTHONHASHSEED": "0",
+            "PYTHONPATH": os.pathsep.join(filter(None, path)),
+        }
+        try:
+            client.execute(env=os.environ | settings)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            number, name = at[-1] if at else (1, "the kernel did not start")
+            plain = re.sub(r"\x1b\[[\d;]*m", "", str(error))
+            raise BuildError(f"cell {number} ({name}) failed\n{plain}") from None
+    ours = nb.metadata.setdefault("minidl", nbformat.from_dict({}))
+    ours.executed, ours.seconds = fingerprint(nb), round(time.perf_counter() - started, 1)
+
+
+# ---- exercises
+
+
+def exercise(solution):
+    """What the learner gets: `solution` without its answers, hidden tests and outputs."""
+    nb, resources = copy.deepcopy(solution), {}
+    nb.metadata.pop("minidl", None)
+    try:
+        for step in STEPS:
+            options = {"code_stub": {"python": "raise NotImplementedError"}}
+            options = options if step is nbgrader.ClearSolutions else {}
+            nb, resources = step(**options).preprocess(nb, resources)
+    except (RuntimeError, ValidationError) as error:
+        raise BuildError(f"nbgrader can make no exercise of it: {error}") from None
+    nb = normal(nb)
+    nb.metadata.minidl = nbformat.from_dict({"generated": _as_made(nb)})
+    return nb
+
+
+def _as_made(nb):
+    """SHA-256 of an exercise, all but this number itself."""
+    nb = copy.deepcopy(nb)
+    nb.metadata.pop("minidl", None)
+    return hashlib.sha256(text(nb).encode()).hexdigest()
+
+
+def holds_work(path):
+    """Whether somebody wrote into the exercise in `path` since it was made."""
+    nb = read(path)
+    return nb.metadata.get("minidl", {}).get("generated") != _as_made(nb)
+
+
+# ---- the command
+
+
+def build(path, root, *, check=False, force=False):
+    """Bring one notebook up to date, and its exercise; yield a sentence for each thing done.
+
+    With `check`, nothing is changed: the sentences say what is out of date.
+    """
+    before = path.read_bytes()
+    nb = read(path)
+    for where in quote(nb, root):
+        yield f"{where}: is not what the package says" if check else f"{where}: copied"
+    if not check:
+        nb = normal(nb)  # so that every cell has the name by which an error names it
+    elif text(nb := read(path)).encode() != before or text(normal(nb)) != text(nb):
+        yield "is not in normal form"
+    if force or not is_executed(nb):
+        if check:
+            yield "was not run, top to bottom, as it stands"
+        else:
+            execute(nb, path.parent, root)
+            yield f"ran in {nb.metadata.minidl.seconds} s"
+    if not check:
+        after = text(normal(nb)).encode()
+        if after != before:
+            _write(path, after)
+            yield "written"
+    if path.parent.name == "solutions":
+        yield from _build_exercise(normal(nb), root / "exercises" / path.name, check)
+
+
+def _build_exercise(solution, path, check):
+    after = text(exercise(solution)).encode()
+    name = f"exercises/{path.name}"
+    if path.exists() and path.read_bytes() == after:
+        return
+    if path.exists() and holds_work(path):
+        raise BuildError(f"{name} holds somebody's work and is left alone; move it away first")
+    if check:
+        yield f"{name} is not what it makes"
+    else:
+        _write(path, after)
+        yield f"made {name}"
+
+
+def _write(path, data):
+    """The file is written beside its goal and then renamed, so the old one is whole till then."""
+    path.parent.mkdir(exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_bytes(data)
+    beside.replace(path)
+
+
+def main(arguments=None, root=ROOT):
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK")
+    parser.add_argument("--check", action="store_true", help="change nothing, say what is stale")
+    parser.add_argument("--all", action="store_true", help="run also what did not change")
+    chosen = parser.parse_args(arguments)
+    notebooks = [path.resolve() for path in chosen.notebooks]
+    for path in notebooks:
+        if not path.is_file() or path.parent.name == "exercises":
+            parser.error(f"{path.name}: name a notebook of course/ or solutions/")
+    said, failed = 0, False
+    for path in notebooks or sorted(root.glob("course/*.ipynb")) + sorted(
+        root.glob("solutions/*.ipynb")
+    ):
+        where = f"{path.parent.name}/{path.name}"
+        try:
+            for sentence in build(path, root, check=chosen.check, force=chosen.all):
+                print(f"{where}: {sentence}", flush=True)
+                said += 1
+        except BuildError as error:
+            print(f"{where}: {error}", file=sys.stderr)
+            failed = True
+            if not chosen.check:
+                break
+    if not said and not failed:
+        print("everything is up to date")
+    return 1 if failed or (chosen.check and said) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
