@@ -23,14 +23,9 @@ primitives = {}  # name -> Primitive: where the operators of Tensor find their o
 
 def _operator(name, swapped=False):
     """A method of Tensor that hands itself and another operand to the primitive `name`."""
-
-    def method(self, other):
-        return primitives[name](self, other)
-
-    def swapped_method(self, other):
-        return primitives[name](other, self)
-
-    return swapped_method if swapped else method
+    if swapped:
+        return lambda self, other: primitives[name](other, self)
+    return lambda self, other: primitives[name](self, other)
 
 
 def _function(name):
@@ -181,10 +176,9 @@ def _split_key(key, xp):
     for part in key if isinstance(key, tuple) else (key,):
         if isinstance(part, list):
             part = xp.asarray(part, dtype=None if part else np.int64)
-        if isinstance(part, Tensor) or backend.is_array(part):
-            arrays.append(part)
-            part = ARRAY
-        plan.append(part)
+        is_input = isinstance(part, Tensor) or backend.is_array(part)
+        arrays += [part] if is_input else []
+        plan.append(ARRAY if is_input else part)
     return arrays, tuple(plan)
 
 
@@ -225,7 +219,6 @@ class Primitive:
         self.forward = forward
         self.rule = None
         self.__doc__ = forward.__doc__
-        self.__wrapped__ = forward
 
     def gradient(self, rule):
         """Decorator: `rule(g, y, *inputs, **attrs)` gives dL/d(input) for each input, in order.
