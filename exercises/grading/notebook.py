@@ -1,59 +1,60 @@
-"""What a learner calls in the notebook: check, hint, progress.
+"""What the learner sees: check, hint and progress, inside the notebook."""
 
-These help; they do not decide.  `python -m grading FILE` does, outside the notebook's process.
-"""
+from .task import draw, find, judge, lessons, run, tasks
 
-from .task import find, grade, lessons, tasks_of
-
-SEED = 7  # the same inputs at every call, so that a learner can follow a failing one
-_points, _hints = {}, {}
+_points = {}  # task id -> points of the last check
+_hinted = {}  # task id -> hints shown so far
 
 
-def check(task_id, answer):
-    """Try `answer` on the task's cases, print what was found, return the points."""
+class NotRightYet(AssertionError):
+    """An answer that gets no full points; shown as its text, without a traceback."""
+
+    def _render_traceback_(self):
+        return str(self).splitlines()
+
+
+def check(task_id, answer, *, seed=0):
+    """Say how many points `answer` gets; when not all, show the smallest input that fails.
+
+    Raises NotRightYet then, so that tools that run notebooks notice.  The verdict with unseen
+    inputs is `python -m grading`.
+    """
     task = find(task_id)
-    report = grade(task, answer, SEED)
-    _points[task_id] = report.points
-    print(f"{task_id} {task.name}: {report.points} of {task.points} points, {_verdict(report)}")
-    if report.text not in ("right", "not answered yet"):
-        print(report.text)
-    return report.points
-
-
-def _verdict(report):
-    return report.text if report.text in ("right", "not answered yet") else "not right yet"
+    if not callable(answer):
+        raise TypeError(f"check: task {task_id} wants the function {task.name}, got {answer!r:.60}")
+    cases = draw(task, seed)
+    verdict = judge(task, cases, [run(task, answer, arrays) for _, arrays in cases])
+    _points[task.id] = verdict.points
+    line = f"{task.id} {task.title}: {verdict.points:g} of {task.points:g} points"
+    if verdict.text:
+        raise NotRightYet(f"{line}\n{verdict.text}")
+    print(line)
 
 
 def hint(task_id):
-    """Print the task's next hint, and those before it."""
+    """Show the next of the three hints of a task, and those before it."""
     task = find(task_id)
-    _hints[task_id] = min(_hints.get(task_id, 0) + 1, len(task.hints))
-    for i, text in enumerate(task.hints[: _hints[task_id]], 1):
-        print(f"Hint {i} of {len(task.hints)}: {text}")
+    _hinted[task_id] = min(_hinted.get(task_id, 0) + 1, len(task.hints))
+    for i, text in enumerate(task.hints[: _hinted[task_id]]):
+        print(f"{task.id} hint {i + 1} of {len(task.hints)}: {text}")
 
 
 def progress(lesson=None):
-    """Print the points of this session and draw them; `lesson` as "07", default: all tried."""
-    chosen = [lesson] if lesson else sorted({i.partition(".")[0] for i in _points}) or lessons()
-    tasks = [task for each in chosen for task in tasks_of(each).values()]
-    for task in tasks:
-        state = "" if task.id in _points else "   not tried yet"
-        print(f"{task.id}  {task.name:20} {_points.get(task.id, 0):2} of {task.points}{state}")
-    total, possible = sum(_points.get(t.id, 0) for t in tasks), sum(t.points for t in tasks)
-    print(f"{'':5}  {'together':20} {total:2} of {possible}")
-    _draw(tasks)
-
-
-def _draw(tasks):
+    """A table of all tasks (or those of a lesson, "07") with the points so far, and a picture."""
+    rows = [t for n in lessons() if lesson in (None, n) for t in tasks(n).values()]
+    for task in rows:
+        got = f"{_points[task.id]:g}" if task.id in _points else "-"
+        print(f"{task.id}  {task.title:<32} {got:>4} of {task.points:g}")
+    total = sum(_points.get(t.id, 0) for t in rows)
+    print(f"{total:g} of {sum(t.points for t in rows):g} points")
     try:
-        import matplotlib.pyplot as plt
+        from matplotlib import pyplot as plt
     except ImportError:
-        print("matplotlib, which draws the picture, comes with the extra minidl[course]")
         return
-    names = [f"{t.id} {t.name}" for t in tasks]
-    figure, axes = plt.subplots(figsize=(6, 0.4 * len(tasks) + 0.6), layout="constrained")
-    axes.barh(names, [t.points for t in tasks], color="0.9")
-    axes.barh(names, [_points.get(t.id, 0) for t in tasks])
+    figure, axes = plt.subplots(figsize=(6, 0.6 + 0.35 * len(rows)), layout="constrained")
+    names = [f"{t.id} {t.title}" for t in rows]
+    axes.barh(names, [t.points for t in rows], color="0.9")
+    axes.barh(names, [_points.get(t.id, 0) for t in rows], color="C0")
     axes.invert_yaxis()
     axes.set_xlabel("points")
     plt.show()

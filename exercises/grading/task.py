@@ -181,8 +181,6 @@ def name_mistake(task, cases, results):
     """The sentence of the wrong answer that gives these same results, or None."""
     for sentence, source in task.wrong:
         answer = compile_answer(source, task.name)
-        if all(
-            agree(task, run(task, answer, arrays), r) for (_, arrays), r in zip(cases, results)
-        ):
+        if all(agree(task, run(task, answer, arrays), r) for (_, arrays), r in zip(cases, results)):
             return sentence
     return None

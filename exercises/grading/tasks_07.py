@@ -424,7 +424,9 @@ def check_reference(which, x):
     return [np.array(np.max(abs(truth - claimed) / scale)), np.array(True)]
 
 
-def checker(body, *, step="1e-5", start="x = np.array(x, dtype=float)", end="return float(worst.max())"):
+def checker(
+    body, *, step="1e-5", start="x = np.array(x, dtype=float)", end="return float(worst.max())"
+):
     """A gradient check in which one thing can be changed."""
     return f"""
             def gradient_check(f, gradient, x):
