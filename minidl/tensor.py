@@ -223,9 +223,8 @@ class Primitive:
     def gradient(self, rule):
         """Decorator: `rule(g, y, *inputs, **attrs)` gives dL/d(input) for each input, in order.
 
-        g is dL/dy.  A rule uses operators and primitives only, so that it works on arrays and,
-        recorded, on Tensors.  A gradient that costs something may be given as a function of no
-        arguments, which is called only if that gradient is wanted; None means zero.
+        g is dL/dy.  Operators and primitives only, so that a rule works on arrays and on Tensors.
+        A gradient may be a function of no arguments, called only if wanted; None means zero.
         """
         self.rule = rule
         return rule
@@ -262,9 +261,9 @@ class Primitive:
         """The same kind of error, with the operation's name and what it was given."""
         given = " and ".join(str(getattr(a, "shape", a)) for a in arrays)
         named = ", ".join(f"{k}={v}" for k, v in attrs.items())
-        text = f"{self.name}: cannot work on shapes {given}{' with ' if named else ''}{named}"
+        named = f" with {named}" if named else ""
         kind = next(k for k in (ValueError, IndexError, TypeError) if isinstance(error, k))
-        return kind(f"{text}: {error}")
+        return kind(f"{self.name}: cannot work on shapes {given}{named}: {error}")
 
 
 def primitive(forward):

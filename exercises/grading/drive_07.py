@@ -31,6 +31,10 @@ def drive_backward(answer, inputs, slopes):
     return [np.array([float(found.get(node, 0.0)) for node in nodes])]
 
 
+def ramp(x):
+    return np.arange(1, x.size + 1).reshape(x.shape)
+
+
 A = np.array([[2.0, -1.0, 0.5], [0.3, 1.5, -2.0]])
 # Functions of an array x, each with a gradient; the odd ones are wrong on purpose.
 FUNCTIONS = [
@@ -38,10 +42,8 @@ FUNCTIONS = [
     (lambda x: (x**3).sum(), lambda x: 2.0 * x * x),  # a factor
     (lambda x: np.sin(3 * x).sum(), lambda x: 3 * np.cos(3 * x)),
     (lambda x: np.sin(3 * x).sum(), lambda x: -3 * np.cos(3 * x)),  # the sign
-    (lambda x: (x * np.arange(1, x.size + 1).reshape(x.shape)).sum() * 5.0,
-     lambda x: 5.0 * np.arange(1, x.size + 1).reshape(x.shape)),
-    (lambda x: (x * np.arange(1, x.size + 1).reshape(x.shape)).sum() * 5.0,
-     lambda x: 5.0 * np.arange(1, x.size + 1).reshape(x.shape) + 40.0 * (x == x.max())),  # one place
+    (lambda x: (x * ramp(x)).sum() * 5.0, lambda x: 5.0 * ramp(x)),
+    (lambda x: (x * ramp(x)).sum() * 5.0, lambda x: 5.0 * ramp(x) + 40.0 * (x == x.max())),
     (lambda x: np.exp(A @ x).sum(), lambda x: A.T @ np.exp(A @ x)),
     (lambda x: np.exp(A @ x).sum(), lambda x: A.T @ np.exp(A @ x) * 1.001),  # a little
 ]  # fmt: skip

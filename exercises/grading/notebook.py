@@ -51,7 +51,7 @@ def progress(lesson=None):
         from matplotlib import pyplot as plt
     except ImportError:
         return
-    figure, axes = plt.subplots(figsize=(6, 0.6 + 0.35 * len(rows)), layout="constrained")
+    _, axes = plt.subplots(figsize=(6, 0.6 + 0.35 * len(rows)), layout="constrained")
     names = [f"{t.id} {t.title}" for t in rows]
     axes.barh(names, [t.points for t in rows], color="0.9")
     axes.barh(names, [_points.get(t.id, 0) for t in rows], color="C0")

@@ -72,7 +72,8 @@ UNBROADCAST = Task(
                     g = g.mean(axis=0) if len(g) else g.sum(axis=0)
                 for i, n in enumerate(shape):
                     if n == 1:
-                        g = g.mean(axis=i, keepdims=True) if g.shape[i] else g.sum(axis=i, keepdims=True)
+                        f = np.mean if g.shape[i] else np.sum
+                        g = f(g, axis=i, keepdims=True)
                 return g"""),
         ("one of the copies is taken instead of their sum", """
             def unbroadcast(g, shape):
@@ -120,7 +121,7 @@ UNBROADCAST = Task(
 def matmul_cases(rng):
     def case(group, a, b):
         arrays = [np.round(rng.uniform(-3, 3, s), 1) for s in (a, b)]
-        shape = np.broadcast_shapes(a[:-2], b[:-2]) + (a[-2], b[-1])
+        shape = (*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1])
         return group, (np.round(rng.uniform(-3, 3, shape), 1), *arrays)
 
     return [
@@ -184,7 +185,7 @@ MATMUL = Task(
         (".T turns all axes of a batch; only the last two may change places", SUM_TO + """
             def matmul_gradient(g, a, b):
                 return sum_to(g @ b.T, a.shape), sum_to(a.T @ g, b.shape)"""),
-        ("a matrix that served the whole batch gets one gradient for each member, not their sum", """
+        ("a matrix that served the whole batch gets a gradient for each member, not their sum", """
             def matmul_gradient(g, a, b):
                 T = lambda x: np.swapaxes(x, -1, -2)
                 return g @ T(b), T(a) @ g"""),
@@ -195,7 +196,8 @@ MATMUL = Task(
         ("g is left out: dL/dy is not 1 everywhere", SUM_TO + """
             def matmul_gradient(g, a, b):
                 T = lambda x: np.swapaxes(x, -1, -2)
-                return sum_to(np.ones_like(g) @ T(b), a.shape), sum_to(T(a) @ np.ones_like(g), b.shape)"""),
+                ones = np.ones_like(g)
+                return sum_to(ones @ T(b), a.shape), sum_to(T(a) @ ones, b.shape)"""),
         ("the batch is averaged; its members add up", """
             def matmul_gradient(g, a, b):
                 T = lambda x: np.swapaxes(x, -1, -2)

@@ -6,6 +6,7 @@ exercise itself gives are taken from the solution's notebook, never from the sub
 """
 
 import builtins
+import contextlib
 import json
 import os
 import resource
@@ -135,15 +136,11 @@ class Child:
         return head, arrays
 
     def close(self):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         for pipe in (self.process.stdin, self.process.stdout):
-            try:
+            with contextlib.suppress(OSError):
                 pipe.close()
-            except OSError:
-                pass
         self.process.wait()
         self.folder.cleanup()
 
