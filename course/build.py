@@ -26,6 +26,7 @@ import argparse
 import ast
 import copy
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -43,21 +44,18 @@ from nbgrader.nbgraderformat import ValidationError
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKER = re.compile(r"# (minidl/\w+\.py): (\w+(?:\.\w+)?(?:, \w+(?:\.\w+)?)*)")
+FOLDERS = "course", "solutions"
 SECONDS_PER_CELL = 300
 
-# The order of nbgrader's GenerateAssignment, without the steps for its database, for headers and
-# for tests made by templates.
-STEPS = [
-    nbgrader.LockCells,
-    nbgrader.ClearSolutions,
-    nbgrader.ClearOutput,
-    nbgrader.CheckCellMetadata,
-    nbgrader.ComputeChecksums,
-    nbgrader.ClearHiddenTests,
-    nbgrader.ClearMarkScheme,
-    nbgrader.ComputeChecksums,
-    nbgrader.CheckCellMetadata,
-]
+SHOWN = {"name": "python", "pygments_lexer": "ipython3"}
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+# The order of nbgrader's GenerateAssignment, without its steps for a database, for headers and
+# for tests made from templates.
+STEPS = """
+    LockCells ClearSolutions ClearOutput CheckCellMetadata ComputeChecksums
+    ClearHiddenTests ClearMarkScheme ComputeChecksums CheckCellMetadata
+""".split()
 
 
 class BuildError(Exception):
@@ -75,7 +73,8 @@ def definitions(source):
         for node, after in zip(body, [*body[1:], None]):
             first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
             for name in _bound(node):
-                last = after if _is_rule_of(name, after) else node
+                rules = [ast.unparse(d) for d in getattr(after, "decorator_list", [])]
+                last = after if f"{name}.gradient" in rules else node
                 text = lines[first - 1 : last.end_lineno]
                 text = [line.removeprefix(" " * node.col_offset) for line in text]
                 found[prefix + name] = "\n".join(text)
@@ -88,21 +87,13 @@ def definitions(source):
 
 def _bound(node):
     """The names that a statement defines; not `_`, which stands for a rule without a name."""
+    names = []
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         names = [node.name]
-    elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        inside = [n for target in targets for n in ast.walk(target)]
+    elif isinstance(node, ast.Assign):
+        inside = [n for target in node.targets for n in ast.walk(target)]
         names = [n.id for n in inside if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-    else:
-        names = []
     return [name for name in names if name != "_"]
-
-
-def _is_rule_of(name, node):
-    """Whether `node` is a function decorated with `@name.gradient`."""
-    decorators = [ast.unparse(d) for d in getattr(node, "decorator_list", [])]
-    return f"{name}.gradient" in decorators
 
 
 def quoted_names(source):
@@ -128,9 +119,8 @@ def quotation(source, root):
     if not (root / file).is_file():
         raise BuildError(f"there is no {file}")
     found = definitions((root / file).read_text(encoding="utf-8"))
-    for name in names:
-        if name not in found:
-            raise BuildError(f"{file} does not define {name}")
+    if missing := [name for name in names if name not in found]:
+        raise BuildError(f"{file} does not define {missing[0]}")
     return source.partition("\n")[0].rstrip() + "\n" + "\n\n\n".join(found[n] for n in names)
 
 
@@ -138,15 +128,13 @@ def quote(nb, root):
     """Put the package's text into the quoting cells of `nb`; return those that changed."""
     changed = []
     for number, cell in enumerate(nb.cells, 1):
-        if cell.cell_type != "code":
-            continue
+        before = cell.source
         try:
-            text = quotation(cell.source, root)
+            cell.source = quotation(before, root) if cell.cell_type == "code" else before
         except BuildError as error:
             raise BuildError(f"cell {number} ({cell.get('id', 'no id')}): {error}") from None
-        if text != cell.source:
-            cell.source = text
-            changed.append(f"cell {number} ({cell.id}), {text.partition(chr(10))[0]}")
+        if cell.source != before:
+            changed.append(f"cell {number}, {before.splitlines()[0]}")
     return changed
 
 
@@ -156,12 +144,9 @@ def quote(nb, root):
 def read(path):
     """The notebook in `path`, as it is."""
     try:
-        nb = v4.reads(path.read_text(encoding="utf-8"))
+        return v4.reads(path.read_text(encoding="utf-8"))
     except (ValueError, KeyError, AttributeError) as error:
-        raise BuildError(f"is no notebook: {error}") from None
-    if nb.get("nbformat") != 4:
-        raise BuildError(f"has format {nb.get('nbformat')}; open it in JupyterLab and save it")
-    return nb
+        raise BuildError(f"is no notebook of format 4: {error!r}") from None
 
 
 def text(nb):
@@ -175,12 +160,7 @@ def normal(nb):
     nb.nbformat, nb.nbformat_minor = 4, 5
     nb.cells = [c for c in nb.cells if c.source.strip() or "nbgrader" in c.metadata]
     ours = nb.metadata.get("minidl")
-    nb.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python", "pygments_lexer": "ipython3"},
-        }
-    )
+    nb.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": SHOWN})
     if ours:
         nb.metadata.minidl = ours
     _name_cells(nb.cells)
@@ -200,18 +180,16 @@ def normal(nb):
 
 
 def _name_cells(cells):
-    """Keep each valid, unique id; name the other cells c01, c02, ... by their place."""
+    """Keep each valid, unique id; name the other cells c01, c02, ... in order."""
     taken = set()
     for cell in cells:
-        if not re.fullmatch(r"[\w-]{1,64}", cell.get("id") or "", re.ASCII) or cell.id in taken:
-            cell.id = None
+        name = cell.get("id") or ""
+        valid = re.fullmatch(r"[\w-]{1,64}", name, re.ASCII) and name not in taken
+        cell.id = name if valid else None
         taken.add(cell.id)
-    for number, cell in enumerate(cells, 1):
-        while cell.id is None:
-            candidate = f"c{number:02}"
-            cell.id = None if candidate in taken else candidate
-            number += len(cells)
-        taken.add(cell.id)
+    free = (name for name in map("c{:02}".format, itertools.count(1)) if name not in taken)
+    for cell in cells:
+        cell.id = cell.id or next(free)
 
 
 def _normal_outputs(outputs):
@@ -223,11 +201,11 @@ def _normal_outputs(outputs):
             continue
         if "data" in output:
             output.metadata = nbformat.from_dict({})
-            for kind in list(output.data):
-                if "widget" in kind:  # its state is not stored, so it could not be shown
-                    del output.data[kind]
-                elif kind == "image/png":
-                    output.data[kind] = output.data[kind].strip()
+            # The state of a widget is not stored, so it could not be shown.
+            shown = {k: v for k, v in output.data.items() if "widget" not in k}
+            if "image/png" in shown:
+                shown["image/png"] = shown["image/png"].strip()
+            output.data = nbformat.from_dict(shown)
         kept.append(output)
     return kept
 
@@ -252,13 +230,10 @@ def execute(nb, folder, root):
     """Run `nb` in `folder`, with root and root/exercises importable; note what was run."""
     started, at = time.perf_counter(), []
     path = [str(root), str(root / "exercises"), os.environ.get("PYTHONPATH", "")]
-    client = NotebookClient(
-        nb,
-        timeout=SECONDS_PER_CELL,
-        kernel_name="python3",
-        record_timing=False,
-        resources={"metadata": {"path": str(folder)}},
-    )
+    client = NotebookClient(nb, timeout=SECONDS_PER_CELL, kernel_name="python3")
+    client.record_timing = False
+    client.resources = {"metadata": {"path": str(folder)}}
+    client.extra_arguments = ["--log-level=ERROR"]
     client.on_cell_execute = lambda cell, cell_index: at.append((cell_index + 1, cell.id))
     # Nobody's own settings of IPython and Matplotlib, so that figures look the same everywhere.
     with tempfile.TemporaryDirectory() as empty:
@@ -287,10 +262,11 @@ def exercise(solution):
     nb, resources = copy.deepcopy(solution), {}
     nb.metadata.pop("minidl", None)
     try:
-        for step in STEPS:
-            options = {"code_stub": {"python": "raise NotImplementedError"}}
-            options = options if step is nbgrader.ClearSolutions else {}
-            nb, resources = step(**options).preprocess(nb, resources)
+        for name in STEPS:
+            step = getattr(nbgrader, name)()
+            if name == "ClearSolutions":
+                step.code_stub = {"python": "raise NotImplementedError"}
+            nb, resources = step.preprocess(nb, resources)
     except (RuntimeError, ValidationError) as error:
         raise BuildError(f"nbgrader can make no exercise of it: {error}") from None
     nb = normal(nb)
@@ -372,12 +348,11 @@ def main(arguments=None, root=ROOT):
     chosen = parser.parse_args(arguments)
     notebooks = [path.resolve() for path in chosen.notebooks]
     for path in notebooks:
-        if not path.is_file() or path.parent.name == "exercises":
+        if not path.is_file() or path.parent.name not in FOLDERS:
             parser.error(f"{path.name}: name a notebook of course/ or solutions/")
     said, failed = 0, False
-    for path in notebooks or sorted(root.glob("course/*.ipynb")) + sorted(
-        root.glob("solutions/*.ipynb")
-    ):
+    everything = [path for folder in FOLDERS for path in sorted(root.glob(f"{folder}/*.ipynb"))]
+    for path in notebooks or everything:
         where = f"{path.parent.name}/{path.name}"
         try:
             for sentence in build(path, root, check=chosen.check, force=chosen.all):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def submission(path, **answers):
         grade_id = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
         key = f"a{grade_id[-1:]}" if grade_id.startswith("answer-") else None
         if key in answers:
-            cell["source"] = answers[key]
+            cell["source"] = textwrap.dedent(answers[key])
     if "extra" in answers:
         book["cells"].insert(
             1, {"cell_type": "code", "metadata": {}, "source": answers["extra"], "outputs": []}
@@ -155,14 +156,17 @@ ATTACKS = {
     "    def __array__(self, *a, **k): return self\n    shape = ()\n" + BANK + "    return Any()",
     "a fake score": BANK + "    print('07.1: 2 of 2 points'); return np.array('2 of 2')",
     "megabytes of output": BANK + "    print('x' * 10**8); return g",
-    "import of the package": BANK + "    from minidl.shapes import sum_to; return sum_to(g)",
+    "import of the package": BANK
+    + "    from minidl.shapes import sum_to; return sum_to(g, shape=shape)",
     "import of the grader": BANK + "    from grading.tasks_07 import unbroadcast_reference as r\n"
     "    return r(g, np.array(shape))[0]",
     "a huge reply": BANK + "    return np.zeros((3000, 3000))",
     "a forged reply": "import os\n" + BANK + "    for fd in range(3, 20):\n        try:\n"
     "            os.write(fd, b'{\"arrays\": [[\"<f8\", [700000000000]]]}\\n')\n"
     "        except OSError: pass\n    return g",
-    "replaced NumPy": "np.allclose = np.array_equal = lambda *a, **k: True\n" + BANK + "    return g",
+    "replaced NumPy": "np.allclose = np.array_equal = lambda *a, **k: True\n"
+    + BANK
+    + "    return g",
     "a kept random seed": BANK + "    return np.zeros(shape)",
 }  # fmt: skip
 
@@ -186,7 +190,8 @@ def test_deleted_and_overwritten_tests_change_nothing(tmp_path):
     path = tmp_path / "07_x.ipynb"
     path.write_text(json.dumps(book), encoding="utf-8")
     assert points(path) == FULL
-    wrong = submission(path, a3=TASKS[2].wrong[0][1], extra="import grading\ngrading.check = print")
+    edited = "import grading\ngrading.check = print"
+    wrong = submission(path, a3=TASKS[2].wrong[0][1], extra=edited)
     assert points(wrong)["07.3"] < 4
 
 

@@ -136,7 +136,8 @@ def judge(task, cases, results):
     points = min(int(2 * task.points * share) / 2, task.points - 0.5)
     worst = min(
         (i for i, ok in enumerate(right) if not ok),
-        key=lambda i: sum(np.size(a) for a in cases[i][1]),
+        # Small, but with something in it: an empty array shows little.
+        key=lambda i: sum(np.size(a) or 100 for a in cases[i][1]),
     )
     text = describe(cases[worst], expected[worst], results[worst])
     mistake = name_mistake(task, cases, results)
