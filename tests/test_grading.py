@@ -199,7 +199,8 @@ def test_helpers_in_cells_of_their_own_are_kept(tmp_path):
     path = submission(
         tmp_path / "07_x.ipynb", extra="def add_up(g, i): return g.sum(axis=i, keepdims=True)",
         a1=BANK + "    while g.ndim > len(shape): g = g.sum(0)\n"
-        "    for i, n in enumerate(shape):\n        g = add_up(g, i) if n == 1 else g\n    return g",
+        "    for i, n in enumerate(shape):\n"
+        "        g = add_up(g, i) if n == 1 else g\n    return g",
     )  # fmt: skip
     assert points(path) == FULL
 
