@@ -9,10 +9,12 @@ Explained in course/11.
 
 import gzip
 import hashlib
+import http.client
 import importlib.util
 import os
 import urllib.request
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +88,7 @@ def _fashion_file(name):
     goal = _cache() / f"{name}.gz"
     try:
         return download(f"{_FASHION_HOME}{name}.gz", goal, sha256=_FASHION_FILES[name])
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise OSError(
             f"Fashion-MNIST is not here, and its download failed ({error}). Either "
             "apt-get install dataset-fashion-mnist, or connect to the network, or put "
@@ -115,8 +117,8 @@ def download(url, goal, *, sha256):
         try:
             with gzip.open(beside) as unpacked:
                 found = hashlib.file_digest(unpacked, "sha256").hexdigest()
-        except EOFError:
-            found = "none, it was cut off"
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            found = f"none, it is no whole gzip file ({error})"
         if found != sha256:
             raise OSError(f"{url}: checksum {found}, expected {sha256}")
         os.replace(beside, goal)
@@ -153,8 +155,10 @@ def read_idx(path):
     path = Path(path)
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path}: not a whole gzip file ({error})") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(
+            f"{path}: not a whole gzip file ({error}); delete it and try again"
+        ) from error
     if len(data) < 4 or data[:3] != b"\0\0\x08":
         raise ValueError(
             f"{path}: an IDX file of bytes begins with 00 00 08, got {data[:4].hex(' ')}"

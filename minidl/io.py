@@ -187,6 +187,8 @@ def _check_places(header, available):
         if offsets[1] - offsets[0] != wanted or len(shape) > 64:
             raise _Wrong(f"{name!r}: shape {shape!r:.60} of {code} needs {wanted} bytes, "
                          f"data_offsets {offsets} give {offsets[1] - offsets[0]}")  # fmt: skip
+        if math.prod(n or 1 for n in shape) >= 2**60:  # NumPy refuses it even beside a zero
+            raise _Wrong(f"{name!r}: shape {shape!r:.60} has more elements than can be counted")
         places[name] = code, shape, *offsets
     end = 0
     for name, (_, _, begin, stop) in sorted(places.items(), key=lambda p: p[1][2:]):
