@@ -18,6 +18,7 @@ CUDA = backend.cuda_status()
 DEVICES = ["cpu", "standin"] + ["cuda"] * CUDA.startswith("available")
 
 WAITS = "waits for "
+NOTES = pytest.StashKey[list[str]]()
 HELP = {"PyTorch": " (make torch installs it)"}
 
 # Other people's work slows a machine down; the same examples each time, so a failure comes back.
@@ -67,6 +68,12 @@ def _same_seed():
     backend.manual_seed(0)
 
 
+@pytest.fixture
+def note(request):
+    """A function that has a line said at the end of the run."""
+    return request.config.stash.setdefault(NOTES, []).append
+
+
 def _waited(report):
     """What a skipped test waits for, or None."""
     if not report.skipped or not isinstance(report.longrepr, (tuple, list)):
@@ -95,7 +102,9 @@ def pytest_make_collect_report(collector):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Say how many checks waited, and leave it where `make test` finds it to say it last."""
+    """Say the notes, and how many checks waited; also into a file, for `make test` to say last."""
+    for line in config.stash.get(NOTES, []):
+        terminalreporter.write_line(line)
     found = Counter(_waited(report) for report in terminalreporter.stats.get("skipped", []))
     found.pop(None, None)
     lines = [
