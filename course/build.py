@@ -200,12 +200,11 @@ def _normal_outputs(outputs):
             last.text += output.text
             continue
         if "data" in output:
+            if any("widget" in kind for kind in output.data):
+                continue  # its state is not stored, so it could not be shown
             output.metadata = nbformat.from_dict({})
-            # The state of a widget is not stored, so it could not be shown.
-            shown = {k: v for k, v in output.data.items() if "widget" not in k}
-            if "image/png" in shown:
-                shown["image/png"] = shown["image/png"].strip()
-            output.data = nbformat.from_dict(shown)
+            if "image/png" in output.data:
+                output.data["image/png"] = output.data["image/png"].strip()
         kept.append(output)
     return kept
 

@@ -149,10 +149,25 @@ def outputs(nb):
         for output in cell.outputs:
             if output.output_type == "error" or output.get("name") == "stderr":
                 yield f"{cell.id}: shows an error or a warning"
+        if "interact(" in cell.source:
+            continue
         if "nbval-ignore-output" in cell.metadata.get("tags", []):
             inside = ast.walk(ast.parse(after.source)) if after else ()
             if not any(isinstance(node, ast.Assert) for node in inside):
                 yield f"{cell.id}: its output is not compared, and no asserting cell follows"
+
+
+def play(nb):
+    """A control to play with; a reader without a kernel has the figure that it moves above it."""
+    code = cells(nb, "code")
+    controls = [i for i, cell in enumerate(code) if re.search(r"^interact\(", cell.source, re.M)]
+    if not controls:
+        yield "there is no interact( to play with"
+    for i in controls:
+        if code[i].outputs or "nbval-ignore-output" not in code[i].metadata.get("tags", []):
+            yield f"{code[i].id}: a control stores no output, and has the tag nbval-ignore-output"
+        if not i or code[i - 1] not in figures(nb):
+            yield f"{code[i].id}: the cell above the control shows no figure"
 
 
 def links(nb, folder=ROOT / "course"):
@@ -261,7 +276,7 @@ def number_of(path):
 
 # --- the lessons keep the rules -----------------------------------------------------------------
 
-RULES = [parts, length, predictions, tone, numbers, outputs, links]
+RULES = [parts, length, predictions, tone, numbers, outputs, play, links]
 NOTEBOOKS = {number_of(path): build.read(path) for path in LESSONS}
 HOME, HOME_FAULTS = homes(NOTEBOOKS)
 

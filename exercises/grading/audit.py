@@ -1,20 +1,27 @@
 """The grader, graded: solutions, blanks, right variants, and every known wrong answer."""
 
-from .task import NotGiven, compile_answer, draw, judge, lessons, run, tasks
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from .judge import NotGiven, expected, judge, mistakes, run
+from .task import lessons, notebook, tasks
+from .verdict import control, grade
 
 
 def verdict_on(task, source, seed=0):
-    answer = compile_answer(source, task.name)
-    cases = draw(task, seed)
-    return judge(task, cases, [run(task, answer, arrays) for _, arrays in cases])
+    """The verdict on the answer that `source` defines, as `check` would give it."""
+    answer = task.compile(source)
+    cases, _ = expected(task, seed)
+    return judge(task, seed, [run(task, answer, arguments) for _, arguments in cases])
 
 
 def faults(task):
     """Sentences: what the judgement of `task` gets wrong."""
-    cases = draw(task, 0)
-    blank = judge(task, cases, [NotGiven("not answered yet")] * len(cases))
-    if blank.points:
-        yield f"{task.id}: a blank answer gets {blank.points:g} points"
+    nothing = [NotGiven("not answered yet")] * len(expected(task, 0)[0])
+    if judge(task, 0, nothing).points:
+        yield f"{task.id}: a blank answer gets points"
     if len(task.wrong) < 5 or len(task.right) < 2 or len(task.hints) != 3:
         yield f"{task.id}: needs 5 wrong answers, 2 right ones and 3 hints"
     for i, source in enumerate(task.right):
@@ -22,27 +29,57 @@ def faults(task):
             verdict = verdict_on(task, source, seed)
             if verdict.text:
                 yield f"{task.id}: right variant {i + 1} fails: {verdict.text}"
-    for sentence, source in task.wrong:
-        verdict = verdict_on(task, source)
-        if verdict.points >= task.points:
-            yield f"{task.id}: a wrong answer passes: {sentence}"
-        elif sentence not in verdict.text:
-            yield f"{task.id}: a wrong answer is not named: {sentence}"
+    for seed in range(3):
+        for sentence, results in mistakes(task, seed):
+            verdict = judge(task, seed, results)
+            if verdict.points >= task.points:
+                yield f"{task.id}: a wrong answer passes: {sentence}"
+            elif verdict.mistake != sentence:
+                yield f"{task.id}: a wrong answer is not named: {sentence}: {verdict.text}"
 
 
-def audit():
+def whole(lesson):
+    """Sentences: what the verdict outside gets wrong of the solution and of a blank notebook."""
+    try:
+        control(lesson)
+    except RuntimeError as error:
+        yield str(error)
+    with tempfile.TemporaryDirectory() as folder:
+        for verdict in grade(blank(lesson, folder)):
+            if verdict.points:
+                yield f"{verdict.task.id}: the blank notebook gets {verdict.points:g} points"
+
+
+def blank(lesson, folder):
+    """The path of a notebook in `folder` with every answer of a lesson left open."""
+    book = json.loads(notebook(lesson).read_text(encoding="utf-8"))
+    for cell in book["cells"]:
+        if cell["metadata"].get("nbgrader", {}).get("solution"):
+            cell["source"] = "raise NotImplementedError"
+    path = Path(folder, notebook(lesson).name)
+    path.write_text(json.dumps(book), encoding="utf-8")
+    return path
+
+
+def audit(only=()):
     """Print a table of all tasks and the kill rate; return the number of faults."""
-    found, wrong = [], 0
-    for lesson in lessons():
+    found, wrong, slowest = [], 0, (0.0, "")
+    for lesson in [n for n in lessons() if n in only or not only]:
+        found += whole(lesson)
         for task in tasks(lesson).values():
+            began = time.perf_counter()
+            verdict_on(task, task.wrong[0][-1] if len(task.wrong[0]) == 2 else task.right[0], 99)
+            slowest = max(slowest, (time.perf_counter() - began, task.id))
             mine = list(faults(task))
             found += mine
             wrong += len(task.wrong)
             print(
-                f"{task.id}  {task.title:<32} {len(task.wrong):>3} wrong answers, "
-                f"{len(task.right)} right variants, {len(mine)} faults"
+                f"{task.id}  {task.title:<40} {len(task.wrong):>3} wrong answers, "
+                f"{len(task.right)} right variants, {len(mine)} faults",
+                flush=True,
             )
-    missed = sum("a wrong answer" in fault for fault in found)
     print(*found, sep="\n", end="\n" if found else "")
+    missed = len({fault for fault in found if "a wrong answer" in fault})
+    print(f"slowest first feedback: {slowest[0]:.1f} s ({slowest[1]})")
     print(f"{wrong - missed} of {wrong} wrong answers caught and named")
     return len(found)

@@ -1,93 +1,178 @@
 """The submission's process: runs a notebook's cells, then answers case after case.
 
-Run as `python child.py` by verdict.py, which sends over standard input what to run and, one by
-one, the inputs; plain array bytes go back.  No expected value ever comes here.  What the
-learner's code prints goes nowhere.
+verdict.py starts it, sends over standard input what to run and, one by one, the inputs; plain
+values go back.  No expected value ever comes here.  What the learner's code prints goes nowhere.
 
-A frame is a line of JSON (its arrays' types and shapes, and whatever else), then their bytes.
+The one rule of this file: it stands alone (inside the sandbox there is no other file of the
+grader), and its `pack` is the only form in which a value crosses between the two processes: a
+line of JSON, then the bytes of the arrays.
 """
 
+import ast
 import json
+import linecache
+import math
 import os
 import signal
 import sys
+import traceback
 import types
 
+import numpy as np
 
-def read_frame(file):
-    import numpy as np
+SECONDS_PER_CELL = 5
 
-    head = json.loads(file.readline())
+
+def pack(value, arrays):
+    """`value` as JSON can hold it; arrays are appended to `arrays` and stand as {"a": ...}.
+
+    Raises TypeError for what is neither a number, a string, None nor made of these.
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if type(value) in (tuple, list):
+        return {"tuple" if type(value) is tuple else "list": [pack(v, arrays) for v in value]}
+    if type(value) is dict:
+        return {"dict": [[pack(k, arrays), pack(v, arrays)] for k, v in value.items()]}
+    if isinstance(value, str):
+        return str.__str__(value)
+    try:
+        array = np.array(value)
+    except Exception as error:
+        raise TypeError(f"expected numbers, got {type(value).__name__}: {error}") from None
+    if array.dtype.kind == "U":
+        return pack(array.tolist(), arrays)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"expected numbers, got {type(value).__name__}")
+    arrays.append(array)
+    return {"array": [array.dtype.str, list(array.shape)]}
+
+
+def unpack(tree, read):
+    """The value that `pack` wrote; `read(n)` gives the next n bytes.  Raises ValueError."""
+    if tree is None or type(tree) in (bool, int, float, str):
+        return tree
+    ((kind, inside),) = tree.items()
+    if kind == "array":
+        code, shape = inside
+        dtype, shape = np.dtype(code), tuple(map(int, shape))
+        if dtype.kind not in "biufc" or min(shape, default=0) < 0 or len(shape) > 32:
+            raise ValueError("it is no array of numbers")
+        return np.frombuffer(read(dtype.itemsize * math.prod(shape)), dtype).reshape(shape).copy()
+    if kind == "dict":
+        return {unpack(k, read): unpack(v, read) for k, v in inside}
+    return {"tuple": tuple, "list": list}[kind](unpack(v, read) for v in inside)
+
+
+def plain(value):
+    """`value` as it looks on the other side: plain arrays, numbers and strings, no objects."""
+    data = frame(value=value)
+    line, _, rest = data.partition(b"\n")
+    rest = memoryview(rest)
+    at = 0
+
+    def read(n):
+        nonlocal at
+        at += n
+        return rest[at - n : at]
+
+    return unpack(json.loads(line)["value"], read)
+
+
+def frame(**head):
+    """The bytes of one message: a line of JSON, then the bytes of its arrays."""
     arrays = []
-    for code, shape in head.pop("arrays"):
-        size = int(np.prod(shape, dtype=int)) * np.dtype(code).itemsize
-        arrays.append(np.frombuffer(file.read(size), code).reshape(shape))
-    return head, arrays
+    if "value" in head:
+        head["value"] = pack(head["value"], arrays)
+    return json.dumps(head).encode() + b"\n" + b"".join(a.tobytes() for a in arrays)
 
 
-def write_frame(file, arrays=(), **head):
-    head["arrays"] = [(a.dtype.str, list(a.shape)) for a in arrays]
-    file.write(json.dumps(head).encode() + b"\n" + b"".join(a.tobytes() for a in arrays))
-    file.flush()
+def complaint(error):
+    """What goes back of an exception: its kinds, its words, and the learner's line that raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    mine = [f for f in frames if f.filename.startswith("<cell") or "ipykernel" in f.filename]
+    line = f"line {mine[-1].lineno} of its cell, `{mine[-1].line}`" if mine else ""
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    return {"kinds": kinds, "text": str(error)[:200], "line": line[:200]}
 
 
 class Refuse:
-    """An import hook: what the exercise asks for cannot be imported, and says so."""
+    """An import hook: what a task asks the learner to write cannot be imported instead."""
+
+    def __init__(self, closed):
+        self.closed = closed
 
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("minidl", "grading"):
+        if name.partition(".")[0] in self.closed:
             raise ImportError(f"{name} cannot be imported while this task is graded")
 
 
 def run_cells(cells, space):
-    """Each cell on its own: an error or an endless loop in one leaves the others alone."""
+    """Each cell on its own: an error or an endless loop in one leaves the others alone.
+
+    cells: pairs (source, whether the exercise gave it).  A given cell goes on after a statement
+    that fails, so that a refused import costs itself alone.
+    """
 
     def too_long(*_):
         raise TimeoutError("this cell took too long")
 
-    signal.signal(signal.SIGALRM, too_long)
-    for source in cells:
-        lines = [line for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))]
-        signal.alarm(10)
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, too_long)
+    for number, (source, given) in enumerate(cells):
+        lines = source.splitlines()
+        lines = ["" if line.lstrip().startswith(("%", "!")) else line for line in lines]
+        name, source = f"<cell {number}>", "\n".join(lines)
+        # Tracebacks find a line's text here.
+        linecache.cache[name] = (len(source), None, [f"{line}\n" for line in lines], name)
         try:
-            exec(compile("\n".join(lines), "<cell>", "exec"), space)
-        except BaseException:
+            tree = compile(source, name, "exec", flags=ast.PyCF_ONLY_AST)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
-        finally:
-            signal.alarm(0)
+        groups = [[statement] for statement in tree.body] if given else [tree.body]
+        for body in groups:
+            tree.body = body
+            _alarm(SECONDS_PER_CELL)
+            try:
+                exec(compile(tree, name, "exec"), space)
+            except BaseException:
+                continue
+            finally:
+                _alarm(0)
+
+
+def _alarm(seconds):
+    if hasattr(signal, "SIGALRM"):
+        signal.alarm(seconds)
 
 
 def main():
-    sys.path.pop(0)  # this folder, which holds the grader
-    reply = os.fdopen(os.dup(1), "wb")
-    source = os.fdopen(os.dup(0), "rb")
+    reply, source = os.fdopen(os.dup(1), "wb"), os.fdopen(os.dup(0), "rb")
     nothing = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nothing, fd)
-    head, _ = read_frame(source)
-    import numpy as np
 
+    def say(**head):
+        reply.write(frame(**head))
+        reply.flush()
+
+    job = json.loads(source.readline())
     stub = types.ModuleType("grading")
     stub.check = stub.hint = stub.progress = lambda *args, **options: None
     sys.modules["grading"] = stub
-    sys.meta_path.insert(0, Refuse())
-    harness, space = {}, {"__name__": "__main__"}
-    exec(compile(head["drive"], "<drive>", "exec"), harness)
-    drive = harness[head["function"]]
-    run_cells(head["cells"], space)
-    answer = space.get(head["name"])
-    write_frame(reply, there=callable(answer))
+    sys.meta_path.insert(0, Refuse(job["closed"]))
+    harness = {"np": np}
+    exec(compile(job["sent"], "<drive>", "exec"), harness)
+    space = {"__name__": "__main__", "display": lambda *a, **k: None, "get_ipython": lambda: None}
+    run_cells(job["cells"], space)
+    answer = space.get(job["name"])
+    say(there=callable(answer))
     while True:
-        _, arrays = read_frame(source)
+        arguments = unpack(json.loads(source.readline())["value"], source.read)
         try:
-            found = [np.array(part) for part in drive(answer, *(a.copy() for a in arrays))]
-            if any(a.dtype.kind not in "biuf" for a in found):
-                raise TypeError("expected numbers")
-            write_frame(reply, found)
+            say(value=harness[job["drive"]](answer, *arguments))
         except Exception as error:
-            kind = type(error)
-            kinds = [k.__name__ for k in kind.__mro__]
-            write_frame(reply, error=kinds[0], kinds=kinds, text=str(error)[:200])
+            say(error=complaint(error))
 
 
 if __name__ == "__main__":

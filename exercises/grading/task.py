@@ -1,52 +1,116 @@
-"""A task: cases, an independent reference, a bank of wrong answers; and how answers are judged.
+"""A task: its cases, an independent reference, hints, and a bank of right and wrong answers.
 
-The one rule of this file: a judgement compares plain arrays, shape, kind of element and value,
-and trusts nothing that an answer brings with it.
+The one rule of this file: all of a task stands in one place, `tasks_NN.py`, and says nothing that
+the notebook says: title, points and the function's name are read from there.
 """
 
 import importlib
+import inspect
+import json
+import re
 import textwrap
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from .child import plain
+
 HERE = Path(__file__).parent
+FOLDERS = HERE.parent.parent / "solutions", HERE.parent
+HEADING = re.compile(r"^## (\d\d\.\d+) (.+) \(([\d.]+) points?\)$", re.MULTILINE)
+CALL = re.compile(r'^check\("(\d\d\.\d+)", (\w+)\)', re.MULTILINE)
+
+_sent = {}  # module -> sources that its tasks need in the learner's process
 
 
-class NotGiven(Exception):
-    """Stands for an answer that was left blank."""
+def sent(thing):
+    """Decorator: the source of this function or class also goes into the learner's process.
+
+    There it finds `np` and what else the module has sent, so it holds no expected value.
+    """
+    source = textwrap.dedent(inspect.getsource(thing)).removeprefix("@sent\n")
+    _sent.setdefault(thing.__module__, []).append(source)
+    return thing
 
 
-@dataclass(frozen=True)
+@sent
+def call(answer, *arguments):
+    """How an answer is asked, unless its task says otherwise."""
+    return answer(*arguments)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task:
-    """One graded task.
+    """One graded task; `Task(id="07.3", cases=..., ...)`.
 
-    cases(rng) gives a list of (group, arrays): the groups share the points.
-    reference(*arrays) gives the list of expected arrays; drive(answer, *arrays) calls the
-    learner's function and gives the list of arrays that it answered.
-    wrong: pairs (sentence that names the mistake, source of the answer).  right: sources.
+    cases(rng): yields (group, argument, ...); the groups share the points.  Arguments are arrays,
+    numbers, strings, None, and tuples, lists and dicts of these.
+    reference(*arguments): what is right, or the exception that is; slow, plain, and independent
+    of the package.  drive(answer, *arguments): how the learner's function is asked, by default
+    `answer(*arguments)`; a function marked @sent.
+    right: at least two sources of right answers, the first like the solution.
+    wrong: (sentence that ends "This is what you get when ...", source), or (sentence, old, new,
+    old, new ...): the first right answer with each `old` replaced.
+    needs: ids of tasks whose answers this one may call.  opens: packages to import that are
+    otherwise closed.  rtol, atol: |got - expected| <= atol + rtol * |expected|.
+    seconds: for all cases together.  memory: bytes of address space.
     """
 
     id: str
-    title: str
-    name: str  # of the function that the learner writes
-    points: float
-    cases: callable
-    reference: callable
+    cases: Callable
+    reference: Callable
     hints: tuple
-    wrong: tuple
     right: tuple
-    replaces: str = ""  # what it is in the package
-    needs: tuple = ()  # tasks whose answers this one may call
-    rtol: float = 1e-9
+    wrong: tuple
+    drive: Callable = call
+    replaces: str = ""  # what the answer is in the package
+    needs: tuple = ()
+    opens: tuple = ()
+    rtol: float = 1e-7
     atol: float = 1e-9
-    seconds: float = 20.0  # for all cases, in a process of its own
-    drive: callable = field(default=None)
+    seconds: float = 20.0
+    memory: int = 3 << 30
+
+    # What a task may ask for, or would hand over what it asks for.
+    CLOSED = "minidl grading sklearn torch tensorflow keras jax scipy mlxtend statsmodels".split()
+
+    lesson = property(lambda self: self.id.partition(".")[0])
+    title = property(lambda self: sheet(self.lesson)[self.id][0])
+    points = property(lambda self: sheet(self.lesson)[self.id][1])
+    name = property(lambda self: sheet(self.lesson)[self.id][2])
+    closed = property(lambda self: [name for name in self.CLOSED if name not in self._open])
 
     @property
-    def lesson(self):
-        return self.id.partition(".")[0]
+    def _open(self):
+        return {*self.opens, *(["scipy"] if "sklearn" in self.opens else [])}  # it needs it
+
+    @property
+    def source_sent(self):
+        """The source that the learner's process needs to ask the answer."""
+        return "\n\n".join(_sent[__name__] + _sent.get(self.cases.__module__, []))
+
+    def bank(self):
+        """Pairs (sentence, source) of the wrong answers."""
+        for sentence, *edits in self.wrong:
+            source = edits[0]
+            if len(edits) > 1:
+                source = self.right[0]
+                for old, new in zip(edits[::2], edits[1::2], strict=True):
+                    if old not in source:
+                        raise ValueError(f"{self.id}: the first right answer has no {old!r}")
+                    source = source.replace(old, new)
+            yield sentence, source
+
+    def compile(self, source):
+        """The function that `source` defines, with the answers that this task needs."""
+        space = {"np": np}
+        for needed in self.needs:
+            exec(textwrap.dedent(find(needed).right[0]), space)
+        exec(compile(textwrap.dedent(source), f"<{self.name}>", "exec"), space)
+        return space[self.name]
 
 
 def lessons():
@@ -54,6 +118,7 @@ def lessons():
     return sorted(path.stem.removeprefix("tasks_") for path in HERE.glob("tasks_*.py"))
 
 
+@cache
 def tasks(lesson):
     """The tasks of a lesson, a dict id -> Task."""
     module = importlib.import_module(f"grading.tasks_{lesson}")
@@ -70,118 +135,29 @@ def find(task_id):
     return known[task_id]
 
 
-def draw(task, seed):
-    """The cases of `task` for a seed: the same on every machine."""
-    number = int(task.id.replace(".", ""))
-    return task.cases(np.random.default_rng([seed, number]))
-
-
-def plain(result):
-    """What an answer gave, as a list of arrays of numbers; raises TypeError otherwise."""
-    found = []
-    for part in result:
-        try:
-            array = np.array(part)
-        except Exception as error:
-            raise TypeError(f"the answer cannot be read as an array: {error}") from None
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"expected numbers, got {type(part).__name__}")
-        found.append(array)
+@cache
+def sheet(lesson):
+    """What the notebook says of its tasks: a dict id -> (title, points, name of the function)."""
+    path = notebook(lesson)
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells)
+    names = dict(CALL.findall(text))
+    found = {i: (title, float(points), names.get(i)) for i, title, points in HEADING.findall(text)}
+    if unnamed := [i for i, (_, _, name) in found.items() if not name]:
+        raise ValueError(f'{path.name} has no cell check("{unnamed[0]}", ...)')
     return found
 
 
-def run(task, answer, arrays):
-    """The arrays that `answer` gives on one case, or the exception that it raises."""
-    try:
-        return plain(task.drive(answer, *(np.array(a) for a in arrays)))
-    except NotImplementedError:
-        return NotGiven("not answered yet")
-    except Exception as error:
-        return error
+def notebook(lesson):
+    """The exercise's notebook: the solution, or where that was held back, the exercise."""
+    for folder in FOLDERS:
+        for path in sorted(folder.glob(f"{lesson}_*.ipynb")):
+            return path
+    raise FileNotFoundError(f"there is no notebook {lesson}_*.ipynb in solutions/ or exercises/")
 
 
-def agree(task, expected, got):
-    """Whether two results are the same: two lists of arrays, or two errors of one kind."""
-    if isinstance(expected, Exception) or isinstance(got, Exception):
-        return type(expected) is type(got)
-    return len(expected) == len(got) and all(
-        a.shape == b.shape
-        and (a.dtype.kind in "fc") == (b.dtype.kind in "fc")
-        and bool(np.allclose(a, b, rtol=task.rtol, atol=task.atol, equal_nan=True))
-        for a, b in zip(expected, got)
-    )
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """points of task.points, and a text for the learner (empty when all is right)."""
-
-    task: Task
-    points: float
-    text: str = ""
-
-
-def judge(task, cases, results):
-    """The verdict on `results`, one for each case: lists of arrays, or exceptions."""
-    expected = [plain(task.reference(*(np.array(a) for a in arrays))) for _, arrays in cases]
-    right = [agree(task, e, r) for e, r in zip(expected, results)]
-    if all(right):
-        return Verdict(task, task.points)
-    if any(isinstance(r, NotGiven) for r in results):
-        return Verdict(task, 0.0, "not answered yet")
-    groups = {}
-    for (group, _), ok in zip(cases, right):
-        groups[group] = groups.get(group, True) and ok
-    share = sum(groups.values()) / len(groups)
-    points = min(int(2 * task.points * share) / 2, task.points - 0.5)
-    worst = min(
-        (i for i, ok in enumerate(right) if not ok),
-        # Small, but with something in it: an empty array shows little.
-        key=lambda i: sum(np.size(a) or 100 for a in cases[i][1]),
-    )
-    text = describe(cases[worst], expected[worst], results[worst])
-    mistake = name_mistake(task, cases, results)
-    if mistake:
-        text += f"\n  This is what you get when {mistake}."
-    failed = ", ".join(group for group, ok in groups.items() if not ok)
-    return Verdict(task, points, f"{text}\n  Fails on: {failed}.")
-
-
-def describe(case, expected, got):
-    """The case, what was expected and what came, in a few short lines."""
-    group, arrays = case
-    lines = [f"{group}:"]
-    lines += [f"  input {i + 1}  {show(a)}" for i, a in enumerate(arrays)]
-    lines += [f"  expected {show(e)}" for e in expected]
-    if isinstance(got, Exception):
-        return "\n".join([*lines, f"  but it raised {type(got).__name__}: {str(got)[:200]}"])
-    lines += [f"  got      {show(g)}" for g in got]
-    if len(got) == len(expected) and all(a.shape == b.shape for a, b in zip(expected, got)):
-        with np.errstate(all="ignore"):
-            apart = [np.abs(a.astype(float) - b).max() for a, b in zip(expected, got) if a.size]
-        lines.append(f"  largest difference {max(apart, default=0):.3g}")
-    return "\n".join(lines)
-
-
-def show(a):
-    a = np.asarray(a)
-    if a.size > 12:
-        return f"an array of shape {a.shape}"
-    text = np.array2string(a, precision=4, separator=", ").replace("\n", "")
-    return f"{text}, shape {a.shape}"
-
-
-def compile_answer(source, name):
-    """The function `name` that `source` defines, with the names that a notebook has."""
-    space = {"np": np}
-    exec(compile(textwrap.dedent(source), f"<{name}>", "exec"), space)
-    return space[name]
-
-
-def name_mistake(task, cases, results):
-    """The sentence of the wrong answer that gives these same results, or None."""
-    for sentence, source in task.wrong:
-        answer = compile_answer(source, task.name)
-        if all(agree(task, run(task, answer, arrays), r) for (_, arrays), r in zip(cases, results)):
-            return sentence
-    return None
+def draw(task, seed):
+    """The cases of `task` for a seed, a list of (group, arguments): the same on every machine."""
+    rng = np.random.default_rng([seed, int(task.id.replace(".", ""))])
+    # Plain, so that an answer sees the same in the notebook and outside.
+    return [(group, plain(tuple(arguments))) for group, *arguments in task.cases(rng)]

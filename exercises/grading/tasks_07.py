@@ -1,46 +1,44 @@
-"""The tasks of lesson 07: references that do not use the package, and the bank of wrong answers."""
+"""The tasks of lesson 07: the heart of the engine, on plain arrays."""
 
 import numpy as np
 
-from . import drive_07 as drive
-from .task import Task
+from .task import Task, sent
 
 # ---- 07.1
 
 
 def unbroadcast_cases(rng):
-    def case(group, shape, big):
-        return group, (np.round(rng.uniform(-9, 9, big), 1), np.array(shape, dtype=int))
+    def some(*shape):
+        return np.round(rng.uniform(-9, 9, shape), 1)
 
-    return [
-        case("the same shape", (2, 3), (2, 3)),
-        case("axes in front", (3,), (2, 3)),
-        case("axes in front", (3,), (2, 2, 3)),
-        case("axes of length 1", (2, 1), (2, 3)),
-        case("axes of length 1", (1, 3), (2, 3)),
-        case("axes of length 1", (1, 1), (2, 2)),
-        case("both", (2, 1), (3, 2, 2)),
-        case("both", (1, 1, 2), (2, 3, 2, 2)),
-        case("a single number", (), (2, 2)),
-        case("a single number", (), ()),
-        case("empty arrays", (0,), (2, 0)),
-        case("empty arrays", (1, 3), (0, 3)),
-        ("large numbers", (1e8 * rng.uniform(1, 2, (40, 3)), np.array([1, 3]))),
-    ]
+    yield "the same shape", some(2, 3), (2, 3)
+    yield "axes in front", some(2, 3), (3,)
+    yield "axes in front", some(2, 2, 3), (3,)
+    yield "axes of length 1", some(2, 3), (2, 1)
+    yield "axes of length 1", some(2, 3), (1, 3)
+    yield "axes of length 1", some(2, 2), (1, 1)
+    yield "both", some(3, 2, 2), (2, 1)
+    yield "both", some(2, 3, 2, 2), (1, 1, 2)
+    yield "a single number", some(2, 2), ()
+    yield "a single number", some(), ()
+    yield "empty arrays", some(2, 0), (0,)
+    yield "empty arrays", some(0, 3), (1, 3)
+    yield "large numbers", 1e8 * rng.uniform(1, 2, (40, 3)), (1, 3)
 
 
 def unbroadcast_reference(g, shape):
-    total = np.zeros(tuple(shape))
+    total = np.zeros(shape)
     for index in np.ndindex(*g.shape):
         here = index[len(index) - len(shape) :] if len(shape) else ()
         total[tuple(i if n != 1 else 0 for i, n in zip(here, shape))] += g[index]
-    return [total]
+    return total
 
 
 UNBROADCAST = Task(
-    id="07.1", title="Undo broadcasting", name="unbroadcast", points=2,
-    cases=unbroadcast_cases, reference=unbroadcast_reference, drive=drive.drive_unbroadcast,
-    replaces="shapes.sum_to", rtol=1e-7,
+    id="07.1",
+    replaces="shapes.sum_to",
+    cases=unbroadcast_cases,
+    reference=unbroadcast_reference,
     hints=(
         "Which axes does g have that an array of this shape did not have? There are two kinds.",
         "First sum away the axes in front until the number of axes fits. Then look at each axis "
@@ -48,41 +46,46 @@ UNBROADCAST = Task(
         "while g.ndim > len(shape): g = g.sum(axis=0); then, for each i with shape[i] == 1, "
         "g = g.sum(axis=i, keepdims=True).",
     ),
+    right=(
+        """
+        def unbroadcast(g, shape):
+            while g.ndim > len(shape):
+                g = g.sum(axis=0)
+            for i, n in enumerate(shape):
+                if n == 1:
+                    g = g.sum(axis=i, keepdims=True)
+            return g""",
+        """
+        def unbroadcast(g, shape):
+            extra = g.ndim - len(shape)
+            axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1)
+            return g.sum(axis=axes).reshape(shape)""",
+        """
+        def unbroadcast(g, shape):
+            if g.ndim > len(shape):
+                return unbroadcast(np.add.reduce(g), shape)
+            for i in range(g.ndim):
+                if g.shape[i] != shape[i]:
+                    g = np.sum(g, i, keepdims=True)
+            return g""",
+    ),
     wrong=(
-        ("only the axes in front are summed, and the axes of length 1 stay repeated", """
-            def unbroadcast(g, shape):
-                while g.ndim > len(shape):
-                    g = g.sum(axis=0)
-                return g"""),
-        ("only the axes of length 1 are summed, and the axes in front stay", """
-            def unbroadcast(g, shape):
-                for i in range(len(shape)):
-                    if shape[-1 - i] == 1:
-                        g = g.sum(axis=g.ndim - 1 - i, keepdims=True)
-                return g"""),
+        ("only the axes in front are summed, and the axes of length 1 stay repeated",
+         "if n == 1:", "if False:"),
+        ("only the axes of length 1 are summed, and the axes in front stay",
+         "while g.ndim > len(shape):", "while False:",
+         "axis=i,", "axis=g.ndim - len(shape) + i,"),
         ("the summed axes of length 1 are dropped (keepdims is missing)", """
             def unbroadcast(g, shape):
                 while g.ndim > len(shape):
                     g = g.sum(axis=0)
                 axes = tuple(i for i, n in enumerate(shape) if n == 1)
                 return g.sum(axis=axes) if axes else g"""),
-        ("the copies are averaged; each copy passes its whole gradient on, so they add up", """
-            def unbroadcast(g, shape):
-                while g.ndim > len(shape):
-                    g = g.mean(axis=0) if len(g) else g.sum(axis=0)
-                for i, n in enumerate(shape):
-                    if n == 1:
-                        f = np.mean if g.shape[i] else np.sum
-                        g = f(g, axis=i, keepdims=True)
-                return g"""),
-        ("one of the copies is taken instead of their sum", """
-            def unbroadcast(g, shape):
-                while g.ndim > len(shape):
-                    g = g[0]
-                for i, n in enumerate(shape):
-                    if n == 1:
-                        g = np.take(g, [0], axis=i)
-                return g"""),
+        ("the copies are averaged; each copy passes its whole gradient on, so they add up",
+         "g.sum(axis=0)", "g.sum(axis=0) / max(len(g), 1)",
+         "g.sum(axis=i, keepdims=True)", "g.sum(axis=i, keepdims=True) / max(g.shape[i], 1)"),
+        ("one of the copies is taken instead of their sum",
+         "g.sum(axis=0)", "g[0]", "g.sum(axis=i, keepdims=True)", "np.take(g, [0], axis=i)"),
         ("everything is summed, and each place gets the same total", """
             def unbroadcast(g, shape):
                 return g if g.shape == shape else np.full(shape, g.sum())"""),
@@ -98,21 +101,6 @@ UNBROADCAST = Task(
                     g = g.sum(axis=-1)
                 return g"""),
     ),
-    right=(
-        """
-        def unbroadcast(g, shape):
-            extra = g.ndim - len(shape)
-            axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1)
-            return g.sum(axis=axes).reshape(shape)""",
-        """
-        def unbroadcast(g, shape):
-            if g.ndim > len(shape):
-                return unbroadcast(np.add.reduce(g), shape)
-            for i in range(g.ndim):
-                if g.shape[i] != shape[i]:
-                    g = np.sum(g, i, keepdims=True)
-            return g""",
-    ),
 )  # fmt: skip
 
 # ---- 07.2
@@ -120,22 +108,19 @@ UNBROADCAST = Task(
 
 def matmul_cases(rng):
     def case(group, a, b):
-        arrays = [np.round(rng.uniform(-3, 3, s), 1) for s in (a, b)]
         shape = (*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1])
-        return group, (np.round(rng.uniform(-3, 3, shape), 1), *arrays)
+        return group, *(np.round(rng.uniform(-3, 3, s), 1) for s in (shape, a, b))
 
-    return [
-        case("square matrices", (2, 2), (2, 2)),
-        case("matrices", (2, 3), (3, 4)),
-        case("matrices", (1, 3), (3, 1)),
-        case("a single number", (1, 1), (1, 1)),
-        case("batches of one shape", (2, 2, 3), (2, 3, 2)),
-        case("batches of one shape", (2, 2, 2), (2, 2, 2)),
-        case("batches that broadcast", (3, 2, 2), (2, 2)),
-        case("batches that broadcast", (2, 1, 2, 3), (4, 3, 1)),
-        case("empty arrays", (0, 2), (2, 3)),
-        case("empty arrays", (2, 2, 0), (0, 3)),
-    ]
+    yield case("square matrices", (2, 2), (2, 2))
+    yield case("matrices", (2, 3), (3, 4))
+    yield case("matrices", (1, 3), (3, 1))
+    yield case("a single number", (1, 1), (1, 1))
+    yield case("batches of one shape", (2, 2, 3), (2, 3, 2))
+    yield case("batches of one shape", (2, 2, 2), (2, 2, 2))
+    yield case("batches that broadcast", (3, 2, 2), (2, 2))
+    yield case("batches that broadcast", (2, 1, 2, 3), (4, 3, 1))
+    yield case("empty arrays", (0, 2), (2, 3))
+    yield case("empty arrays", (2, 2, 0), (0, 3))
 
 
 def matmul_reference(g, a, b):
@@ -152,127 +137,112 @@ def matmul_reference(g, a, b):
             # y[i, j] is the sum over k of a[i, k] * b[k, j]
             to_a[(*ia, i, k)] += g[(*index, i, j)] * b[(*ib, k, j)]
             to_b[(*ib, k, j)] += g[(*index, i, j)] * a[(*ia, i, k)]
-    return [to_a, to_b]
+    return to_a, to_b
 
-
-SUM_TO = """
-            def sum_to(g, shape):
-                extra = g.ndim - len(shape)
-                axes = tuple(range(extra)) + tuple(
-                    i + extra for i, n in enumerate(shape) if n == 1)
-                return g.sum(axis=axes).reshape(shape)
-"""
 
 MATMUL = Task(
-    id="07.2", title="The gradient of a matrix product", name="matmul_gradient", points=3,
-    cases=matmul_cases, reference=matmul_reference, drive=drive.drive_matmul_gradient,
-    replaces="ops.matmul", needs=("07.1",),
+    id="07.2",
+    replaces="ops.matmul",
+    needs=("07.1",),
+    cases=matmul_cases,
+    reference=matmul_reference,
     hints=(
         "The gradient of a has a's shape. Which product of g (n, m) and b (k, m after turning) "
         "gives (n, k)?",
         "dL/da = g bT and dL/db = aT g. In a batch only the last two axes are turned.",
         "unbroadcast(g @ np.swapaxes(b, -1, -2), a.shape), and the same idea for b.",
     ),
-    wrong=(
-        ("b is not transposed, nor is a", SUM_TO + """
-            def matmul_gradient(g, a, b):
-                return sum_to(g @ b, a.shape), sum_to(a @ g, b.shape)"""),
-        ("the gradient of b comes out transposed: gT a instead of aT g", SUM_TO + """
-            def matmul_gradient(g, a, b):
-                T = lambda x: np.swapaxes(x, -1, -2)
-                to_b = T(g) @ a
-                return sum_to(g @ T(b), a.shape), to_b"""),
-        (".T turns all axes of a batch; only the last two may change places", SUM_TO + """
-            def matmul_gradient(g, a, b):
-                return sum_to(g @ b.T, a.shape), sum_to(a.T @ g, b.shape)"""),
-        ("a matrix that served the whole batch gets a gradient for each member, not their sum", """
-            def matmul_gradient(g, a, b):
-                T = lambda x: np.swapaxes(x, -1, -2)
-                return g @ T(b), T(a) @ g"""),
-        ("the two gradients are exchanged", SUM_TO + """
-            def matmul_gradient(g, a, b):
-                T = lambda x: np.swapaxes(x, -1, -2)
-                return sum_to(T(a) @ g, b.shape), sum_to(g @ T(b), a.shape)"""),
-        ("g is left out: dL/dy is not 1 everywhere", SUM_TO + """
-            def matmul_gradient(g, a, b):
-                T = lambda x: np.swapaxes(x, -1, -2)
-                ones = np.ones_like(g)
-                return sum_to(ones @ T(b), a.shape), sum_to(T(a) @ ones, b.shape)"""),
-        ("the batch is averaged; its members add up", """
-            def matmul_gradient(g, a, b):
-                T = lambda x: np.swapaxes(x, -1, -2)
-                def mean_to(x, shape):
-                    extra = x.ndim - len(shape)
-                    axes = tuple(range(extra)) + tuple(
-                        i + extra for i, n in enumerate(shape[:-2]) if n == 1)
-                    return x.mean(axis=axes).reshape(shape)
-                return mean_to(g @ T(b), a.shape), mean_to(T(a) @ g, b.shape)"""),
-    ),
     right=(
-        SUM_TO + """
-            def matmul_gradient(g, a, b):
-                return (sum_to(np.einsum("...nm,...km->...nk", g, b), a.shape),
-                        sum_to(np.einsum("...nm,...nk->...km", g, a), b.shape))""",
-        SUM_TO + """
-            def matmul_gradient(g, a, b):
-                to_a = (g[..., :, None, :] * b[..., None, :, :]).sum(-1)
-                to_b = (a[..., :, :, None] * g[..., :, None, :]).sum(-3)
-                return [sum_to(to_a, a.shape), sum_to(to_b, b.shape)]""",
+        """
+        def matmul_gradient(g, a, b):
+            T = lambda x: np.swapaxes(x, -1, -2)
+            to_a, to_b = g @ T(b), T(a) @ g
+            return unbroadcast(to_a, a.shape), unbroadcast(to_b, b.shape)""",
+        """
+        def matmul_gradient(g, a, b):
+            return (unbroadcast(np.einsum("...nm,...km->...nk", g, b), a.shape),
+                    unbroadcast(np.einsum("...nm,...nk->...km", g, a), b.shape))""",
+        """
+        def matmul_gradient(g, a, b):
+            to_a = (g[..., :, None, :] * b[..., None, :, :]).sum(-1)
+            to_b = (a[..., :, :, None] * g[..., :, None, :]).sum(-3)
+            return [unbroadcast(to_a, a.shape), unbroadcast(to_b, b.shape)]""",
+    ),
+    wrong=(
+        ("b is not transposed, nor is a", "g @ T(b), T(a) @ g", "g @ b, a @ g"),
+        ("the gradient of b comes out transposed: gT a instead of aT g", "T(a) @ g", "T(g) @ a"),
+        (".T turns all axes of a batch; only the last two may change places",
+         "np.swapaxes(x, -1, -2)", "x.T"),
+        ("a matrix that served the whole batch gets a gradient for each member, not their sum",
+         "unbroadcast(to_a, a.shape), unbroadcast(to_b, b.shape)", "to_a, to_b"),
+        ("the two gradients are exchanged",
+         "unbroadcast(to_a, a.shape), unbroadcast(to_b, b.shape)",
+         "unbroadcast(to_b, b.shape), unbroadcast(to_a, a.shape)"),
+        ("g is left out: dL/dy is not 1 everywhere",
+         "to_a, to_b =", "g = np.ones_like(g); to_a, to_b ="),
+        ("the batch is averaged; its members add up",
+         "unbroadcast(to_a, a.shape), unbroadcast(to_b, b.shape)",
+         "unbroadcast(to_a, a.shape) * max(a.size, 1) / max(to_a.size, 1), "
+         "unbroadcast(to_b, b.shape) * max(b.size, 1) / max(to_b.size, 1)"),
     ),
 )  # fmt: skip
 
 # ---- 07.3
 
 
-def graph(rng, n, leaves, width=6):
-    """A random graph of n nodes; the first are leaves, each other one is made of two before it."""
-    inputs = np.full((n, 2), -1)
-    slopes = np.round(rng.uniform(-1.5, 1.5, (n, 2)), 1)
-    for i in range(leaves, n):
-        inputs[i] = rng.integers(max(0, i - width), i, 2)
-    return inputs, slopes
+@sent
+class Node:
+    """As in the exercise: a number that knows what it was made of."""
+
+    def __init__(self, number, inputs, slopes):
+        self.number, self.inputs, self.slopes = number, inputs, slopes
 
 
-def graph_cases(rng):
-    def small(group, rows, slopes):
-        return group, (np.array(rows), np.array(slopes, dtype=float))
+@sent
+def walk(answer, inputs, slopes):
+    """inputs, slopes: for each node, of its inputs, their numbers and slopes; the last is the
+    result."""
+    nodes = []
+    for number, (used, local) in enumerate(zip(inputs, slopes)):
+        nodes.append(Node(number, [nodes[k] for k in used], list(local)))
+    found = answer(nodes[-1])
+    return [float(found.get(node, 0.0)) for node in nodes]
 
-    none = (-1, -1)
+
+def walk_cases(rng):
+    yield "one operation", [[], [], [0, 1]], [[], [], [3.0, -2.0]]
+    yield "a leaf alone", [[]], [[]]
+    yield "a chain", [[], [0], [1]], [[], [2.0], [5.0]]
+    yield "a variable used twice", [[], [0, 0]], [[], [3.0, 4.0]]
+    yield "paths that meet", [[], [0], [0], [1, 2]], [[], [2.0], [3.0], [5.0, 7.0]]
+    different = "paths of different length"
+    yield different, [[], [0], [1], [0, 2]], [[], [2.0], [3.0], [5.0, 7.0]]
+    longer = [[], [2.0], [3.0, 1.0], [5.0, 7.0], [2.0, 3.0]]
+    yield different, [[], [0], [1, 0], [2, 1], [3, 1]], longer
+    yield "nodes that do not matter", [[], [], [0, 1], [0]], [[], [], [1.0, 1.0], [4.0]]
+    inputs, slopes = [[]] * 4, [[]] * 4
+    for i in range(4, 40):
+        inputs = [*inputs, rng.integers(max(0, i - 6), i, 2).tolist()]
+        slopes = [*slopes, np.round(rng.uniform(-1.5, 1.5, 2), 1).tolist()]
+    yield "a large graph", inputs, slopes
     n = 20000
-    chain = np.full((n, 2), -1)
-    chain[1:, 0] = np.arange(n - 1)
-    return [
-        small("one operation", [none, none, (0, 1)], [(0, 0), (0, 0), (3, -2)]),
-        small("a leaf alone", [none], [(0, 0)]),
-        small("a chain", [none, (0, -1), (1, -1)], [(0, 0), (2, 0), (5, 0)]),
-        small("a variable used twice", [none, (0, 0)], [(0, 0), (3, 4)]),
-        small("paths that meet", [none, (0, -1), (0, -1), (1, 2)],
-              [(0, 0), (2, 0), (3, 0), (5, 7)]),
-        small("paths of different length", [none, (0, -1), (1, -1), (0, 2)],
-              [(0, 0), (2, 0), (3, 0), (5, 7)]),
-        small("paths of different length", [none, (0, -1), (1, 0), (2, 1), (3, 1)],
-              [(0, 0), (2, 0), (3, 1), (5, 7), (2, 3)]),
-        small("nodes that do not matter", [none, none, (0, 1), (0, -1)],
-              [(0, 0), (0, 0), (1, 1), (4, 0)]),
-        ("a large graph", graph(rng, 40, 4)),
-        ("a chain of 20,000", (chain, np.ones((n, 2)))),
-    ]  # fmt: skip
+    yield f"a chain of {n:,}", [[]] + [[i] for i in range(n - 1)], [[]] + [[1.0]] * (n - 1)
 
 
-def graph_reference(inputs, slopes):
-    g = np.zeros(len(inputs))
-    g[-1] = 1
+def walk_reference(inputs, slopes):
+    g = [0.0] * (len(inputs) - 1) + [1.0]
     for i in range(len(inputs) - 1, -1, -1):
-        for k in range(2):
-            if inputs[i, k] >= 0:
-                g[inputs[i, k]] += g[i] * slopes[i, k]
-    return [g]
+        for k, slope in zip(inputs[i], slopes[i]):
+            g[k] += g[i] * slope
+    return g
 
 
 BACKWARD = Task(
-    id="07.3", title="The walk back", name="backward", points=4,
-    cases=graph_cases, reference=graph_reference, drive=drive.drive_backward,
-    replaces="tensor._walk", rtol=1e-7, seconds=30,
+    id="07.3",
+    replaces="tensor._walk",
+    cases=walk_cases,
+    reference=walk_reference,
+    drive=walk,
     hints=(
         "When may a node hand its gradient on? When all nodes that used it have sent their share.",
         "A node's number is higher than those of its inputs. Always take the waiting node with "
@@ -280,19 +250,57 @@ BACKWARD = Task(
         "Keep a dict of shares and a heap of -number; pop one, and for each input: "
         "shares[x] = shares.get(x, 0.0) + g * slope; push x when it is new.",
     ),
+    right=(
+        """
+        def backward(result):
+            nodes, todo, seen = [], [result], {result}
+            while todo:
+                node = todo.pop()
+                nodes.append(node)
+                for x in node.inputs:
+                    if x not in seen:
+                        seen.add(x)
+                        todo.append(x)
+            grads = {result: 1.0}
+            for node in sorted(nodes, key=lambda node: -node.number):
+                for x, slope in zip(node.inputs, node.slopes):
+                    grads[x] = grads.get(x, 0.0) + grads[node] * slope
+            return grads""",
+        """
+        def backward(result):
+            users, todo, seen = {}, [result], {result}
+            while todo:
+                for x in todo.pop().inputs:
+                    users[x] = users.get(x, 0) + 1
+                    if x not in seen:
+                        seen.add(x); todo.append(x)
+            grads, ready = {result: 1.0}, [result]
+            while ready:
+                node = ready.pop()
+                for x, slope in zip(node.inputs, node.slopes):
+                    grads[x] = grads.get(x, 0.0) + grads[node] * slope
+                    users[x] -= 1
+                    if not users[x]:
+                        ready.append(x)
+            return grads""",
+        """
+        from collections import defaultdict
+        def backward(result):
+            nodes, todo = {}, [result]
+            while todo:
+                node = todo.pop()
+                if node.number not in nodes:
+                    nodes[node.number] = node
+                    todo.extend(node.inputs)
+            grads = defaultdict(float)
+            grads[result] += 1
+            for number in sorted(nodes, reverse=True):
+                for k, x in enumerate(nodes[number].inputs):
+                    grads[x] += nodes[number].slopes[k] * grads[nodes[number]]
+            return dict(grads)""",
+    ),
     wrong=(
-        ("gradients overwrite instead of adding up", """
-            def backward(result):
-                nodes, seen, todo = [], set(), [result]
-                while todo:
-                    node = todo.pop()
-                    if node not in seen:
-                        seen.add(node); nodes.append(node); todo += node.inputs
-                grads = {result: 1.0}
-                for node in sorted(nodes, key=lambda n: -n.number):
-                    for x, slope in zip(node.inputs, node.slopes):
-                        grads[x] = grads[node] * slope
-                return grads"""),
+        ("gradients overwrite instead of adding up", "grads.get(x, 0.0) + ", ""),
         ("the walk calls itself for each node: right on small graphs, too deep on long chains", """
             def backward(result):
                 order, seen = [], set()
@@ -328,16 +336,8 @@ BACKWARD = Task(
                         grads[x] = grads.get(x, 0.0) + grads[node] * slope
                         todo.append(x)
                 return grads"""),
-        ("the local slope is stored without the gradient that comes from above", """
-            def backward(result):
-                grads, todo, seen = {result: 1.0}, [result], {result}
-                while todo:
-                    node = todo.pop()
-                    for x, slope in zip(node.inputs, node.slopes):
-                        grads[x] = grads.get(x, 0.0) + slope
-                        if x not in seen:
-                            seen.add(x); todo.append(x)
-                return grads"""),
+        ("the local slope is stored without the gradient that comes from above",
+         "grads[node] * slope", "slope"),
         ("only the first input of each node is followed", """
             def backward(result):
                 grads, node = {result: 1.0}, result
@@ -346,108 +346,75 @@ BACKWARD = Task(
                     grads[x] = grads[node] * node.slopes[0]
                     node = x
                 return grads"""),
-        ("the walk begins with 0, so everything stays 0; dL/dL is 1", """
-            def backward(result):
-                import heapq
-                grads, heap, by = {result: 0.0}, [-result.number], {result.number: result}
-                while heap:
-                    node = by[-heapq.heappop(heap)]
-                    for x, slope in zip(node.inputs, node.slopes):
-                        if x not in grads:
-                            heapq.heappush(heap, -x.number); by[x.number] = x
-                        grads[x] = grads.get(x, 0.0) + grads[node] * slope
-                return grads"""),
-    ),
-    right=(
-        """
-        def backward(result):
-            users, todo, seen = {}, [result], {result}
-            while todo:
-                for x in todo.pop().inputs:
-                    users[x] = users.get(x, 0) + 1
-                    if x not in seen:
-                        seen.add(x); todo.append(x)
-            grads, ready = {result: 1.0}, [result]
-            while ready:
-                node = ready.pop()
-                for x, slope in zip(node.inputs, node.slopes):
-                    grads[x] = grads.get(x, 0.0) + grads[node] * slope
-                    users[x] -= 1
-                    if not users[x]:
-                        ready.append(x)
-            return grads""",
-        """
-        from collections import defaultdict
-        def backward(result):
-            nodes, todo = {}, [result]
-            while todo:
-                node = todo.pop()
-                if node.number not in nodes:
-                    nodes[node.number] = node
-                    todo.extend(node.inputs)
-            grads = defaultdict(float)
-            grads[result] += 1
-            for number in sorted(nodes, reverse=True):
-                for k, x in enumerate(nodes[number].inputs):
-                    grads[x] += nodes[number].slopes[k] * grads[nodes[number]]
-            return dict(grads)""",
+        ("the walk begins with 0, so everything stays 0; dL/dL is 1", "result: 1.0", "result: 0.0"),
     ),
 )  # fmt: skip
 
 # ---- 07.4
 
 
-def check_cases(rng):
-    def case(group, which, shape, dtype=float):
-        x = rng.uniform(0.4, 1.6, shape)
-        return group, (np.array(which), (4 * x).astype(dtype) if dtype is int else x.astype(dtype))
+@sent
+def functions():
+    """Functions of an array, each with a gradient; the odd ones are wrong on purpose."""
 
+    def ramp(x):
+        return np.arange(1, x.size + 1).reshape(x.shape)
+
+    A = np.array([[2.0, -1.0, 0.5], [0.3, 1.5, -2.0]])
     return [
-        case("right gradients", 0, (3,)),
-        case("right gradients", 2, (2, 2)),
-        case("right gradients", 6, (3,)),
-        case("a wrong factor", 1, (2, 3)),
-        case("a wrong sign", 3, (4,)),
-        case("wrong in one place", 5, (2, 3)),
-        case("wrong by a little", 7, (3,)),
-        case("whole numbers", 0, (3,), int),
-        case("whole numbers", 1, (3,), int),
-        case("float32", 2, (3,), np.float32),
-        case("float32", 6, (3,), np.float32),
-        case("a single number", 1, ()),
+        (lambda x: (x**3).sum(), lambda x: 3.0 * x * x),
+        (lambda x: (x**3).sum(), lambda x: 2.0 * x * x),  # a factor
+        (lambda x: np.sin(3 * x).sum(), lambda x: 3 * np.cos(3 * x)),
+        (lambda x: np.sin(3 * x).sum(), lambda x: -3 * np.cos(3 * x)),  # the sign
+        (lambda x: (x * ramp(x)).sum() * 5.0, lambda x: 5.0 * ramp(x)),
+        (lambda x: (x * ramp(x)).sum() * 5.0, lambda x: 5.0 * ramp(x) + 40.0 * (x == x.max())),
+        (lambda x: np.exp(A @ x).sum(), lambda x: A.T @ np.exp(A @ x)),
+        (lambda x: np.exp(A @ x).sum(), lambda x: A.T @ np.exp(A @ x) * 1.001),  # a little
     ]
 
 
-def check_reference(which, x):
+@sent
+def measure(answer, pair, x):
+    """pair: the number of a function and its claimed gradient."""
+    before = x.copy()
+    error = answer(*functions()[pair], x)
+    return error, "left as it was" if (x == before).all() else "changed"
+
+
+def measure_cases(rng):
+    def case(group, pair, shape, dtype=float):
+        x = rng.uniform(0.4, 1.6, shape)
+        return group, pair, (4 * x if dtype is int else x).astype(dtype)
+
+    yield case("right gradients", 0, (3,))
+    yield case("right gradients", 2, (2, 2))
+    yield case("right gradients", 6, (3,))
+    yield case("a wrong factor", 1, (2, 3))
+    yield case("a wrong sign", 3, (4,))
+    yield case("wrong in one place", 5, (2, 3))
+    yield case("wrong by a little", 7, (3,))
+    yield case("whole numbers", 0, (3,), int)
+    yield case("whole numbers", 1, (3,), int)
+    yield case("float32", 2, (3,), np.float32)
+    yield case("float32", 6, (3,), np.float32)
+    yield case("a single number", 1, ())
+
+
+def measure_reference(pair, x):
     """The exact error: with the true gradient in place of central differences."""
-    truth = drive.FUNCTIONS[int(which) // 2 * 2][1](x.astype(float))
-    claimed = drive.FUNCTIONS[int(which)][1](x.astype(float))
+    truth = functions()[pair // 2 * 2][1](x.astype(float))
+    claimed = functions()[pair][1](x.astype(float))
     scale = np.maximum(1, np.maximum(abs(truth), abs(claimed)))
-    return [np.array(np.max(abs(truth - claimed) / scale)), np.array(True)]
+    return np.max(abs(truth - claimed) / scale), "left as it was"
 
-
-def checker(
-    body, *, step="1e-5", start="x = np.array(x, dtype=float)", end="return float(worst.max())"
-):
-    """A gradient check in which one thing can be changed."""
-    return f"""
-            def gradient_check(f, gradient, x):
-                {start}
-                h, slopes = {step}, np.zeros(x.shape)
-                for i in np.ndindex(*x.shape):
-                    {body}
-                claimed = gradient(x)
-                worst = abs(slopes - claimed) / np.maximum(1, np.maximum(abs(slopes), abs(claimed)))
-                {end}"""
-
-
-MOVE = "up, down = x.copy(), x.copy(); up[i] += h; down[i] -= h; "
-RIGHT = MOVE + "slopes[i] = (f(up) - f(down)) / (2 * h)"
 
 CHECK = Task(
-    id="07.4", title="A gradient check", name="gradient_check", points=4,
-    cases=check_cases, reference=check_reference, drive=drive.drive_gradient_check,
-    rtol=2e-2, atol=2e-7,
+    id="07.4",
+    cases=measure_cases,
+    reference=measure_reference,
+    drive=measure,
+    rtol=2e-2,
+    atol=2e-7,
     hints=(
         "Move one element of x a little up and a little down, all others held fixed.",
         "Work on a float64 copy. For each element: (f(up) - f(down)) / (2 h) with h about 1e-5. "
@@ -455,29 +422,17 @@ CHECK = Task(
         "for i in np.ndindex(*x.shape): copy x twice, add h to one copy's [i], take h from the "
         "other's; at the end max(|n - a| / max(1, |n|, |a|)).",
     ),
-    wrong=(
-        ("the difference is taken on one side only; its error is of the size of h, not h squared",
-         checker("up = x.copy(); up[i] += h; slopes[i] = (f(up) - f(x)) / h")),
-        ("the two points are 2 h apart, but the difference is divided by h",
-         checker(MOVE + "slopes[i] = (f(up) - f(down)) / h")),
-        ("all elements are moved at once, so every slope is the sum of all slopes",
-         checker("slopes[i] = (f(x + h) - f(x - h)) / (2 * h)")),
-        ("x itself is moved and not put back",
-         checker("x[i] += h; high = f(x); x[i] -= 2 * h; slopes[i] = (high - f(x)) / (2 * h)",
-                 start="x = np.asarray(x, dtype=float)")),
-        ("the mean of the errors is returned, and one wrong element hides among the right ones",
-         checker(RIGHT, end="return float(worst.mean())")),
-        ("the error is not divided by the size of the gradients",
-         checker(RIGHT, end="return float(abs(slopes - claimed).max())")),
-        ("float32 (or whole numbers) is not raised to float64, and h drowns in rounding",
-         checker(RIGHT, start="x = np.array(x)")),
-        ("the sign of the difference is kept, and an error below counts as none",
-         checker(RIGHT, end="return float(((claimed - slopes) / np.maximum(1, np.maximum("
-                            "abs(slopes), abs(claimed)))).max())")),
-        ("h is so small that rounding is larger than the difference", checker(RIGHT, step="1e-13")),
-        ("h is so large that the curve bends between the two points", checker(RIGHT, step="1e-2")),
-    ),
     right=(
+        """
+        def gradient_check(f, gradient, x):
+            x = np.array(x, dtype=float)
+            h, n = 1e-5, np.zeros(x.shape)
+            for i in np.ndindex(*x.shape):
+                up, down = x.copy(), x.copy(); up[i] += h; down[i] -= h
+                n[i] = (f(up) - f(down)) / (2 * h)
+            a = gradient(x)
+            errors = abs(n - a) / np.maximum(1, np.maximum(abs(n), abs(a)))
+            return float(errors.max())""",
         """
         def gradient_check(f, gradient, x):
             x = np.asarray(x, dtype=np.float64)
@@ -501,6 +456,28 @@ CHECK = Task(
                 c = claimed[i]
                 worst = max(worst, abs(slope - c) / max(1, abs(slope), abs(c)))
             return worst""",
+    ),
+    wrong=(
+        ("the difference is taken on one side only; its error is of the size of h, not h squared",
+         "(f(up) - f(down)) / (2 * h)", "(f(up) - f(x)) / h"),
+        ("the two points are 2 h apart, but the difference is divided by h", "(2 * h)", "h"),
+        ("all elements are moved at once, so every slope is the sum of all slopes",
+         "up[i] += h; down[i] -= h", "up += h; down -= h"),
+        ("x itself is moved and not put back",
+         "np.array(x, dtype=float)", "np.asarray(x, dtype=float)",
+         "up, down = x.copy(), x.copy(); up[i] += h; down[i] -= h",
+         "x[i] += h; high = f(x); x[i] -= 2 * h",
+         "f(up) - f(down)", "high - f(x)"),
+        ("the mean of the errors is returned, and one wrong element hides among the right ones",
+         "errors.max()", "errors.mean()"),
+        ("the error is not divided by the size of the gradients",
+         " / np.maximum(1, np.maximum(abs(n), abs(a)))", ""),
+        ("float32 (or whole numbers) is not raised to float64, and h drowns in rounding",
+         "dtype=float", "dtype=x.dtype"),
+        ("the sign of the difference is kept, and an error below counts as none",
+         "abs(n - a)", "(a - n)"),
+        ("h is so small that rounding is larger than the difference", "1e-5", "1e-13"),
+        ("h is so large that the curve bends between the two points", "1e-5", "1e-2"),
     ),
 )  # fmt: skip
 

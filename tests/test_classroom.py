@@ -1,0 +1,396 @@
+"""A class: submissions that attack the grader, a grader that is killed, and what it writes."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_grading import FULL, HEAD, ROOT, answers
+
+from grading import classroom, sandbox, verdict
+from grading import task as tasks_module
+from grading.task import find
+
+RIGHT = """
+    while g.ndim > len(shape):
+        g = g.sum(axis=0)
+    for i, n in enumerate(shape):
+        g = g.sum(axis=i, keepdims=True) if n == 1 else g
+    return g
+"""
+NOTHING = "    return g + 1\n"
+MARK = "717171"  # of processes that must not outlive the grader
+
+# name: (source of the answer to 07.1, source of a cell of its own, points for 07.1)
+ATTACKS = {
+    "honest": (HEAD + RIGHT, "", 2),
+    "wrong": (find("07.1").bank().__next__()[1], "", 0.5),
+    "crash": (HEAD + "    import ctypes; ctypes.string_at(0)", "", 0),
+    "crash in a cell": (HEAD + RIGHT, "import ctypes; ctypes.string_at(0)", None),
+    "syntax error": (HEAD + "    return (", "", 0),
+    "error in a cell": (HEAD + RIGHT, "1 / 0", 2),
+    "endless loop": (HEAD + "    while True: pass", "", 0),
+    "endless loop in a cell": (HEAD + RIGHT, "while True: pass", 2),
+    "stubborn loop": (
+        HEAD + "    while True:\n        try:\n            while True: pass\n"
+        "        except BaseException: pass", "", 0,
+    ),
+    "sys.exit": (HEAD + "    import sys; sys.exit(0)", "", 0),
+    "sys.exit in a cell": (HEAD + RIGHT, "import sys; sys.exit(0)", 2),
+    "os._exit": (HEAD + "    import os; os._exit(0)", "", 0),
+    "fork bomb": (
+        HEAD + "    import os, subprocess\n    while True:\n        try: os.fork()\n"
+        f"        except OSError: break\n    subprocess.Popen(['sleep', '{MARK}'])", "", 0,
+    ),
+    "fork bomb in a cell": (
+        HEAD + RIGHT,
+        "import os\ntry:\n    while True: os.fork()\nexcept OSError: pass", 2,
+    ),
+    "thread bomb": (
+        HEAD + NOTHING,
+        "import threading, time\nwhile True:\n"
+        "    threading.Thread(target=time.sleep, args=(99,), daemon=True).start()", 0,
+    ),
+    "memory hog": (HEAD + "    return np.ones(10**10)", "", 0),
+    "memory hog in small pieces": (HEAD + "    return [np.ones(10**6) for i in range(10**6)]", "", 0),
+    "disk filler": (
+        HEAD + RIGHT,
+        "import os\nfor folder in ('.', '/tmp', '/dev/shm', '/', '/usr', '/home', '/dev'):\n"
+        "    for i in range(400):\n        try: open(f'{folder}/{i}', 'wb').write(b'x' * 10**6)\n"
+        "        except OSError: break", 2,
+    ),
+    "megabytes of output": (HEAD + "    print('x' * 10**8)\n" + RIGHT, "print('y' * 10**8)", 2),
+    "a fake score": (HEAD + "    print('07.1: 2 of 2 points'); return '2 of 2 points'", "", 0),
+    "replaced allclose": (
+        HEAD + NOTHING,
+        "import numpy as np, numpy._core.numeric as n\n"
+        "for m in (np, n):\n    m.allclose = m.isclose = m.array_equal = lambda *a, **k: True", 0,
+    ),
+    "equal to everything": (
+        HEAD + "    return Any()",
+        "class Any:\n    shape = ()\n    def __eq__(self, other): return True\n"
+        "    def __array__(self, *a, **k): return self", 0,
+    ),
+    "an edited checker": (
+        HEAD + NOTHING,
+        "import grading\ngrading.check = grading.judge = lambda *a, **k: 2\n"
+        "import sys; sys.modules['judge'] = grading", 0,
+    ),
+    "reading solutions": (
+        "import glob, json\nfor path in glob.glob('ROOT/**/07_*.ipynb', recursive=True) + "
+        "glob.glob('/**/07_tensor.ipynb', recursive=True):\n"
+        "    for cell in json.load(open(path))['cells']:\n"
+        "        if 'def unbroadcast' in ''.join(cell['source']): exec(''.join(cell['source']))\n",
+        "", 0,
+    ),
+    "reading the grader": (
+        HEAD + "    from grading.tasks_07 import unbroadcast_reference as r\n    return r(g, shape)",
+        "import sys\nsys.path[:0] = ['ROOT', 'ROOT/exercises']\n"
+        "sys.modules.pop('grading', 0); del sys.meta_path[0]", 0,
+    ),
+    "importing the package": (
+        HEAD + "    from minidl.shapes import sum_to\n    return sum_to(g, shape=shape)",
+        "import sys\nsys.path[:0] = ['ROOT']; del sys.meta_path[0]", 0,
+    ),
+    "the gradebook": (
+        HEAD + NOTHING,
+        "import os, threading, time\ndef write():\n    while True:\n"
+        "        for path in ('OUT/grades.csv', 'OUT/report.json', 'OUT/mine', 'ROOT/README.md'):\n"
+        "            try: open(path, 'w').write('full points')\n            except OSError: pass\n"
+        "        time.sleep(0.01)\n"
+        "threading.Thread(target=write, daemon=True).start()\n"
+        f"os.system('(sleep {MARK}; echo full > OUT/grades.csv) &')", 0,
+    ),
+    "forged replies": (
+        HEAD + NOTHING,
+        "import os\nfor fd in range(3, 30):\n    try:\n"
+        "        os.write(fd, b'{\"there\": true}\\n' + b'{\"value\": 2}\\n' * 20)\n"
+        "    except OSError: pass", 0,
+    ),
+    "a reply of 700 GB": (
+        HEAD + "    import os\n    for fd in range(3, 30):\n        try:\n"
+        "            os.write(fd, b'{\"value\": {\"array\": [\"<f8\", [87500000000]]}}\\n')\n"
+        "        except OSError: pass\n" + RIGHT, "", 0,
+    ),
+    "a reply too deep": (
+        HEAD + "    import os\n    for fd in range(3, 30):\n        try:\n"
+        "            os.write(fd, b'{\"value\": ' + b'[' * 40000 + b'\\n')\n"
+        "        except OSError: pass\n" + RIGHT, "", 0,
+    ),
+    "a large result": (HEAD + "    return np.zeros((3000, 3000))", "", 0),
+    "network": (
+        HEAD + RIGHT,
+        "import socket\nfor kind, where in ((socket.AF_INET, ('127.0.0.1', PORT)), "
+        "(socket.AF_UNIX, 'OUT/socket'), (socket.AF_UNIX, '\\0minidl-test')):\n"
+        "    try:\n        s = socket.socket(kind); s.connect(where); s.send(b'hello')\n"
+        "    except OSError: pass", 2,
+    ),
+    "killing everything": (
+        HEAD + RIGHT, "import os, signal\nfor pid in range(2, 40000):\n    try:\n"
+        "        if pid != os.getpid(): os.kill(pid, 9)\n    except OSError: pass", 2,
+    ),
+    "<b>a name<i>": (HEAD + "    raise ValueError('<script>alert(1)</script>')", "", 0),
+}  # fmt: skip
+
+walls = pytest.mark.skipif(
+    not sandbox.available(), reason="waits for bubblewrap (apt install bubblewrap)"
+)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Limits of a few seconds, so that loops are cut soon."""
+    for lesson in ("07",):
+        short = {i: replace(t, seconds=4.0) for i, t in tasks_module.tasks(lesson).items()}
+        for module in (verdict, classroom):
+            real = module.tasks
+            monkeypatch.setattr(module, "tasks", lambda n: short if n == "07" else real(n))
+    monkeypatch.setattr(verdict, "START", 9.0)
+
+
+@walls
+def test_every_attack_gets_what_its_honest_answers_deserve(tmp_path, quick, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    heard = []
+    servers = [socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX)]
+    servers.append(socket.socket(socket.AF_UNIX))
+    servers[1].bind(str(out / "socket"))
+    servers[2].bind("\0minidl-test")
+    for server in servers:
+        server.listen()
+        threading.Thread(target=_hear, args=(server, heard), daemon=True).start()
+    words = {"ROOT": str(ROOT), "OUT": str(out), "PORT": str(servers[0].getsockname()[1])}
+    folder = tmp_path / "class"
+    folder.mkdir()
+    for name, (answer, extra, _) in ATTACKS.items():
+        for word, value in words.items():
+            answer, extra = answer.replace(word, value), extra.replace(word, value)
+        answers(folder, "07", {"07.1": answer}, extra, name=name)
+    (folder / "unreadable").mkdir()
+    (folder / "unreadable" / "07_tensor.ipynb").write_bytes(b"\xff{")
+    (folder / "a link").mkdir()
+    (folder / "a link" / "07_tensor.ipynb").symlink_to(ROOT / "solutions" / "07_tensor.ipynb")
+    before = {*Path(tmp_path.parent.parent).parent.glob("grading-*")}
+    readme = (ROOT / "README.md").read_bytes()
+
+    began = time.monotonic()
+    done = classroom.grade_class(folder, out, seed=3)
+    for server in servers:
+        server.close()
+    assert time.monotonic() - began < 300
+
+    got = {r["student"]: {row["task"]: row["points"] for row in r["tasks"]} for r in done}
+    assert got.pop("unreadable") == got.pop("a link") == dict.fromkeys(FULL, 0)
+    # A notebook whose own cell ends the process has no answer to anything.
+    assert got.pop("crash in a cell") == dict.fromkeys(FULL, 0)
+    thrown = got.pop("forged replies")  # its forgeries stand where its answers would
+    assert thrown["07.1"] == 0
+    expected = {
+        name: FULL | {"07.1": ATTACKS[name][2]} for name in ATTACKS if ATTACKS[name][2] is not None
+    }
+    del expected["forged replies"]
+    assert got == expected
+    assert not heard and (ROOT / "README.md").read_bytes() == readme
+    assert not (out / "mine").exists()
+    assert {*Path(tmp_path.parent.parent).parent.glob("grading-*")} == before
+    assert not _running(MARK) and not _running("child.py")
+
+    rows = table(out / "grades.csv")
+    assert len(rows) == 4 * len(done)
+    assert sum(float(row["points"]) for row in rows) == sum(r["points"] for r in done)
+    wrong = next(row for row in rows if row["student"] == "wrong" and row["task"] == "07.1")
+    assert wrong["mistake"].startswith("only the axes in front")
+    pages = {page.name: page.read_text() for page in (out / "students").iterdir()}
+    assert len(pages) == len(done)
+    hostile = next(page for name, page in pages.items() if "a-name" in name)
+    assert "<script>" not in hostile and "&lt;script&gt;" in hostile and "<b>" not in hostile
+
+
+def _hear(server, heard):
+    while True:
+        try:
+            heard.append(server.accept()[0])
+        except OSError:
+            return
+
+
+def table(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _running(word):
+    """Processes, other than this one's own tests, whose command line holds a word."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if word in line and "pytest" not in line:
+            found.append(line)
+    return found
+
+
+def grader(folder, out, *options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "grading", "class", folder, "--out", out, *options],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+
+
+@walls
+def test_a_killed_grader_goes_on_where_it_was(tmp_path):
+    folder, out = tmp_path / "class", tmp_path / "out"
+    folder.mkdir()
+    for i in range(6):
+        answers(folder, "07", {"07.1": HEAD + RIGHT}, name=f"student {i}")
+    process = grader(folder, out, "--jobs", "1")
+    deadline = time.monotonic() + 60
+    while len(results := list((out / "results").glob("*.json"))) < 2:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    kept = {path: path.stat().st_mtime_ns for path in results}
+    time.sleep(0.3)
+    assert not _running("child.py")
+    seed = (out / "seed").read_text()
+
+    process = grader(folder, out)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and "of 6 were graded before" in said
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert (out / "seed").read_text() == seed
+    report = json.loads((out / "report.json").read_text())
+    assert [r["points"] for r in report["submissions"]] == [13.0] * 6
+    # A submission that changed is graded again, the others are not.
+    answers(folder, "07", {"07.1": HEAD + NOTHING}, name="student 3")
+    said, _ = grader(folder, out).communicate(timeout=120)
+    assert "5 of 6 were graded before" in said and "student 3  07_tensor.ipynb  11 of 13" in said
+
+
+def test_students_by_folder_and_by_name(tmp_path):
+    for name in (
+        "alice/07_tensor.ipynb", "bob_07_tensor.ipynb", "eve/sub/late_07_tensor (1).ipynb",
+        "alice/.ipynb_checkpoints/07_tensor-checkpoint.ipynb", "carol/homework.ipynb",
+        "07_tensor.ipynb", "2026_12_dan_07_tensor.ipynb",
+    ):  # fmt: skip
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    found, others = classroom.find(tmp_path)
+    assert [s.student for s in found] == ["07_tensor", "2026_12_dan", "alice", "bob", "eve"]
+    assert {s.lesson for s in found} == {"07"} and [p.name for p in others] == ["homework.ipynb"]
+
+
+def test_names_of_pages_never_meet():
+    names = ["a b", "a-b", "a/b", "a:b", "Å", "../x", "x" * 40]
+    assert len({classroom._file_name(name) for name in names}) == len(names)
+    assert not any("/" in classroom._file_name(name) for name in names)
+
+
+def test_without_a_sandbox_it_refuses_unless_told_so_in_words(tmp_path, monkeypatch, capsys):
+    from grading import __main__ as program
+
+    answers(tmp_path, "07", {})
+    out = str(tmp_path / "out")
+    monkeypatch.setattr(sandbox, "require", lambda: _no())
+    assert program.main(["class", str(tmp_path), "--out", out]) == 2
+    said = capsys.readouterr().err
+    assert "other people's programs" in said and program.TRUST in said and "not here" in said
+    assert program.main(["class", str(tmp_path), "--out", out, "--without-sandbox", "yes"]) == 2
+    words = ["--without-sandbox", program.TRUST]
+    assert program.main(["class", str(tmp_path), "--out", out, *words]) == 0
+    assert "alice  07_tensor.ipynb  13 of 13" in capsys.readouterr().out
+    assert program.main(["class", str(tmp_path / "nowhere"), *words]) == 2
+    (tmp_path / "empty").mkdir()
+    assert program.main(["class", str(tmp_path / "empty"), *words]) == 2
+    assert "no exercise's notebook" in capsys.readouterr().err
+
+
+def _no():
+    raise sandbox.NoSandbox("it is not here")
+
+
+def test_why_there_is_no_sandbox(monkeypatch):
+    monkeypatch.setattr(sandbox.sys, "platform", "darwin")
+    with pytest.raises(sandbox.NoSandbox, match="Linux only"):
+        sandbox.require()
+    monkeypatch.undo()
+    if sys.platform == "linux":
+        monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+        with pytest.raises(sandbox.NoSandbox, match="apt install bubblewrap"):
+            sandbox.require()
+
+
+@walls
+def test_walls_that_do_not_start_say_why(monkeypatch):
+    monkeypatch.setattr(sandbox, "_walls", lambda closed: ["bwrap", "--nonsense"])
+    with pytest.raises(sandbox.NoSandbox, match="does not start: .*nonsense"):
+        sandbox.require()
+
+
+@walls
+def test_nothing_of_this_repository_is_inside(tmp_path):
+    look = (
+        "import os, sys\nseen = [p for p in ('ROOT/minidl', 'ROOT/solutions', 'ROOT/exercises',"
+        "'ROOT/.git', '/root/.ssh', '/etc/passwd', '/home', '/sys') if os.path.exists(p)]\n"
+        "seen += [m for m in ('minidl', 'sklearn', 'torch', 'grading') "
+        "if os.path.isdir(f'{os.path.dirname(np.__file__)}/../{m}') "
+        "and os.listdir(f'{os.path.dirname(np.__file__)}/../{m}')]\n"
+    ).replace("ROOT", str(ROOT))
+    source = HEAD + "    raise ValueError(f'seen: {seen}, {sorted(os.environ)}')"
+    path = answers(tmp_path, "07", {"07.1": source}, "import numpy as np\n" + look)
+    text = verdict.grade(path)[0].text
+    assert "seen: []" in text and "PATH" in text
+    secrets = {n for n in os.environ if "KEY" in n or "TOKEN" in n}
+    assert not any(name in text for name in secrets)
+
+
+# --- nbgrader's own tools ------------------------------------------------------------------
+
+
+def test_nbgrader_grades_the_same_notebooks(tmp_path):
+    pytest.importorskip("nbgrader", reason="waits for nbgrader (pip install -e '.[test]')")
+
+    def nbgrader(*arguments):
+        """nbgrader's own command, with the programs of this environment on its path."""
+        here = Path(sys.executable).parent
+        path = {"PATH": f"{here}{os.pathsep}{os.environ['PATH']}"}
+        command = [sys.executable, "-m", "nbgrader", *arguments]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=os.environ | path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    (tmp_path / "nbgrader_config.py").write_text("c = get_config()\n")
+    (tmp_path / "source" / "07").mkdir(parents=True)
+    shutil.copy(ROOT / "solutions" / "07_tensor.ipynb", tmp_path / "source" / "07")
+    nbgrader("generate_assignment", "07")
+    released = (tmp_path / "release" / "07" / "07_tensor.ipynb").read_text(encoding="utf-8")
+    assert "BEGIN SOLUTION" not in released and "NotImplementedError" in released
+    for name, sources in {
+        "right": {},
+        "other": {"07.1": find("07.1").right[2]},
+        "wrong": {"07.3": next(find("07.3").bank())[1]},
+    }.items():
+        there = tmp_path / "submitted" / name / "07"
+        there.mkdir(parents=True)
+        shutil.move(answers(tmp_path, "07", sources, name=f"hand-in {name}"), there)
+    shutil.copytree(tmp_path / "release" / "07", tmp_path / "submitted" / "blank" / "07")
+    nbgrader("autograde", "07")
+    nbgrader("export")
+    rows = table(tmp_path / "grades.csv")
+    scores = {row["student_id"]: float(row["score"]) for row in rows}
+    assert scores == {"right": 13, "wrong": 9, "other": 13, "blank": 0}
