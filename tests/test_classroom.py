@@ -61,7 +61,7 @@ ATTACKS = {
         "    threading.Thread(target=time.sleep, args=(99,), daemon=True).start()", 0,
     ),
     "memory hog": (HEAD + "    return np.ones(10**10)", "", 0),
-    "memory hog in small pieces": (HEAD + "    return [np.ones(10**6) for i in range(10**6)]", "", 0),
+    "memory hog in pieces": (HEAD + "    return [np.ones(10**6) for i in range(10**6)]", "", 0),
     "disk filler": (
         HEAD + RIGHT,
         "import os\nfor folder in ('.', '/tmp', '/dev/shm', '/', '/usr', '/home', '/dev'):\n"
@@ -93,7 +93,8 @@ ATTACKS = {
         "", 0,
     ),
     "reading the grader": (
-        HEAD + "    from grading.tasks_07 import unbroadcast_reference as r\n    return r(g, shape)",
+        HEAD + "    from grading.tasks_07 import unbroadcast_reference\n"
+        "    return unbroadcast_reference(g, shape)",
         "import sys\nsys.path[:0] = ['ROOT', 'ROOT/exercises']\n"
         "sys.modules.pop('grading', 0); del sys.meta_path[0]", 0,
     ),
@@ -149,11 +150,9 @@ walls = pytest.mark.skipif(
 @pytest.fixture
 def quick(monkeypatch):
     """Limits of a few seconds, so that loops are cut soon."""
-    for lesson in ("07",):
-        short = {i: replace(t, seconds=4.0) for i, t in tasks_module.tasks(lesson).items()}
-        for module in (verdict, classroom):
-            real = module.tasks
-            monkeypatch.setattr(module, "tasks", lambda n: short if n == "07" else real(n))
+    short = {i: replace(task, seconds=4.0) for i, task in tasks_module.tasks("07").items()}
+    monkeypatch.setattr(verdict, "tasks", lambda lesson: short)
+    monkeypatch.setattr(classroom, "tasks", lambda lesson: short)
     monkeypatch.setattr(verdict, "START", 9.0)
 
 
@@ -337,7 +336,7 @@ def test_why_there_is_no_sandbox(monkeypatch):
 @walls
 def test_walls_that_do_not_start_say_why(monkeypatch):
     monkeypatch.setattr(sandbox, "_walls", lambda closed: ["bwrap", "--nonsense"])
-    with pytest.raises(sandbox.NoSandbox, match="does not start: .*nonsense"):
+    with pytest.raises(sandbox.NoSandbox, match=r"does not start: .*nonsense"):
         sandbox.require()
 
 

@@ -169,24 +169,13 @@ def test_what_crosses_is_plain_or_refused(thing):
         assert not judge.agree(UNBROADCAST, np.ones(3), value)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        None,
-        True,
-        3,
-        -2.5,
-        np.nan,
-        "text\n",
-        (),
-        [1, "a", None],
-        {"k": (1, A)},
-        {1: A[:0]},
-        A > 2,
-        2.0,
-    ]
-    + [np.float32(1.5), np.array(7), np.zeros((0, 3)), np.arange(3)[::-1], A * 1j],
-)
+PLAIN = [
+    None, True, 3, -2.5, 2.0, np.nan, "text\n", (), [1, "a", None], {"k": (1, A)}, {1: A[:0]},
+    A > 2, np.float32(1.5), np.array(7), np.zeros((0, 3)), np.arange(3)[::-1], A * 1j,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", PLAIN)
 def test_what_goes_out_comes_back(value):
     back = child.plain(value)
     assert type(back) is (np.ndarray if isinstance(value, np.generic) else type(value))
