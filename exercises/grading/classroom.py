@@ -121,8 +121,9 @@ def _key(submission, folder, seed, walls):
 
 
 def _grader(lesson):
-    """A checksum of the grader's own files and of the solution."""
-    files = [*sorted(HERE.glob("*.py")), notebook(lesson)]
+    """A checksum of the grader's own files, the lesson's tasks and its solution."""
+    own = [path for path in sorted(HERE.glob("*.py")) if not path.stem.startswith("tasks_")]
+    files = [*own, HERE / f"tasks_{lesson}.py", notebook(lesson)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 

@@ -222,8 +222,9 @@ def describe(task, case, right, got):
 
 def difference(task, right, got):
     """The largest difference of two results and where it is, in words; empty if not to be had."""
+    several = isinstance(right, (tuple, list)) and isinstance(got, (tuple, list))
     a, b = numbers(right), numbers(got)
-    if a is None and isinstance(right, (tuple, list)) and isinstance(got, (tuple, list)):
+    if several and (a is None or any(isinstance(r, np.ndarray) for r in right)):
         if len(right) != len(got):
             return f"{len(right)} results are expected, {len(got)} came"
         for i, (r, g) in enumerate(zip(right, got)):
@@ -258,7 +259,7 @@ def show(value):
     if isinstance(value, (tuple, list)) and any(isinstance(v, np.ndarray) for v in value):
         return "\n".join(f"{i + 1}: {show(v)}" for i, v in enumerate(value))
     text = repr(value)
-    return text if len(text) <= 300 else f"{text[:300]}... ({len(text)} characters)"
+    return text if len(text) <= 160 else f"{text[:120]}... ({len(text)} characters)"
 
 
 def _size(argument):

@@ -355,36 +355,44 @@ BACKWARD = Task(
 
 @sent
 def functions():
-    """Functions of an array, each with a gradient; the odd ones are wrong on purpose."""
+    """What f is and what its gradient claims -> both; "wrong" pairs are so on purpose."""
 
     def ramp(x):
         return np.arange(1, x.size + 1).reshape(x.shape)
 
     A = np.array([[2.0, -1.0, 0.5], [0.3, 1.5, -2.0]])
-    return [
-        (lambda x: (x**3).sum(), lambda x: 3.0 * x * x),
-        (lambda x: (x**3).sum(), lambda x: 2.0 * x * x),  # a factor
-        (lambda x: np.sin(3 * x).sum(), lambda x: 3 * np.cos(3 * x)),
-        (lambda x: np.sin(3 * x).sum(), lambda x: -3 * np.cos(3 * x)),  # the sign
-        (lambda x: (x * ramp(x)).sum() * 5.0, lambda x: 5.0 * ramp(x)),
-        (lambda x: (x * ramp(x)).sum() * 5.0, lambda x: 5.0 * ramp(x) + 40.0 * (x == x.max())),
-        (lambda x: np.exp(A @ x).sum(), lambda x: A.T @ np.exp(A @ x)),
-        (lambda x: np.exp(A @ x).sum(), lambda x: A.T @ np.exp(A @ x) * 1.001),  # a little
-    ]
+    cubes, sines = lambda x: (x**3).sum(), lambda x: np.sin(3 * x).sum()
+    ramps, powers = lambda x: (x * ramp(x)).sum() * 5.0, lambda x: np.exp(A @ x).sum()
+    return {
+        "f sum of x**3, claim 3 x**2": (cubes, lambda x: 3.0 * x * x),
+        "f sum of x**3, claim 2 x**2": (cubes, lambda x: 2.0 * x * x),
+        "f sum of sin(3 x), claim 3 cos(3 x)": (sines, lambda x: 3 * np.cos(3 * x)),
+        "f sum of sin(3 x), claim -3 cos(3 x)": (sines, lambda x: -3 * np.cos(3 * x)),
+        "f linear, claim its slopes": (ramps, lambda x: 5.0 * ramp(x)),
+        "f linear, claim its slopes, but one": (
+            ramps, lambda x: 5.0 * ramp(x) + 40.0 * (x == x.max())
+        ),
+        "f sum of exp(A @ x), claim its gradient": (powers, lambda x: A.T @ np.exp(A @ x)),
+        "f sum of exp(A @ x), claim 1.001 times its gradient": (
+            powers, lambda x: A.T @ np.exp(A @ x) * 1.001
+        ),
+    }  # fmt: skip
 
 
 @sent
 def measure(answer, pair, x):
-    """pair: the number of a function and its claimed gradient."""
+    """pair: which function and claimed gradient."""
     before = x.copy()
     error = answer(*functions()[pair], x)
-    return error, "left as it was" if (x == before).all() else "changed"
+    return error, "x left as it was" if (x == before).all() else "x changed"
 
 
 def measure_cases(rng):
+    pairs = list(functions())
+
     def case(group, pair, shape, dtype=float):
         x = rng.uniform(0.4, 1.6, shape)
-        return group, pair, (4 * x if dtype is int else x).astype(dtype)
+        return group, pairs[pair], (4 * x if dtype is int else x).astype(dtype)
 
     yield case("right gradients", 0, (3,))
     yield case("right gradients", 2, (2, 2))
@@ -402,10 +410,11 @@ def measure_cases(rng):
 
 def measure_reference(pair, x):
     """The exact error: with the true gradient in place of central differences."""
-    truth = functions()[pair // 2 * 2][1](x.astype(float))
-    claimed = functions()[pair][1](x.astype(float))
+    pairs = functions()
+    right = list(pairs)[list(pairs).index(pair) // 2 * 2]  # each right pair stands before a wrong
+    truth, claimed = pairs[right][1](x.astype(float)), pairs[pair][1](x.astype(float))
     scale = np.maximum(1, np.maximum(abs(truth), abs(claimed)))
-    return np.max(abs(truth - claimed) / scale), "left as it was"
+    return np.max(abs(truth - claimed) / scale), "x left as it was"
 
 
 CHECK = Task(
