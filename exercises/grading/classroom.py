@@ -194,7 +194,7 @@ def _file_name(student):
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 46em; margin: 2em auto; padding: 0 1em }
 h2 { margin: 2em 0 .5em } h3 { margin: 1.5em 0 .3em; font-size: 1em }
-pre { background: #f4f4f4; padding: .8em; overflow-x: auto; margin: 0 }
+pre { background: #f4f4f4; padding: .8em; white-space: pre-wrap; margin: 0 }
 .full { color: #006d4e } .part { color: #a04800 }
 """
 
