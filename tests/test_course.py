@@ -309,7 +309,12 @@ def test_no_name_is_used_before_its_lesson(path):
 
 
 def test_everything_is_copied_run_in_normal_form_and_made(capsys):
-    assert build.main(["--check"]) == 0, capsys.readouterr().out
+    code = build.main(["--check"])
+    said = "".join(capsys.readouterr()).splitlines()
+    mine = [line for line in said if "holds somebody's work" in line]
+    if mine and mine == said:  # a learner's machine; CI lets nothing wait
+        pytest.skip(f"waits for exercises without answers ({len(mine)} hold yours)")
+    assert code == 0, said
 
 
 def test_each_exercise_has_its_solution():

@@ -325,6 +325,14 @@ def test_without_walls_the_same():
     assert points(SOLUTION, walls=False) == FULL
 
 
+def test_where_there_are_no_limits_and_no_signals_the_same(monkeypatch):
+    monkeypatch.setattr(sandbox, "resource", None)
+    monkeypatch.delattr(verdict.os, "killpg")
+    assert points(SOLUTION, walls=False) == FULL
+    monkeypatch.delattr(judge.signal, "SIGALRM")
+    assert audit.verdict_on(UNBROADCAST, UNBROADCAST.right[0]).points == 2
+
+
 def test_deleted_and_overwritten_cells_change_nothing(tmp_path):
     path = answers(tmp_path, "07", {})
     book = json.loads(path.read_text(encoding="utf-8"))
