@@ -204,7 +204,7 @@ def test_the_text_shows_input_expected_got_and_where():
     assert "TypeError: len() of unsized object" in text
     text = text_of("def unbroadcast(g, shape): return g")
     assert "shape () is expected, (2, 2) came" in text
-    assert "Right on: the same shape. Wrong on: axes in front" in text
+    assert "Right on: the same shape.\n  Wrong on: axes in front" in text
     text = text_of("def matmul_gradient(g, a, b): return g", find("07.2"))
     assert "1: [[" in text and "2: [[" in text
     text = text_of("def matmul_gradient(g, a, b): return a, b, g", find("07.2"))

@@ -173,7 +173,7 @@ def judge(task, seed, results):
     mistake = name_mistake(task, seed, results)
     if mistake:
         text += f"\n  This is what you get when {mistake}."
-    text += f"\n  Right on: {', '.join(passed) or 'nothing yet'}. Wrong on: {', '.join(failed)}."
+    text += f"\n  Right on: {', '.join(passed) or 'nothing yet'}.\n  Wrong on: {', '.join(failed)}."
     return Verdict(task, points, text, mistake, passed, failed)
 
 

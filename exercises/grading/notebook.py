@@ -45,7 +45,10 @@ def hint(task_id):
 
 
 def progress(lesson=None):
-    """A table of all tasks (or those of a lesson, "07") with the points so far, and a picture."""
+    """A table of all tasks (or those of a lesson, "07") with the points so far, and a picture.
+
+    The picture has a bar for each lesson, or for each task of the one lesson.
+    """
     points = _remembered() | _points
     rows = [t for n in lessons() if lesson in (None, n) for t in tasks(n).values()]
     wide = max((len(t.title) for t in rows), default=0)
@@ -58,10 +61,14 @@ def progress(lesson=None):
         from matplotlib import pyplot as plt
     except ImportError:
         return
-    _, axes = plt.subplots(figsize=(6, 0.6 + 0.35 * len(rows)), layout="constrained")
-    names = [f"{t.id} {t.title}" for t in rows]
-    axes.barh(names, [t.points for t in rows], color="0.9")
-    axes.barh(names, [points.get(t.id, 0) for t in rows], color="#0072B2")
+    bars = {}
+    for task in rows:
+        name = f"{task.id} {task.title}" if lesson else f"lesson {task.lesson}"
+        got, most = bars.get(name, (0, 0))
+        bars[name] = got + points.get(task.id, 0), most + task.points
+    _, axes = plt.subplots(figsize=(6, 0.6 + 0.35 * len(bars)), layout="constrained")
+    axes.barh(list(bars), [most for _, most in bars.values()], color="0.9")
+    axes.barh(list(bars), [got for got, _ in bars.values()], color="#0072B2")
     axes.invert_yaxis()
     axes.set_xlabel("points")
     plt.show()
