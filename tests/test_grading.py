@@ -4,6 +4,7 @@ Submissions that attack it, and whole classes, are in test_classroom.py.
 """
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -425,6 +426,15 @@ def test_the_command_and_its_exit_codes(tmp_path):
     (tmp_path / "homework.ipynb").write_text("{}")
     done = command(tmp_path / "homework.ipynb")
     assert done.returncode == 2 and "the name must begin like an exercise's" in done.stderr
+
+
+def test_it_runs_from_the_folder_of_the_exercises(tmp_path):
+    python = Path(os.path.relpath(sys.executable, ROOT / "exercises"))
+    path = answers(tmp_path, "07", {})
+    done = subprocess.run(
+        [python, "-m", "grading", path], cwd=ROOT / "exercises", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_grader_that_cannot_grade_its_own_solution_says_so(monkeypatch, capsys):

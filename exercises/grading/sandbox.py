@@ -66,7 +66,9 @@ def command(closed, walls):
         os.lseek(fd, 0, os.SEEK_SET)
         program += ["--seccomp", str(fd)]
         keep = (fd,)
-    return [*program, "--remount-ro", "/", sys.executable, "-P", "-B", "/child.py"], keep
+    # `../.venv/bin/python` was found from here; inside, that folder is not there.
+    python = os.path.abspath(sys.executable)
+    return [*program, "--remount-ro", "/", python, "-P", "-B", "/child.py"], keep
 
 
 @lru_cache
@@ -84,7 +86,8 @@ def _walls(closed):
         walls += ["--ro-bind-try", path, path]
     # The order matters: the repository is covered before the environment inside it is laid open.
     hidden = [ROOT, *(folder for name in ("minidl", *closed) if (folder := _folder(name)))]
-    opened = {sys.base_prefix, sys.prefix, *map(sysconfig.get_path, ("purelib", "platlib"))}
+    opened = [sys.base_prefix, sys.prefix, *map(sysconfig.get_path, ("purelib", "platlib"))]
+    opened = {os.path.abspath(path) for path in opened}
     opened = [path for path in sorted(opened, key=len) if Path(path).is_dir()]
     outer = [path for path in opened if ROOT.is_relative_to(path)]
     for path in outer:
