@@ -7,6 +7,8 @@ import argparse
 import itertools
 import platform
 import statistics
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -104,6 +106,19 @@ def measure(job, rounds):
     return *map(statistics.median, zip(*pairs)), statistics.median(b / a for a, b in pairs)
 
 
+def imports(rounds):
+    """Seconds of `import numpy` and of `import minidl`, each in a Python of its own."""
+    pairs = []
+    for _ in range(rounds):
+        pair = []
+        for name in ("numpy", "minidl"):
+            code = f"import time; t = time.perf_counter(); import {name}; print(time.perf_counter() - t)"
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+            pair.append(float(done.stdout))
+        pairs.append(pair)
+    return *map(statistics.median, zip(*pairs)), statistics.median(b / a for a, b in pairs)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
@@ -120,6 +135,11 @@ def main():
     for job in (add_once, chain, mlp):
         ours, theirs, ratio = measure(job, options.rounds)
         print(f"| {job.__doc__} | {ours * 1e6:,.1f} µs | {theirs * 1e6:,.1f} µs | {ratio:.2f} |")
+    alone, together, ratio = imports(options.rounds)
+    print(
+        f"\n`import numpy` {alone * 1000:.0f} ms, `import minidl`, which includes it, "
+        f"{together * 1000:.0f} ms: {ratio:.2f} times"
+    )
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ ATTACKS = {
     "network": (
         HEAD + RIGHT,
         "import socket\nfor kind, where in ((socket.AF_INET, ('127.0.0.1', PORT)), "
-        "(socket.AF_UNIX, 'OUT/socket'), (socket.AF_UNIX, '\\0minidl-test')):\n"
+        "(socket.AF_UNIX, 'OUT/socket'), (socket.AF_UNIX, '\\0minidl-PID')):\n"
         "    try:\n        s = socket.socket(kind); s.connect(where); s.send(b'hello')\n"
         "    except OSError: pass", 2,
     ),
@@ -164,11 +164,16 @@ def test_every_attack_gets_what_its_honest_answers_deserve(tmp_path, quick, caps
     servers = [socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX)]
     servers.append(socket.socket(socket.AF_UNIX))
     servers[1].bind(str(out / "socket"))
-    servers[2].bind("\0minidl-test")
+    servers[2].bind(f"\0minidl-{os.getpid()}")
     for server in servers:
         server.listen()
         threading.Thread(target=_hear, args=(server, heard), daemon=True).start()
-    words = {"ROOT": str(ROOT), "OUT": str(out), "PORT": str(servers[0].getsockname()[1])}
+    words = {
+        "ROOT": str(ROOT),
+        "OUT": str(out),
+        "PID": str(os.getpid()),
+        "PORT": str(servers[0].getsockname()[1]),
+    }
     folder = tmp_path / "class"
     folder.mkdir()
     for name, (answer, extra, _) in ATTACKS.items():

@@ -218,13 +218,15 @@ def uses(nb):
     """("ops.add", cell) for each public name of minidl that a notebook's code reaches."""
     import minidl
 
-    modules = {}
+    modules, others = {}, set()  # others: np, math, whose functions have the same names
     for cell in cells(nb, "code"):
         tree = ast.parse(re.sub(r"^[%!].*$", "", cell.source, flags=re.MULTILINE))
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 for name in node.names:
-                    if name.name.startswith("minidl"):
+                    if not name.name.startswith("minidl"):
+                        others.add(name.asname or name.name)
+                    else:
                         known = name.asname or name.name
                         modules[known] = name.name.partition(".")[2]
                         if name.name == "minidl":
@@ -243,7 +245,7 @@ def uses(nb):
                     module = modules[base]
                     made = module or getattr(vars(minidl).get(node.attr), "__module__", "")
                     yield f"{made.removeprefix('minidl.')}.{node.attr}", cell.id
-                elif node.attr in METHODS:
+                elif node.attr in METHODS and base not in others:
                     yield METHODS[node.attr], cell.id
 
 
@@ -425,6 +427,7 @@ def test_each_rule_notices(rule, change, sentence):
         ("import minidl\nminidl.nn.Linear", "nn.Linear"),
         ("from minidl import functional as F\ndef f(x):\n    return F.gelu(x)", "functional.gelu"),
         ("y = x.sqrt()", "ops.sqrt"),
+        ("import math\nmath.sqrt(np.sqrt(2))", None),
         ("from minidl.ops import maximum", "ops.maximum"),
         ("from minidl.ops import mul\nfrom minidl import grad\nnp.maximum(1, 2)", None),
     ],
@@ -456,8 +459,11 @@ def test_wrong_homes_are_noticed():
 
 @pytest.fixture
 def copy_of_course(tmp_path):
-    for folder in ("course", "solutions", "exercises", "minidl"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__py*"))
+    """The package, and of the course lesson 07 with its exercise."""
+    shutil.copytree(ROOT / "minidl", tmp_path / "minidl")
+    for folder in ("course", "solutions", "exercises"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(ROOT / folder / "07_tensor.ipynb", tmp_path / folder)
     return tmp_path
 
 

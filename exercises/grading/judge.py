@@ -257,7 +257,7 @@ def show(value):
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, (tuple, list)) and any(isinstance(v, np.ndarray) for v in value):
-        return "\n".join(f"{i + 1}: {show(v)}" for i, v in enumerate(value))
+        return "\n".join(f"{i + 1}: " + show(v).replace("\n", "\n   ") for i, v in enumerate(value))
     text = repr(value)
     return text if len(text) <= 160 else f"{text[:120]}... ({len(text)} characters)"
 

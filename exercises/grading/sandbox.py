@@ -84,7 +84,9 @@ def _walls(closed):
             walls += ["--ro-bind", str(path), str(path)]
     for path in ("/etc/ld.so.cache", "/etc/localtime", "/nix/store"):
         walls += ["--ro-bind-try", path, path]
-    # The order matters: the repository is covered before the environment inside it is laid open.
+    # The order matters: /tmp comes before the repository, which may be inside, and the repository
+    # is covered before the environment inside it is laid open.
+    walls += ["--size", str(DISK), "--tmpfs", "/tmp"]
     hidden = [ROOT, *(folder for name in ("minidl", *closed) if (folder := _folder(name)))]
     opened = [sys.base_prefix, sys.prefix, *map(sysconfig.get_path, ("purelib", "platlib"))]
     opened = {os.path.abspath(path) for path in opened}
@@ -100,8 +102,7 @@ def _walls(closed):
         if any(Path(path).is_relative_to(o) for o in [*opened, "/usr"]):
             walls += ["--tmpfs", path, "--remount-ro", path]
     walls += ["--remount-ro", str(ROOT), "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
-    for path in ("/dev/shm", "/tmp"):
-        walls += ["--size", str(DISK), "--tmpfs", path]
+    walls += ["--size", str(DISK), "--tmpfs", "/dev/shm"]
     for font_list in _font_lists():  # Matplotlib takes seconds to make it anew
         walls += ["--ro-bind", str(font_list), f"/tmp/matplotlib/{font_list.name}"]
     walls += ["--chdir", "/tmp", "--clearenv"]

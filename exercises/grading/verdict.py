@@ -95,7 +95,7 @@ def cells_for(task, submission, given, theirs=()):
 class Child:
     """A process that holds one submission's answer to one task."""
 
-    def __init__(self, task, sources, walls):
+    def __init__(self, task, walls):
         self.folder = tempfile.TemporaryDirectory(prefix="grading-")
         program, keep = sandbox.command(task.closed, walls)
         try:
@@ -112,10 +112,6 @@ class Child:
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         self.deadline = time.monotonic() + START
-        self.send(
-            cells=sources, sent=task.source_sent, drive=task.drive.__name__, name=task.name,
-            closed=task.closed,
-        )  # fmt: skip
 
     def _read(self):
         """A thread that hands on what comes, at most a little ahead; ends with the process."""
@@ -187,8 +183,12 @@ class Child:
 def ask(task, sources, seed, walls):
     """The results of one submission's answer on all cases, as `judge` takes them."""
     cases, right = expected(task, seed)
-    child, results = Child(task, sources, walls), []
+    child, results = Child(task, walls), []
     try:
+        child.send(
+            cells=sources, sent=task.source_sent, drive=task.drive.__name__, name=task.name,
+            closed=task.closed,
+        )  # fmt: skip
         if not child.receive().get("there"):
             return [NotGiven("not answered yet")] * len(cases)
         child.deadline = time.monotonic() + task.seconds
