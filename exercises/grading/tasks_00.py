@@ -1,0 +1,484 @@
+"""The tasks of lesson 00: axes, broadcasting, masks, and the reading of a failed check."""
+
+import numpy as np
+
+from .task import Task, sent
+
+
+def distinct(rng, *shape):
+    """Different whole numbers from 1 upwards, in any order, as floats."""
+    return (rng.permutation(int(np.prod(shape))) + 1.0).reshape(shape)
+
+
+# ---- 00.1
+
+
+def summaries_cases(rng):
+    yield "one row", distinct(rng, 1, 2, 3)
+    yield "a tall photo", distinct(rng, 4, 1, 3)
+    yield "a wide photo", distinct(rng, 2, 4, 3)
+    yield "a square photo", distinct(rng, 3, 3, 3)
+    yield "one channel", distinct(rng, 2, 5, 1)
+    yield "four channels", distinct(rng, 3, 2, 4)
+    yield "a large photo", np.round(rng.uniform(0, 1, (30, 20, 3)), 2)
+
+
+def summaries_reference(photo):
+    rows, columns, channels = photo.shape
+    grey, light, colour = np.zeros((rows, columns)), np.zeros(rows), np.zeros(channels)
+    for i, j, k in np.ndindex(rows, columns, channels):
+        grey[i, j] += photo[i, j, k] / channels
+        light[i] += photo[i, j, k] / (columns * channels)
+        colour[k] += photo[i, j, k] / (rows * columns)
+    return grey, light, colour
+
+
+SUMMARIES = Task(
+    id="00.1",
+    cases=summaries_cases,
+    reference=summaries_reference,
+    hints=(
+        "colour has one number for each channel. So which axis must stay, and which must go?",
+        "Axes 0 and 1, rows and columns, disappear. The last one stays.",
+        "photo.mean(axis=...) with a tuple of two axes; then return all three, in order.",
+    ),
+    right=(
+        """
+        def summaries(photo):
+            grey = photo.mean(axis=2)
+            light = grey.mean(axis=1)
+            colour = photo.mean(axis=(0, 1))
+            return grey, light, colour""",
+        """
+        def summaries(photo):
+            grey = photo.mean(axis=2)
+            light = grey.mean(axis=1)
+            colour = photo.mean(axis=0).mean(axis=0)
+            return grey, light, colour""",
+        """
+        def summaries(photo):
+            H, W, C = photo.shape
+            colour = [float(photo[:, :, k].sum() / (H * W)) for k in range(C)]
+            return [photo.sum(2) / C, photo.reshape(H, -1).mean(1), colour]""",
+    ),
+    wrong=(
+        ("only axis 0, the rows, disappears; a colour is left for each column",
+         "axis=(0, 1)", "axis=0"),
+        ("only axis 1, the columns, disappears; a colour is left for each row",
+         "axis=(0, 1)", "axis=1"),
+        ("all axes disappear, and one number is left for all channels together",
+         "axis=(0, 1)", ""),
+        ("axes 1 and 2 disappear; the channels, which should stay, stand on axis 2",
+         "axis=(0, 1)", "axis=(1, 2)"),
+        ("axes 0 and 2 disappear; the channels, which should stay, stand on axis 2",
+         "axis=(0, 1)", "axis=(0, 2)"),
+        ("the numbers of a channel are added up, and not divided by how many they are",
+         "photo.mean(axis=(0, 1))", "photo.sum(axis=(0, 1))"),
+        ("the sum is divided by the number of rows alone, not by the number of pixels",
+         "photo.mean(axis=(0, 1))", "photo.sum(axis=(0, 1)) / len(photo)"),
+        ("the axes are kept with the length 1 (keepdims); they should be gone",
+         "axis=(0, 1)", "axis=(0, 1), keepdims=True"),
+        ("three channels are taken for granted; a photo may have 1 or 4",
+         "photo.mean(axis=(0, 1))", "np.array([photo[:, :, k].mean() for k in range(3)])"),
+        ("colour alone is returned; grey and light belong to the answer",
+         "return grey, light, colour", "return colour"),
+        ("the three summaries are returned in another order",
+         "return grey, light, colour", "return colour, grey, light"),
+    ),
+)  # fmt: skip
+
+# ---- 00.2
+
+
+def distances_cases(rng):
+    def some(*shape):
+        return rng.integers(-9, 10, shape).astype(float)
+
+    yield "by hand", np.array([[0.0, 0.0]]), np.array([[3.0, 4.0]])
+    yield "a point and some", np.array([[1.0, 1.0]]), np.array([[4.0, -3.0], [1.0, 2.0]])
+    yield "some points", some(3, 2), some(2, 2)
+    yield "some points", some(2, 3), some(4, 3)
+    same = some(3, 2)
+    yield "a point to itself", same, same
+    yield "one number each", some(2, 1), some(3, 1)
+    yield "many numbers each", some(4, 6), some(3, 6)
+    yield "many points", some(30, 3), some(20, 3)
+
+
+def distances_reference(a, b):
+    d = np.zeros((len(a), len(b)))
+    for i, j in np.ndindex(*d.shape):
+        d[i, j] = sum((x - y) ** 2 for x, y in zip(a[i], b[j])) ** 0.5
+    return d
+
+
+DISTANCES = Task(
+    id="00.2",
+    cases=distances_cases,
+    reference=distances_reference,
+    rtol=1e-5,
+    atol=1e-6,
+    hints=(
+        "difference has the shape (N, M, D). The result has the shape (N, M).",
+        "Square every element, add up along the axis of the D numbers, take the root: in this "
+        "order.",
+        "np.sqrt of (difference**2).sum(axis=...), with the number of the last axis.",
+    ),
+    right=(
+        """
+        def distances(a, b):
+            difference = a[:, None, :] - b
+            return np.sqrt((difference**2).sum(axis=2))""",
+        """
+        def distances(a, b):
+            difference = a[:, None, :] - b
+            return np.linalg.norm(difference, axis=-1)""",
+        """
+        def distances(a, b):
+            squared = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+            return np.maximum(squared, 0) ** 0.5""",
+        """
+        import math
+        def distances(a, b):
+            return [[math.dist(p, q) for q in b] for p in a]""",
+    ),
+    wrong=(
+        ("the root is missing, and the distances come out squared",
+         "np.sqrt((difference**2).sum(axis=2))", "(difference**2).sum(axis=2)"),
+        ("the sizes of the differences are added up, without squares and root",
+         "np.sqrt((difference**2).sum(axis=2))", "abs(difference).sum(axis=2)"),
+        ("the differences are added up before they are squared, so that plus and minus cancel",
+         "np.sqrt((difference**2).sum(axis=2))", "np.sqrt(difference.sum(axis=2) ** 2)"),
+        ("axis 1 disappears; it counts the points of b and should stay", "axis=2", "axis=1"),
+        ("axis 0 disappears; it counts the points of a and should stay", "axis=2", "axis=0"),
+        ("the mean is taken in place of the sum", ".sum(", ".mean("),
+        ("only the largest difference counts", ".sum(", ".max("),
+        ("rows and columns are exchanged: at [i, j] stands the distance of a[j] and b[i]",
+         "a[:, None, :] - b", "b[:, None, :] - a"),
+        ("a and b are subtracted row by row, the first from the first; each should meet each",
+         "a[:, None, :] - b", "a - b", "axis=2", "axis=1"),
+        ("the sum runs over everything, and one number is left", ".sum(axis=2)", ".sum()"),
+    ),
+)  # fmt: skip
+
+# ---- 00.3
+
+
+@sent
+def stretched(answer, photo):
+    """The answer's photo, and whether the one that it was given is still the same."""
+    before = photo.copy()
+    result = answer(photo)
+    same = bool((photo == before).all())
+    return result, "the input is as it was" if same else "the input was changed"
+
+
+def stretch_cases(rng):
+    def flat(photo, channel):
+        photo[:, :, channel] = 4.0
+        return photo
+
+    yield "one channel", distinct(rng, 1, 3, 1)
+    yield "one channel", distinct(rng, 3, 2, 1)
+    yield "three channels", distinct(rng, 1, 2, 3)
+    yield "three channels", distinct(rng, 3, 3, 3)
+    yield "three channels", np.round(rng.uniform(0.2, 0.7, (4, 3, 3)), 2)
+    yield "a channel without contrast", flat(distinct(rng, 2, 2, 3), int(rng.integers(3)))
+    yield "a photo without contrast", np.full((1, 2, 2), 3.0)
+
+
+def stretch_reference(photo):
+    result = np.zeros(photo.shape)
+    for k in range(photo.shape[2]):
+        values = photo[:, :, k].ravel().tolist()
+        low, high = min(values), max(values)
+        for i, j in np.ndindex(*photo.shape[:2]):
+            if high > low:
+                result[i, j, k] = (photo[i, j, k] - low) / (high - low)
+    return result, "the input is as it was"
+
+
+ALONE, WHOLE = "axis=(0, 1)", ""
+NEW, WRITTEN = "return (photo - low) / span", "photo -= low; return photo / span"
+SAFE, BARE = "np.where(high > low, high - low, 1)", "high - low"
+
+STRETCH = Task(
+    id="00.3",
+    cases=stretch_cases,
+    reference=stretch_reference,
+    drive=stretched,
+    rtol=1e-5,
+    atol=1e-6,
+    hints=(
+        "Take the smallest failing input and compute its result by hand, line by line. And what "
+        "does `photo -= low` do to the array that belongs to the caller?",
+        "Three faults: the input is changed; low and high are one number where each channel needs "
+        "its own; and where high equals low, 0 is divided by 0.",
+        "low and high with axis=(0, 1); a new array photo - low; and a divisor made by "
+        "np.where(high > low, high - low, 1).",
+    ),
+    right=(
+        """
+        def stretch(photo):
+            low, high = photo.min(axis=(0, 1)), photo.max(axis=(0, 1))
+            span = np.where(high > low, high - low, 1)
+            return (photo - low) / span""",
+        """
+        def stretch(photo):
+            low, high = photo.min(axis=(0, 1)), photo.max(axis=(0, 1))
+            return np.nan_to_num((photo - low) / (high - low))""",
+        """
+        def stretch(photo):
+            photo = photo.copy()
+            for k in range(photo.shape[-1]):
+                channel = photo[..., k]
+                channel -= channel.min()
+                if channel.max() > 0:
+                    channel /= channel.max()
+            return photo""",
+        """
+        def stretch(photo):
+            low = photo.min(axis=0).min(axis=0)
+            high = photo.max(axis=0).max(axis=0)
+            return (photo - low) / (high - low + 1e-9)""",
+    ),
+    wrong=(
+        ("the function stands as it was; its three faults are still there", """
+            def stretch(photo):
+                low, high = photo.min(), photo.max()
+                photo -= low
+                return photo / (high - low)"""),
+        ("the input is left alone now; two faults are still there",
+         ALONE, WHOLE, SAFE, BARE),
+        ("each channel has its own low and high now; two faults are still there",
+         NEW, WRITTEN, SAFE, BARE),
+        ("nothing is divided by 0 any more; two faults are still there",
+         ALONE, WHOLE, NEW, WRITTEN),
+        ("one fault is left: low and high are taken from the whole photo, not from each channel",
+         ALONE, WHOLE),
+        ("one fault is left: `-=` writes into the array of the caller", NEW, WRITTEN),
+        ("one fault is left: in a channel without contrast 0 is divided by 0, which is nan",
+         SAFE, BARE),
+        ("low and high are taken for each column; the rows alone disappear", ALONE, "axis=0"),
+        ("low and high are taken for each pixel, over its channels",
+         ALONE, "axis=2, keepdims=True"),
+        ("the divisor is high; it should be the way from low to high",
+         SAFE, "np.where(high > low, high, 1)"),
+        ("a channel without contrast becomes 1; it should become 0",
+         NEW, "return np.where(high > low, (photo - low) / span, 1)"),
+        ("a channel without contrast is left as it was; it should become 0",
+         NEW, "return np.where(high > low, (photo - low) / span, photo)"),
+    ),
+)  # fmt: skip
+
+# ---- 00.4
+
+
+def crop_cases(rng):
+    def page(shape, ink, background=5):
+        """Up to the threshold 4 everywhere, more at the places in `ink`."""
+        picture = rng.integers(0, background, shape).astype(float)
+        for i, j in ink:
+            picture[i, j] = rng.integers(5, 10)
+        return picture
+
+    yield "a spot", page((3, 4), [(1, 2)]), 4
+    yield "a spot", page((4, 2), [(2, 0)]), 4
+    yield "gaps inside", page((4, 4), [(0, 1), (2, 3)]), 4
+    yield "gaps inside", page((6, 5), [(1, 0), (4, 3), (1, 1)]), 4
+    edge = page((3, 5), [(1, 1), (1, 2)])
+    edge[0, 4] = 4.0
+    yield "a pixel equal to the threshold", edge, 4
+    yield "ink up to the edges", page((2, 3), [(0, 0), (1, 2)]), 4
+    yield "one row", page((1, 5), [(0, 1), (0, 3)]), 4
+    yield "no ink", page((2, 3), []), 4
+    yield "no ink", page((3, 3), []), 9.5
+    places = [(2, 3), (8, 5), *rng.integers((2, 3), (9, 6), (12, 2)).tolist()]
+    yield "a larger picture", page((11, 9), places) / 10, 0.45
+
+
+def crop_reference(picture, threshold):
+    ink = [(i, j) for i, j in np.ndindex(*picture.shape) if picture[i, j] > threshold]
+    if not ink:
+        return np.zeros((0, 0))
+    rows, columns = [i for i, _ in ink], [j for _, j in ink]
+    return np.array([
+        [picture[i, j] for j in range(min(columns), max(columns) + 1)]
+        for i in range(min(rows), max(rows) + 1)
+    ])  # fmt: skip
+
+
+CROP = Task(
+    id="00.4",
+    cases=crop_cases,
+    reference=crop_reference,
+    hints=(
+        "Rows and columns are two questions of the same kind. First: in which rows is there ink?",
+        "mask.any(axis=1) has one answer for each row. The first and the last True of it are the "
+        "ends of a slice; the end of a slice is left out. Look after the picture without ink.",
+        "rows = np.flatnonzero(mask.any(axis=1)), columns likewise with axis=0; if rows is empty "
+        "return picture[:0, :0], else picture[rows[0]:rows[-1] + 1, ...].",
+    ),
+    right=(
+        """
+        def crop(picture, threshold):
+            mask = picture > threshold
+            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            if len(rows) == 0:
+                return picture[:0, :0]
+            return picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]""",
+        """
+        def crop(picture, threshold):
+            places = np.argwhere(picture > threshold)
+            if not len(places):
+                return np.empty((0, 0))
+            (top, left), (bottom, right) = places.min(axis=0), places.max(axis=0)
+            return picture[top:bottom + 1, left:right + 1].copy()""",
+        """
+        def crop(picture, threshold):
+            if not (picture > threshold).any():
+                return np.zeros((0, 0))
+            for turn in range(4):
+                while not (picture[0] > threshold).any():
+                    picture = picture[1:]
+                picture = np.rot90(picture)
+            return picture""",
+    ),
+    wrong=(
+        ("the last row and the last column are lost, because the end of a slice is left out",
+         "rows[-1] + 1", "rows[-1]", "columns[-1] + 1", "columns[-1]"),
+        ("the last row and column are lost, because the end of a slice is left out, and a picture "
+         "without ink is not looked after",
+         "rows[-1] + 1", "rows[-1]", "columns[-1] + 1", "columns[-1]",
+         "if len(rows) == 0:", "if False:"),
+        ("the axes are exchanged: mask.any(axis=0) has one answer for each column; and a picture "
+         "without ink is not looked after",
+         "mask.any(axis=1)", "mask.any(axis=0).copy()",
+         "np.flatnonzero(mask.any(axis=0))\n", "np.flatnonzero(mask.any(axis=1))\n",
+         "if len(rows) == 0:", "if False:"),
+        ("rows and columns without ink are removed inside the rectangle too",
+         "picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]",
+         "picture[rows][:, columns]"),
+        ("a pixel that equals the threshold counts as ink (>= in place of >)",
+         "picture > threshold", "picture >= threshold"),
+        ("the axes are exchanged: mask.any(axis=0) has one answer for each column",
+         "mask.any(axis=1)", "mask.any(axis=0).copy()",
+         "np.flatnonzero(mask.any(axis=0))\n", "np.flatnonzero(mask.any(axis=1))\n"),
+        ("only the rows are cut, and the columns are all kept",
+         ", columns[0] : columns[-1] + 1]", "]"),
+        ("the mask is returned in place of the picture's values",
+         "return picture[rows", "return mask[rows"),
+        ("the pixels up to the threshold are set to 0; they should keep their values",
+         "return picture[rows", "return (picture * mask)[rows"),
+        ("all values above the threshold are returned in a row, without the rectangle", """
+            def crop(picture, threshold):
+                return picture[picture > threshold]"""),
+        ("a picture without ink is not looked after: it has no first row with ink",
+         "if len(rows) == 0:", "if False:"),
+        ("a picture without ink is returned whole; its ink has the shape (0, 0)",
+         "picture[:0, :0]", "picture"),
+        ("`all` asks for rows that are full of ink; one pixel of ink is enough, which is `any`",
+         "mask.any(axis=1)", "mask.all(axis=1)", "mask.any(axis=0)", "mask.all(axis=0)"),
+    ),
+)  # fmt: skip
+
+# ---- 00.5
+
+
+def poster_cases(rng):
+    def photo(*shape):
+        return rng.integers(0, 10, (*shape, 3)).astype(float)
+
+    black_red = np.array([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0]])
+    yield "one pixel", np.array([[[8.0, 2.0, 1.0]]]), black_red
+    yield "one row", np.array([[[8.0, 2.0, 1.0], [1.0, 2.0, 3.0]]]), black_red
+    # The sum of the differences, the largest of them, and brightness: each would take the other.
+    black, red = np.zeros((1, 1, 3)), np.array([[[9.0, 0.0, 0.0]]])
+    yield "close calls", black, np.array([[3.0, 3.0, 3.0], [0.0, 0.0, 6.0]])
+    yield "close calls", black, np.array([[5.0, 5.0, 5.0], [6.0, 0.0, 0.0]])
+    yield "close calls", red, np.array([[0.0, 9.0, 0.0], [8.0, 1.0, 1.0]])
+    tie = np.array([[0.0, 0.0, 2.0], [0.0, 2.0, 0.0], [9.0, 9.0, 9.0], [2.0, 0.0, 0.0]])
+    yield "equally near", black, tie
+    yield "one colour", photo(2, 3), np.array([[1.0, 2.0, 3.0]])
+    colours = np.array([[0.0, 1.0, 9.0], [5.0, 5.0, 0.0], [9.0, 2.0, 4.0]])
+    yield "only colours of the palette", colours[rng.permutation(6) % 3].reshape(3, 2, 3), colours
+    yield "a larger photo", photo(12, 9), photo(7)
+
+
+def poster_reference(photo, palette):
+    result = np.zeros(photo.shape)
+    for i, j in np.ndindex(*photo.shape[:2]):
+        far = [sum((x - y) ** 2 for x, y in zip(photo[i, j], colour)) for colour in palette]
+        result[i, j] = palette[far.index(min(far))]
+    return result
+
+
+POSTER = Task(
+    id="00.5",
+    needs=("00.2",),
+    cases=poster_cases,
+    reference=poster_reference,
+    hints=(
+        "A photo is a table of H times W points with three numbers each. You can compute all "
+        "distances of points to points.",
+        "Make rows of pixels, the distances to the palette, for each row the place of the "
+        "smallest, the colours at these places, and the photo's shape again.",
+        "nearest = distances(photo.reshape(-1, 3), palette).argmin(axis=1); then "
+        "palette[nearest] and a reshape.",
+    ),
+    right=(
+        """
+        def poster(photo, palette):
+            nearest = distances(photo.reshape(-1, 3), palette).argmin(axis=1)
+            return palette[nearest].reshape(photo.shape)""",
+        """
+        def poster(photo, palette):
+            far = ((photo[:, :, None, :] - palette) ** 2).sum(axis=-1)
+            return palette[far.argmin(axis=-1)]""",
+        """
+        def poster(photo, palette):
+            result = np.empty_like(photo)
+            best = np.full(photo.shape[:2], np.inf)
+            for colour in palette:
+                far = np.sqrt(((photo - colour) ** 2).sum(axis=2))
+                mask = far < best
+                result[mask] = colour
+                best[mask] = far[mask]
+            return result""",
+    ),
+    wrong=(
+        ("the places in the palette are returned, not the colours that stand there",
+         "palette[nearest].reshape(photo.shape)", "nearest.reshape(photo.shape[:2])"),
+        ("the colour that is farthest away is taken (argmax in place of argmin)",
+         "argmin", "argmax"),
+        ("each channel is matched on its own, and colours come out that are not in the palette", """
+            def poster(photo, palette):
+                nearest = abs(photo[:, :, None, :] - palette).argmin(axis=2)
+                return palette[nearest, np.arange(3)]"""),
+        ("of colours that are equally near the last one is taken, not the first",
+         "nearest = distances(photo.reshape(-1, 3), palette)",
+         "palette = palette[::-1]; nearest = distances(photo.reshape(-1, 3), palette)"),
+        ("the differences are added up without squares, which is another distance", """
+            def poster(photo, palette):
+                far = abs(photo[:, :, None, :] - palette).sum(axis=-1)
+                return palette[far.argmin(axis=-1)]"""),
+        ("only the largest difference counts, which is another distance", """
+            def poster(photo, palette):
+                far = abs(photo[:, :, None, :] - palette).max(axis=-1)
+                return palette[far.argmin(axis=-1)]"""),
+        ("the differences are added up before they are squared, so that plus and minus cancel", """
+            def poster(photo, palette):
+                far = (photo[:, :, None, :] - palette).sum(axis=-1) ** 2
+                return palette[far.argmin(axis=-1)]"""),
+        ("the smallest is looked for along axis 0: a pixel for each colour, not a colour for each "
+         "pixel",
+         "argmin(axis=1)", "argmin(axis=0)", "palette[nearest].reshape(photo.shape)",
+         "photo.reshape(-1, 3)[nearest]"),
+        ("the pixels are not put back into rows and columns: the shape stays (H * W, 3)",
+         ".reshape(photo.shape)", ""),
+        ("reshape(3, -1) cuts the numbers in another order and mixes the channels",
+         "photo.reshape(-1, 3)", "photo.reshape(3, -1).T"),
+    ),
+)  # fmt: skip
+
+TASKS = [SUMMARIES, DISTANCES, STRETCH, CROP, POSTER]
