@@ -1,0 +1,576 @@
+"""The tasks of lesson 03: one neuron, its rule, its bound, and what it cannot learn.
+
+The samples are whole numbers, so every score is exact, in whatever order it is added up.
+"""
+
+import itertools
+import math
+
+import numpy as np
+
+from .task import Task, sent
+
+CORNERS = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+
+
+def whole(rng, *shape, low=-3, high=3):
+    return rng.integers(low, high + 1, shape).astype(float)
+
+
+def step(x, labels, w, b, n):
+    """Weights and bias, as plain numbers, after Rosenblatt's rule for sample n."""
+    score = b
+    for value, weight in zip(x[n], w):
+        score += float(value) * weight
+    change = int(labels[n]) - (1 if score > 0 else 0)
+    return [weight + change * float(value) for value, weight in zip(x[n], w)], b + change
+
+
+def count(x, labels, w, b):
+    right = 0
+    for sample, label in zip(x, labels):
+        score = b + sum(float(value) * weight for value, weight in zip(sample, w))
+        right += (1 if score > 0 else 0) == label
+    return right
+
+
+# ---- 03.1
+
+
+def pass_cases(rng):
+    first = whole(rng, 1, 2, low=1)
+    yield "one sample", first, np.array([1]), np.zeros((2, 2)), np.zeros(2)
+    yield "one sample", first, np.array([2]), np.zeros((2, 3)), np.zeros(3)
+
+    def drawn(n, d, k, start):
+        """Samples that lead to mistakes, the later ones by weights that have changed."""
+        while True:
+            x, labels = whole(rng, n, d), rng.integers(0, k, n)
+            w = whole(rng, d, k) if start else np.zeros((d, k))
+            b = whole(rng, k) if start else np.zeros(k)
+            still = sum(int((sample @ w + b).argmax() != t) for sample, t in zip(x, labels))
+            found = pass_reference(x, labels, w, b)[2]
+            if found >= 2 and still != found:
+                return x, labels, w, b
+
+    yield "two classes", *drawn(4, 2, 2, True)
+    yield "three classes", *drawn(4, 2, 3, True)
+    yield "three classes", *drawn(6, 3, 3, True)
+    yield "ties at the start", *drawn(5, 2, 4, False)
+    yield (
+        "no mistake",
+        np.eye(3)[[2, 0, 1, 2]],
+        np.array([2, 0, 1, 2]),
+        3 * np.eye(3),
+        whole(rng, 3, low=0, high=1),
+    )
+    yield "no samples", np.zeros((0, 2)), np.zeros(0, dtype=int), whole(rng, 2, 3), whole(rng, 3)
+
+
+def pass_reference(x, labels, w, b):
+    w, b, mistakes = w.tolist(), b.tolist(), 0
+    for sample, label in zip(x.tolist(), labels.tolist()):
+        said, top = 0, -math.inf
+        for k in range(len(b)):
+            score = b[k]
+            for i, value in enumerate(sample):
+                score += value * w[i][k]
+            if score > top:
+                said, top = k, score
+        if said == label:
+            continue
+        mistakes += 1
+        for k, sign in ((label, 1), (said, -1)):
+            b[k] += sign
+            for i, value in enumerate(sample):
+                w[i][k] += sign * value
+    return np.array(w), np.array(b), mistakes
+
+
+PASS = Task(
+    id="03.1",
+    cases=pass_cases,
+    reference=pass_reference,
+    hints=(
+        "Which two columns of w change? One of them belongs to labels[n].",
+        "Add x[n] to column labels[n], subtract it from column said; do the same to b with 1.",
+        "w[:, labels[n]] += x[n] and w[:, said] -= x[n]; then b[labels[n]] += 1 and b[said] -= 1.",
+    ),
+    right=(
+        """
+        def one_pass(x, labels, w, b):
+            w, b, mistakes = w.copy(), b.copy(), 0
+            start_w, start_b = w.copy(), b.copy()
+            for n in range(len(x)):
+                scores = x[n] @ w + b
+                said = scores.argmax()
+                if said != labels[n]:
+                    mistakes += 1
+                    w[:, labels[n]] += x[n]
+                    b[labels[n]] += 1
+                    w[:, said] -= x[n]
+                    b[said] -= 1
+            return w, b, mistakes""",
+        """
+        def one_pass(x, labels, w, b):
+            mistakes, one_hot = 0, np.eye(len(b))
+            for sample, label in zip(x, labels):
+                said = np.argmax(sample @ w + b)
+                change = one_hot[label] - one_hot[said]
+                w, b = w + np.outer(sample, change), b + change
+                mistakes += int(said != label)
+            return w, b, mistakes""",
+        """
+        def one_pass(x, labels, w, b):
+            v, mistakes = np.vstack([w, b]), 0
+            for z, k in zip(np.hstack([x, np.ones((len(x), 1))]), labels):
+                said = int(np.argmax(z @ v))
+                if said != k:
+                    v[:, k] = v[:, k] + z
+                    v[:, said] = v[:, said] - z
+                    mistakes += 1
+            return [v[:-1], v[-1], float(mistakes)]""",
+    ),
+    wrong=(
+        ("the right class is raised, but the class that was said is not lowered",
+         "w[:, said] -= x[n]", "pass", "b[said] -= 1", "pass"),
+        ("the class that was said is lowered, but the right class is not raised",
+         "w[:, labels[n]] += x[n]", "pass", "b[labels[n]] += 1", "pass"),
+        ("the signs are exchanged: the right class is lowered and the one that was said raised",
+         "w[:, labels[n]] += x[n]", "w[:, labels[n]] -= x[n]", "b[labels[n]] += 1",
+         "b[labels[n]] -= 1", "w[:, said] -= x[n]", "w[:, said] += x[n]", "b[said] -= 1",
+         "b[said] += 1"),
+        ("the biases stay as they were", "b[labels[n]] += 1", "pass", "b[said] -= 1", "pass"),
+        ("the biases are changed by both +1, though the class that was said must fall",
+         "b[said] -= 1", "b[said] += 1"),
+        ("every class but the right one is lowered, not only the one that was said",
+         "w[:, said] -= x[n]", "rest = np.arange(len(b)) != labels[n]; w[:, rest] -= x[n][:, None]",
+         "b[said] -= 1", "b[rest] -= 1"),
+        ("all samples are judged by the weights from before the pass",
+         "x[n] @ w + b", "x[n] @ start_w + start_b"),
+    ),
+)  # fmt: skip
+
+# ---- 03.2
+
+
+def pocket_trace(x, labels, passes):
+    """How many are right after each update, at the start first; and those at the passes' ends."""
+    w, b = [0.0] * x.shape[1], 0
+    counts, ends = [count(x, labels, w, b)], []
+    for _ in range(passes):
+        for n in range(len(x)):
+            new = step(x, labels, w, b, n)
+            if new != (w, b):
+                w, b = new
+                counts.append(count(x, labels, w, b))
+        ends.append(counts[-1])
+    return counts, ends
+
+
+def pocket_cases(rng):
+    def drawn(wanted, n, d, passes):
+        while True:
+            x, labels = whole(rng, n, d), rng.integers(0, 2, n)
+            counts, ends = pocket_trace(x, labels, passes)
+            if wanted(counts, ends):
+                return x, labels, passes
+
+    def passed_by(counts, ends):  # the best is met once, within a pass, and is not the last
+        return max(counts) > max(counts[0], *ends) and counts.count(max(counts)) == 1
+
+    def met_twice(counts, ends):  # equally good weights come later
+        return max(counts) > counts[0] and counts.count(max(counts)) > 1 and len(set(ends)) > 1
+
+    def start_is_best(counts, ends):
+        return len(counts) > 4 and counts[0] == max(counts) and counts.count(counts[0]) == 1
+
+    by_hand = np.array([[1.0], [1.0], [2.0]]), np.array([1, 0, 0])
+    yield "a start that stays", *by_hand, 1
+    yield "a start that stays", *drawn(start_is_best, 6, 1, 3)
+    yield "gates", CORNERS, np.array([0, 0, 0, 1]), 8
+    yield "gates", CORNERS, np.array([0, 1, 1, 0]), 4
+    yield "the best goes by", *drawn(passed_by, 6, 2, 3)
+    yield "the best goes by", *drawn(passed_by, 9, 2, 4)
+    yield "equally good weights", *drawn(met_twice, 6, 2, 4)
+    yield "equally good weights", *drawn(met_twice, 8, 3, 4)
+    yield "one class", whole(rng, 3, 2), np.array([0, 0, 0]), 2
+    yield "one class", whole(rng, 3, 2), np.array([1, 1, 1]), 2
+    yield "no passes", whole(rng, 4, 2), np.array([0, 1, 0, 1]), 0
+
+
+def pocket_reference(x, labels, passes):
+    w, b = [0.0] * x.shape[1], 0
+    best = (w, b, count(x, labels, w, b))
+    for _ in range(passes):
+        for n in range(len(x)):
+            w, b = step(x, labels, w, b, n)
+            right = count(x, labels, w, b)
+            if right > best[2]:
+                best = (w, b, right)
+    return np.array(best[0]), float(best[1]), best[2]
+
+
+POCKET = Task(
+    id="03.2",
+    cases=pocket_cases,
+    reference=pocket_reference,
+    hints=(
+        "Two things happen for a sample: Rosenblatt's rule, and after an update a look into the "
+        "pocket.",
+        "change = labels[n] - what the neuron says. If it is not 0: make new w and b, count on all "
+        "samples, compare with best[2].",
+        "w, b = w + change * x[n], b + change; right = count_right(x, labels, w, b); "
+        "if right > best[2]: best = w, b, right.",
+    ),
+    right=(
+        """
+        def count_right(x, labels, w, b):
+            return int(((x @ w + b > 0) == labels).sum())
+
+        def pocket(x, labels, passes):
+            w, b = np.zeros(x.shape[1]), 0.0
+            best = w, b, count_right(x, labels, w, b)
+            for n in list(range(len(x))) * passes:
+                change = labels[n] - int(x[n] @ w + b > 0)
+                if change != 0:
+                    w, b = w + change * x[n], b + change
+                    right = count_right(x, labels, w, b)
+                    if right > best[2]:
+                        best = w, b, right
+            return best""",
+        """
+        def pocket(x, labels, passes):
+            z = np.column_stack([x, np.ones(len(x))])
+            v = np.zeros(z.shape[1])
+            kept = v.copy()
+            for p in range(passes):
+                for n in range(len(z)):
+                    v += z[n] * (int(labels[n]) - int(z[n] @ v > 0))
+                    if np.sum((z @ v > 0) == labels) > np.sum((z @ kept > 0) == labels):
+                        kept = v.copy()
+            return kept[:-1], kept[-1], np.sum((z @ kept > 0) == labels)""",
+        """
+        def pocket(x, labels, passes):
+            w, b = np.zeros(x.shape[1]), 0
+            met = [(w, b)]
+            for p in range(passes):
+                for row, label in zip(x, labels):
+                    said = 1 if np.dot(row, w) + b > 0 else 0
+                    if said < label:
+                        w, b = w + row, b + 1
+                    elif said > label:
+                        w, b = w - row, b - 1
+                    met.append((w, b))
+            right = [int(((x @ w + b > 0) == labels).sum()) for w, b in met]
+            k = int(np.argmax(right))
+            return met[k][0], met[k][1], right[k]""",
+    ),
+    wrong=(
+        ("the last weights are returned, not the best",
+         "return best", "return w, b, count_right(x, labels, w, b)"),
+        ("weights that are only as good as those in the pocket replace them",
+         "right > best[2]", "right >= best[2]"),
+        ("`w` is changed with +=, and the array in the pocket is the same one, so it changes too",
+         "w, b = w + change * x[n], b + change", "w += change * x[n]; b += change"),
+        ("the pocket is looked into at the end of each pass only, not after each update",
+         "right = count_right(x, labels, w, b)", "pass",
+         "if right > best[2]:", "if n == len(x) - 1 and count_right(x, labels, w, b) > best[2]:",
+         "best = w, b, right", "best = w, b, count_right(x, labels, w, b)",
+         "if change != 0:", "if True:"),
+        ("the first update throws the start out of the pocket, however good it was",
+         "best = w, b, count_right(x, labels, w, b)",
+         "best = w, b, count_right(x, labels, w, b); first = True",
+         "if right > best[2]:", "if first or right > best[2]:",
+         "best = w, b, right", "best = w, b, right; first = False"),
+        ("a score of 0 is taken for class 1 in the step",
+         "int(x[n] @ w + b > 0)", "int(x[n] @ w + b >= 0)"),
+        ("the bias is never changed", "b + change", "b"),
+        ("the sign of the update is wrong: what the neuron says minus the label",
+         "labels[n] - int(x[n] @ w + b > 0)", "int(x[n] @ w + b > 0) - labels[n]"),
+        ("the samples that are right in a row are counted, not all samples", """
+            def pocket(x, labels, passes):
+                w, b, run = np.zeros(x.shape[1]), 0.0, 0
+                best, longest = (w, b), 0
+                for n in list(range(len(x))) * passes:
+                    change = labels[n] - int(x[n] @ w + b > 0)
+                    if change == 0:
+                        run += 1
+                        if run > longest:
+                            best, longest = (w, b), run
+                    else:
+                        w, b, run = w + change * x[n], b + change, 0
+                return *best, int(((x @ best[0] + best[1] > 0) == labels).sum())"""),
+    ),
+)  # fmt: skip
+
+# ---- 03.3
+
+
+def promise_cases(rng):
+    def separated(n, d, scale=1.0):
+        """Both classes, right under w and b; the bias matters."""
+        while True:
+            w, b, x = whole(rng, d), float(rng.integers(1, 4)), whole(rng, n, d, low=-5, high=5)
+            scores = x @ w + b
+            labels = (scores > 0).astype(int)
+            if 0 < labels.sum() < n and (scores != 0).all() and (w != 0).any():
+                return scale * x, labels, w, scale * b
+
+    def crossed(n, d):
+        x, labels, w, b = separated(n, d)
+        labels[rng.integers(n)] ^= 1
+        return x, labels, w, b
+
+    by_hand = np.array([[2.0], [-3.0]]), np.array([1, 0])
+    yield "one feature", *by_hand, np.array([3.0]), 4.0
+    yield "one feature", *separated(3, 1)
+    yield "separated", *separated(4, 2)
+    yield "separated", *separated(9, 3)
+    yield "one sample", whole(rng, 1, 2, low=1), np.array([1]), np.array([1.0, 2.0]), 2.0
+    yield "one sample", whole(rng, 1, 2, low=1), np.array([0]), np.array([-1.0, -2.0]), -2.0
+    yield "on the wrong side", *crossed(3, 2)
+    yield "on the wrong side", *crossed(8, 2)
+    on_line = np.array([[0.0, float(rng.integers(1, 4))], [3.0, 1.0], [-2.0, 1.0]])
+    yield "on the line", on_line, np.array([1, 1, 0]), np.array([2.0, 0.0]), 0.0
+    yield "large numbers", *separated(6, 2, 1e6)
+
+
+def promise_reference(x, labels, w, b):
+    length = math.sqrt(sum(float(value) ** 2 for value in [*w, b]))
+    margin, longest = math.inf, 0.0
+    for sample, label in zip(x.tolist(), labels.tolist()):
+        score = b + sum(value * weight for value, weight in zip(sample, w.tolist()))
+        margin = min(margin, (score if label == 1 else -score) / length)
+        longest = max(longest, 1 + sum(value * value for value in sample))
+    return margin, longest / margin**2 if margin > 0 else math.inf
+
+
+PROMISE = Task(
+    id="03.3",
+    cases=promise_cases,
+    reference=promise_reference,
+    hints=(
+        "Turn the labels 0 and 1 into the signs -1 and +1 first. Which sample decides the margin?",
+        "The margin is the smallest sign times score, divided by the length of all of (w, b). "
+        "R squared is the largest sum of squares of a sample, plus 1.",
+        "signs = 2 * labels - 1; margin = (signs * (x @ w + b)).min() / np.sqrt(w @ w + b * b); "
+        "then np.inf, or ((x**2).sum(axis=1).max() + 1) / margin**2.",
+    ),
+    right=(
+        """
+        def promise(x, labels, w, b):
+            signs = 2 * labels - 1
+            distances = signs * (x @ w + b) / np.sqrt(w @ w + b * b)
+            margin = distances.min()
+            if margin <= 0:
+                return margin, np.inf
+            longest = (x**2).sum(axis=1).max() + 1
+            return margin, longest / margin**2""",
+        """
+        def promise(x, labels, w, b):
+            z = np.hstack([x, np.ones((len(x), 1))])
+            u = np.append(w, b)
+            u = u / np.linalg.norm(u)
+            margin = min(z[n] @ u if labels[n] else -(z[n] @ u) for n in range(len(z)))
+            R = np.linalg.norm(z, axis=1).max()
+            return [margin, (R / margin) ** 2 if margin > 0 else float("inf")]""",
+        """
+        def promise(x, labels, w, b):
+            length = (sum(w**2) + b**2) ** 0.5
+            scores = np.where(labels == 1, 1.0, -1.0) * (x.dot(w) + b)
+            margin = sorted(scores)[0] / length
+            R2 = max(np.einsum("nd,nd->n", x, x) + 1)
+            return np.array([margin, R2 / margin / margin if margin > 0 else np.inf])""",
+    ),
+    wrong=(
+        ("the bias is left out of the length of (w, b)", "w @ w + b * b", "w @ w"),
+        ("the 1 that belongs to each sample is missing in R", ".max() + 1", ".max()"),
+        ("the labels 0 and 1 are used in place of the signs -1 and +1", "2 * labels - 1", "labels"),
+        ("the distances are averaged; the margin is the smallest of them",
+         "distances.min()", "distances.mean()"),
+        ("the margin is not divided by the length of (w, b)", "/ np.sqrt(w @ w + b * b)", ""),
+        ("R and the margin are not squared in the bound",
+         "longest / margin**2", "np.sqrt(longest) / margin"),
+        ("the sign is dropped (abs), and a sample on the wrong side counts as right",
+         "signs * (x @ w + b)", "abs(x @ w + b)"),
+        ("a bound is given for weights that do not separate", "if margin <= 0:", "if margin == 0:"),
+        ("R is taken from the shortest sample", ".max() + 1", ".min() + 1"),
+    ),
+)  # fmt: skip
+
+# ---- 03.4
+
+
+@sent
+def examine(answer, x, labels):
+    """What the answer says, and what is wrong with its proof."""
+    found = answer(x.copy(), labels.copy())
+    if found[0] == "separable":
+        w, b = np.asarray(found[1], dtype=float), float(found[2])
+        wrong = int(((x @ w + b > 0) != labels).sum())
+        return {"says": "separable", "samples wrong": wrong}
+    c = np.asarray(found[1], dtype=float)
+    if c.shape != labels.shape:
+        raise ValueError(f"c has the shape {c.shape}, and there are {len(labels)} samples")
+    c = c / max(abs(c).max(), 1e-300)
+    total = ((c * (2 * labels - 1)) @ np.column_stack([x, np.ones(len(x))])).round(6)
+    return {
+        "says": found[0],
+        "numbers below 0": int((c < 0).sum()),
+        "all are 0": bool((c == 0).all()),
+        "sum of c s z, largest c as 1": [float(t) for t in total],
+    }
+
+
+def prove_cases(rng):
+    def mixed(x, labels):
+        order = rng.permutation(len(x))
+        return np.array(x, dtype=float)[order], np.array(labels).astype(int)[order]
+
+    def drawn(n, d, wanted):
+        while True:
+            x, labels = whole(rng, n, d, low=0, high=2), rng.integers(0, 2, n)
+            if 0 < labels.sum() < n and separable(x, labels) == wanted:
+                return x, labels
+
+    cube = np.array(list(itertools.product([0.0, 1.0], repeat=3)))
+    yield "one class", whole(rng, 1, 2, low=0, high=2), np.array([1])
+    yield "one class", whole(rng, 3, 2, low=0, high=2), np.array([1, 1, 1])
+    yield "one class", whole(rng, 2, 2, low=0, high=2), np.array([0, 0])
+    yield "two labels for one sample", np.array([[1.0], [1.0]]), np.array([0, 1])
+    yield "two labels for one sample", *mixed([[1, 2], [0, 1], [1, 2]], [1, 0, 0])
+    yield "XOR and its opposite", CORNERS, np.array([0, 1, 1, 0])
+    yield "XOR and its opposite", *mixed(CORNERS, [1, 0, 0, 1])
+    yield "AND and OR", CORNERS, np.array([0, 0, 0, 1])
+    yield "AND and OR", *mixed(CORNERS, [0, 1, 1, 1])
+    yield "in a row", *mixed([[0], [1], [2]], [0, 1, 0])
+    yield "in a row", *mixed([[0], [1], [2]], [0, 0, 1])
+    yield "three inputs", *mixed(cube, cube.sum(axis=1) % 2 == 1)
+    yield "three inputs", *mixed(cube, cube @ [2, 1, 1] >= 2)
+    yield "any samples", *drawn(5, 2, True)
+    yield "any samples", *drawn(6, 2, False)
+    yield "any samples", *drawn(8, 3, False)
+
+
+def separable(x, labels):
+    """Whether a line exists, by trying all small directions: enough for numbers of 0 to 2."""
+    if labels.all() or not labels.any():
+        return True
+    for w in itertools.product(range(-9, 10), repeat=x.shape[1]):
+        scores = x @ np.array(w)
+        if scores[labels == 1].min() > scores[labels == 0].max():
+            return True
+    return False
+
+
+def prove_reference(x, labels):
+    if separable(x, labels):
+        return {"says": "separable", "samples wrong": 0}
+    return {
+        "says": "impossible",
+        "numbers below 0": 0,
+        "all are 0": False,
+        "sum of c s z, largest c as 1": [0.0] * (x.shape[1] + 1),
+    }
+
+
+PROVE = Task(
+    id="03.4",
+    cases=prove_cases,
+    reference=prove_reference,
+    drive=examine,
+    hints=(
+        "Train as in the lesson, pass by pass. What must you remember to notice that the weights "
+        "have come back?",
+        "Count the updates of each sample. Keep a dict: (w, b) at the end of a pass -> the counts "
+        "at that time. When (w, b) is in it, look at how much each count has grown since.",
+        "state = (*w.tolist(), b); if state in seen: return 'impossible', counts - seen[state]; "
+        "else seen[state] = counts.copy(), and one more pass; no update in it: 'separable', w, b.",
+    ),
+    right=(
+        """
+        def prove(x, labels):
+            w, b = np.zeros(x.shape[1]), 0.0
+            counts, seen = np.zeros(len(x)), {}
+            while True:
+                state = (*w.tolist(), b)
+                if state in seen:
+                    return "impossible", counts - seen[state]
+                seen[state] = counts.copy()
+                wrong = 0
+                for n in range(len(x)):
+                    change = labels[n] - int(x[n] @ w + b > 0)
+                    if change != 0:
+                        wrong += 1
+                        w, b = w + change * x[n], b + change
+                        counts[n] += 1
+                if wrong == 0:
+                    return "separable", w, b""",
+        """
+        def prove(x, labels):
+            z = [tuple(int(v) for v in row) + (1,) for row in x]
+            v, c = (0,) * len(z[0]), [0] * len(z)
+            seen, quiet = {v: list(c)}, 0
+            while True:
+                for n in range(len(z)):
+                    said = sum(p * q for p, q in zip(z[n], v)) > 0
+                    if said == bool(labels[n]):
+                        quiet += 1
+                        if quiet >= len(z):
+                            return ["separable", v[:-1], v[-1]]
+                        continue
+                    quiet = 0
+                    v = tuple(q + (p if labels[n] else -p) for p, q in zip(z[n], v))
+                    c[n] += 1
+                    if v in seen:
+                        return ["impossible", [p - q for p, q in zip(c, seen[v])]]
+                    seen[v] = list(c)""",
+        """
+        import itertools
+        def prove(x, labels):
+            one, zero = x[labels == 1], x[labels == 0]
+            if not len(one) or not len(zero):
+                return "separable", np.zeros(x.shape[1]), 1.0 if len(one) else -1.0
+            for w in itertools.product(range(-9, 10), repeat=x.shape[1]):
+                low, high = (one @ np.array(w)).min(), (zero @ np.array(w)).max()
+                if low > high:
+                    return "separable", np.array(w), -(low + high) / 2
+            z = (2 * labels - 1)[:, None] * np.column_stack([x, np.ones(len(x))])
+            # Caratheodory 1907: where 0 is a mean of rows of z, it is one of D + 2 rows.
+            for size in range(2, x.shape[1] + 3):
+                for part in itertools.combinations(range(len(x)), size):
+                    a = np.vstack([z[list(part)].T, np.ones(size)])
+                    c = np.linalg.lstsq(a, np.append(np.zeros(z.shape[1]), 1.0), rcond=None)[0]
+                    if (c > -1e-9).all() and abs(z[list(part)].T @ c).max() < 1e-9:
+                        full = np.zeros(len(x))
+                        full[list(part)] = np.maximum(c, 0)
+                        return "impossible", full""",
+    ),
+    wrong=(
+        ("the updates are counted from the start; only those since the weights were the same "
+         "before add up to nothing", "counts - seen[state]", "counts"),
+        ("the weights are compared without the bias", "(*w.tolist(), b)", "tuple(w.tolist())"),
+        ("the search gives up after a few passes; being out of patience is no proof",
+         "if state in seen:\n                    return \"impossible\", counts - seen[state]",
+         "if len(seen) == 3:\n                    return \"impossible\", counts",
+         "seen[state]", "seen[len(seen)]"),
+        ("the counts of a long training are given as they are; only those between two moments with "
+         "the same weights add up to nothing",
+         "if state in seen:\n                    return \"impossible\", counts - seen[state]",
+         "if len(seen) == 1000:\n                    return \"impossible\", counts",
+         "seen[state]", "seen[len(seen)]"),
+        ("updates of class 0 are counted as -1; the sign stands in s already",
+         "counts[n] += 1", "counts[n] += change"),
+        ("a score of 0 is taken for class 1",
+         "int(x[n] @ w + b > 0)", "int(x[n] @ w + b >= 0)"),
+        ("the certificate of XOR, all ones, is given for everything impossible",
+         "counts - seen[state]", "np.ones(len(x))"),
+        ("the bias is never trained, and only lines through the origin are found",
+         "b + change", "b"),
+        ("the remembered counts are the same array as the running ones, so nothing seems to grow",
+         "counts.copy()", "counts"),
+    ),
+)  # fmt: skip
+
+TASKS = [PASS, POCKET, PROMISE, PROVE]
