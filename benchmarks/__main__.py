@@ -112,7 +112,7 @@ def imports(rounds):
     for _ in range(rounds):
         pair = []
         for name in ("numpy", "minidl"):
-            code = f"import time; t = time.perf_counter(); import {name}; print(time.perf_counter() - t)"
+            code = f"import time; t = time.time(); import {name}; print(time.time() - t)"
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
             pair.append(float(done.stdout))
         pairs.append(pair)

@@ -150,10 +150,10 @@ walls = pytest.mark.skipif(
 @pytest.fixture
 def quick(monkeypatch):
     """Limits of a few seconds, so that loops are cut soon."""
-    short = {i: replace(task, seconds=4.0) for i, task in tasks_module.tasks("07").items()}
+    short = {i: replace(task, seconds=8.0) for i, task in tasks_module.tasks("07").items()}
     monkeypatch.setattr(verdict, "tasks", lambda lesson: short)
     monkeypatch.setattr(classroom, "tasks", lambda lesson: short)
-    monkeypatch.setattr(verdict, "START", 9.0)
+    monkeypatch.setattr(verdict, "START", 15.0)
 
 
 @walls
