@@ -278,6 +278,9 @@ def test_a_killed_grader_goes_on_where_it_was(tmp_path):
     assert (out / "seed").read_text() == seed
     report = json.loads((out / "report.json").read_text())
     assert [r["points"] for r in report["submissions"]] == [13.0] * 6
+    jsonschema = pytest.importorskip("jsonschema", reason="waits for jsonschema")
+    schema = json.loads((ROOT / "docs" / "grading.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(report, schema)
     # A submission that changed is graded again, the others are not.
     answers(folder, "07", {"07.1": HEAD + NOTHING}, name="student 3")
     said, _ = grader(folder, out).communicate(timeout=120)
