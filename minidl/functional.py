@@ -1,15 +1,31 @@
-"""Functions composed of operations: activations, softmax, losses.
+"""Functions composed of operations: activations, softmax, convolution, pooling, norms, losses.
 
 The one rule of this file: no gradient is written here, because each function is made of
 operations that have theirs.
 
-Explained in course/05 (softmax, cross-entropy), course/10 (losses) and course/13 (dropout).
+Explained in course/10 (softmax, losses), course/13 (dropout, norms), course/14 (convolution,
+pooling) and course/17 (attention).
 """
 
 import math
 
-from .ops import abs, bernoulli, cast, logsumexp, maximum, minimum, one_hot, softplus, tanh
+from .backend import array_module
+from .ops import (
+    abs,
+    bernoulli,
+    cast,
+    logsumexp,
+    maximum,
+    minimum,
+    one_hot,
+    softplus,
+    sqrt,
+    swap,
+    tanh,
+    where,
+)  # fmt: skip
 from .ops import exp as _exp
+from .shapes import from_windows, max_windows, reshape, scatter, windows
 from .tensor import Tensor
 
 
@@ -46,6 +62,120 @@ def dropout(x, *, p=0.5, training=True):
     if not training or p == 0:
         return x
     return x * (bernoulli(x, p=1 - p) * (1 / (1 - p)))
+
+
+# ---- convolution and pooling: images (N, C, H, W); a size is one number or a pair (H, W)
+
+
+def pair(size):
+    """(size, size) of a number; a pair as it is."""
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def pad(x, padding):
+    """x (N, C, H, W) with zeros around it: `padding` rows above and below, columns on each side."""
+    (h, w), (height, width) = pair(padding), x.shape[-2:]
+    if not h and not w:
+        return x
+    key = (slice(None), slice(None), slice(h, h + height), slice(w, w + width))
+    return scatter(x, key=key, shape=(*x.shape[:2], height + 2 * h, width + 2 * w))
+
+
+def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
+    """The sum of products of `w` with every window of x (Fukushima 1980; LeCun et al. 1989).
+
+    x (N, C, H, W), w (F, C / groups, KH, KW), b (F,) -> (N, F, OH, OW), where OH =
+    (H + 2 padding - dilation (KH - 1) - 1) // stride + 1.  groups: channels and filters are cut
+    into so many parts that do not meet.
+    """
+    stride, dilation = pair(stride), pair(dilation)
+    if len(x.shape) != 4 or x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
+        raise ValueError(
+            f"conv2d: x {x.shape} must be (N, C, H, W) with C = {w.shape[1]} x {groups} groups, "
+            f"for weights {w.shape}, of which {groups} groups can be made"
+        )
+    n, filters = x.shape[0], w.shape[0]
+    seen = windows(pad(x, padding), size=w.shape[2:], stride=stride, dilation=dilation)
+    places = seen.shape[4:]
+    k, p = math.prod(w.shape[1:]), math.prod(places)
+    seen = reshape(seen, shape=(n, groups, k, p))  # (N, C, KH, KW, OH, OW) -> (N, G, K, P)
+    y = reshape(w, shape=(groups, filters // groups, k)) @ seen  # (N, G, F / G, P)
+    y = reshape(y, shape=(n, filters, *places))
+    return y if b is None else y + reshape(b, shape=(filters, 1, 1))
+
+
+def conv_transpose2d(x, w, b=None, *, stride=1, padding=0, output_padding=0):
+    """What conv2d's gradient does to x: each element spreads `w` over a window; overlaps add up.
+
+    x (N, C, H, W), w (C, F, KH, KW), b (F,) -> (N, F, OH, OW), where OH = (H - 1) stride
+    - 2 padding + KH + output_padding.  Dumoulin and Visin 2016, section 4.
+    """
+    if len(x.shape) != 4 or x.shape[1] != w.shape[0]:
+        raise ValueError(f"conv_transpose2d: x {x.shape} must be (N, {w.shape[0]}, H, W)")
+    (n, c, *places), (filters, *size) = x.shape, w.shape[1:]
+    stride, more, cut = pair(stride), pair(output_padding), pair(padding)
+    spread = swap(reshape(w, shape=(c, -1))) @ reshape(x, shape=(n, c, -1))  # (N, F KH KW, H W)
+    spread = reshape(spread, shape=(n, filters, *size, *places))
+    full = [(m - 1) * s + k + o for m, s, k, o in zip(places, stride, size, more)]
+    y = from_windows(spread, shape=(n, filters, *full), stride=stride)
+    y = y[:, :, cut[0] : full[0] - cut[0], cut[1] : full[1] - cut[1]]
+    return y if b is None else y + reshape(b, shape=(filters, 1, 1))
+
+
+def conv1d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
+    """conv2d along one axis: x (N, C, T), w (F, C / groups, K), b (F,) -> (N, F, OT)."""
+    if len(x.shape) != 3:
+        raise ValueError(f"conv1d: x must be (N, C, T), got shape {x.shape}")
+    options = {"stride": (1, stride), "padding": (0, padding), "dilation": (1, dilation)}
+    x, w = (reshape(a, shape=(*a.shape[:2], 1, a.shape[2])) for a in (x, w))  # one row
+    y = conv2d(x, w, b, groups=groups, **options)
+    return reshape(y, shape=(*y.shape[:2], y.shape[3]))
+
+
+def max_pool2d(x, size, *, stride=None, padding=0):
+    """The largest element of each window: (N, C, H, W) -> (N, C, OH, OW).  stride: default size."""
+    if padding:  # what was added must never win
+        ones = array_module(x.data if isinstance(x, Tensor) else x).ones(x.shape, dtype=bool)
+        x = where(pad(ones, padding), pad(x, padding), -math.inf)
+    return max_windows(x, size=pair(size), stride=pair(size if stride is None else stride))
+
+
+def avg_pool2d(x, size, *, stride=None, padding=0):
+    """The mean of each window, zeros of the padding included: (N, C, H, W) -> (N, C, OH, OW)."""
+    size, stride = pair(size), pair(size if stride is None else stride)
+    seen = windows(pad(x, padding), size=size, stride=stride)  # (N, C, KH, KW, OH, OW)
+    return seen.sum(axis=(2, 3)) * (1 / math.prod(size))
+
+
+# ---- norms
+
+
+def standardise(x, axis, *, eps=1e-5):
+    """x minus its mean over `axis`, divided by its standard deviation; eps > 0 keeps off 0."""
+    x = x - x.mean(axis, keepdims=True)
+    return x / sqrt((x * x).mean(axis, keepdims=True) + eps)
+
+
+def rms_norm(x, *, eps=1e-5):
+    """x divided by the root mean square of its last axis (Zhang and Sennrich 2019)."""
+    return x / sqrt((x * x).mean(-1, keepdims=True) + eps)
+
+
+# ---- attention
+
+
+def attention(q, k, v, *, mask=None):
+    """For each query the mean of the values, weighed by how well their keys fit it.
+
+    q (..., T, D), k (..., S, D), v (..., S, E) -> (..., T, E).  mask: booleans that broadcast to
+    (..., T, S), False where a query must not look.  Vaswani et al. 2017, equation 1.
+    """
+    if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+        raise ValueError(f"attention: q {q.shape}, k {k.shape}, v {v.shape}: D or S do not agree")
+    scores = q @ swap(k) * (1 / math.sqrt(q.shape[-1]))  # (..., T, S)
+    if mask is not None:
+        scores = where(mask, scores, -math.inf)
+    return softmax(scores) @ v
 
 
 # ---- losses: (output, target) -> the mean over the batch, a Tensor with one element

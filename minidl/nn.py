@@ -1,10 +1,10 @@
-"""Modules: layers that own parameters, and models made of layers.
+"""Layers: modules that own parameters, and those that only compute.
 
-The one rule of this file: a module's attributes are its registry.  Whatever attribute is a
-Parameter, another Tensor (a buffer: saved, not trained), a Module, or a list of these belongs to
-the module; `state_dict` names it by the path to it, and saving, moving and optimising ask no more.
+The one rule of this file: a layer checks and stores what it is told, and `forward` calls one
+function of functional.py.  Parameters are drawn as PyTorch draws them.
 
-Explained in course/09.
+Explained in course/09, course/13 (norms, dropout), course/14 (convolution, pooling) and
+course/18 (embedding).
 """
 
 import math
@@ -13,151 +13,9 @@ import numpy as np
 
 from . import backend, ops
 from . import functional as F
-from .tensor import Tensor, tensor
-
-
-class Parameter(Tensor):
-    """A Tensor that is trained: it asks for a gradient, and `Module.parameters` lists it."""
-
-    __slots__ = ()
-
-    def __init__(self, data):
-        data = data.data if isinstance(data, Tensor) else data
-        super().__init__(data, requires_grad=True)
-
-
-class Module:
-    """The base of all layers and models.  A subclass stores its parts as attributes in
-    `__init__` and says in `forward` what it does with an input; it is called like a function.
-    """
-
-    training = True  # what dropout and normalisation ask; set by `train` and `eval`
-
-    def __call__(self, *inputs, **options):
-        return self.forward(*inputs, **options)
-
-    def forward(self, *inputs, **options):
-        """The output for `inputs`; each subclass writes its own."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward method; define one")
-
-    def parts(self):
-        """Pairs (name, part) of the tensors and modules among the attributes, lists entered."""
-        for name, value in vars(self).items():
-            several = isinstance(value, (list, tuple))
-            for i, part in enumerate(value) if several else [(None, value)]:
-                if isinstance(part, (Tensor, Module)):
-                    yield (f"{name}.{i}" if several else name), part
-
-    def modules(self, prefix=""):
-        """Pairs (path, module): this module, then all inside it, depth first."""
-        yield prefix.removesuffix("."), self
-        for name, part in self.parts():
-            if isinstance(part, Module):
-                yield from part.modules(f"{prefix}{name}.")
-
-    def tensors(self):
-        """Pairs (path, tensor) of all parameters and buffers; a shared one has several paths."""
-        for path, module in self.modules():
-            for name, part in module.parts():
-                if isinstance(part, Tensor):
-                    yield (f"{path}.{name}" if path else name), part
-
-    def named_parameters(self):
-        """Pairs (path, parameter), a shared parameter once, under its first path."""
-        seen = set()
-        for path, part in self.tensors():
-            if isinstance(part, Parameter) and id(part) not in seen:
-                seen.add(id(part))
-                yield path, part
-
-    def parameters(self):
-        """The list of all parameters, each once."""
-        return [p for _, p in self.named_parameters()]
-
-    def state_dict(self):
-        """A dict path -> array of all parameters and buffers.
-
-        A snapshot: training gives a parameter a new array and leaves the old one as it was.
-        """
-        return {path: part.data for path, part in self.tensors()}
-
-    def load_state_dict(self, state):
-        """Copy the arrays of `state` (path -> array) into the parameters and buffers.
-
-        Raises ValueError, and changes nothing, when paths are missing or unknown or shapes differ.
-        """
-        mine = dict(self.tensors())
-        missing, unknown = mine.keys() - state.keys(), state.keys() - mine.keys()
-        wrong = [
-            f"{path} has shape {tuple(state[path].shape)} where the model has {part.shape}"
-            for path, part in mine.items()
-            if path in state and tuple(state[path].shape) != part.shape
-        ]
-        if missing:
-            wrong.append(f"missing: {', '.join(sorted(missing))}")
-        if unknown:
-            wrong.append(f"unknown: {', '.join(sorted(unknown))}")
-        if wrong:
-            raise ValueError(
-                f"this state does not fit {type(self).__name__}: {'; '.join(wrong)}; "
-                "build the model with the sizes it was saved with"
-            )
-        for path, part in mine.items():
-            array = backend.to_device(state[path], part.device)
-            part.data = array.astype(part.dtype, copy=True)
-
-    def train(self, mode=True):
-        """Set this module and all inside it to training (or, with False, evaluation)."""
-        for _, module in self.modules():
-            module.training = mode
-        return self
-
-    def eval(self):
-        """Set this module and all inside it to evaluation."""
-        return self.train(False)
-
-    def to(self, device=None, dtype=None):
-        """Move all parameters and buffers to `device` and convert those that are floats."""
-        for _, part in self.tensors():
-            if device is not None:
-                part.data = backend.to_device(part.data, device)
-            if dtype is not None and part.dtype.kind == "f":
-                part.data = part.data.astype(dtype)
-            part.grad = None
-        return self
-
-    def extra(self):
-        """What `repr` shows between the brackets."""
-        return ""
-
-    def __repr__(self):
-        inner = [f"({name}): {part!r}" for name, part in self.parts() if isinstance(part, Module)]
-        lines = "\n".join(inner).replace("\n", "\n  ")
-        return f"{type(self).__name__}({self.extra()}" + (f"\n  {lines}\n)" if inner else ")")
-
-
-class Sequential(Module):
-    """Modules one after the other: the output of each is the input of the next."""
-
-    def __init__(self, *modules):
-        for i, module in enumerate(modules):
-            if not isinstance(module, Module):
-                raise TypeError(f"Sequential: part {i} is {module!r}, expected a Module")
-            setattr(self, str(i), module)
-
-    def __len__(self):
-        return len(list(self.parts()))
-
-    def __getitem__(self, i):
-        return list(self)[i]
-
-    def __iter__(self):
-        return (part for _, part in self.parts())
-
-    def forward(self, x):
-        for module in self:
-            x = module(x)
-        return x
+from .module import Module, Parameter, Sequential
+from .module import summary as summary
+from .tensor import Tensor
 
 
 class Linear(Module):
@@ -248,43 +106,225 @@ class Dropout(Module):
         return f"{self.p}"
 
 
-def summary(model, *inputs):
-    """A table, as text: each part of `model`, its output's shape, its number of parameters.
+# ---- convolution and pooling
 
-    inputs: what the model takes, as arrays or Tensors; it is run once on them, in evaluation,
-    with nothing recorded.
+
+class Conv2d(Module):
+    """`functional.conv2d` with weights of its own.  x (N, n_in, H, W) -> (N, n_out, OH, OW).
+
+    size, stride, padding, dilation: a number, or a pair (H, W).  weight (n_out, n_in / groups,
+    KH, KW) and bias (n_out,) start uniform in ±1/sqrt(n_in / groups * KH * KW).
     """
-    rows, watched, training = [], [], model.training
 
-    def watch(path, module):
-        forward = module.forward
+    axes, function = 2, staticmethod(F.conv2d)
 
-        def watching(*x, **options):
-            row = [path or "(all)", type(module).__name__, "", 0]
-            rows.append(row)
-            y = forward(*x, **options)
-            row[2] = str(getattr(y, "shape", "-"))
-            row[3] = sum(p.size for name, p in module.named_parameters() if "." not in name)
-            return y
+    def __init__(
+        self, n_in, n_out, size, *, stride=1, padding=0, dilation=1, groups=1, bias=True
+    ):  # fmt: skip
+        if n_in % groups or n_out % groups:
+            raise ValueError(f"{n_in} and {n_out} channels cannot be cut into {groups} groups")
+        size = (size,) * self.axes if isinstance(size, int) else tuple(size)
+        self.n_in, self.n_out, self.size = n_in, n_out, size
+        self.options = {
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "groups": groups,
+        }
+        bound = 1 / math.sqrt(n_in // groups * math.prod(size))
+        self.weight = Parameter(_uniform((n_out, n_in // groups, *size), bound))
+        self.bias = Parameter(_uniform((n_out,), bound)) if bias else None
 
-        module.forward = watching  # hides the class's method until it is deleted
-        watched.append(module)
+    def forward(self, x):
+        if x.ndim != self.axes + 2 or x.shape[1] != self.n_in:
+            axes = "N, {}, H, W" if self.axes == 2 else "N, {}, T"
+            raise ValueError(f"{self!r}: expected x ({axes.format(self.n_in)}), got {x.shape}")
+        return self.function(x, self.weight, self.bias, **self.options)
 
-    for path, module in model.modules():
-        if module not in watched:
-            watch(path, module)
-    try:
-        with backend.no_grad():
-            model.eval()(*(x if isinstance(x, Tensor) else tensor(x) for x in inputs))
-    finally:
-        model.train(training)
-        for module in watched:
-            del module.forward
-    rows = [[*row[:3], f"{row[3]:,}"] for row in rows]
-    rows.insert(0, ["part", "kind", "output", "parameters"])
-    wide = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = [
-        "  ".join([*(cell.ljust(n) for cell, n in zip(row[:3], wide)), row[3].rjust(wide[3])])
-        for row in rows
-    ]
-    return "\n".join([*lines, f"{sum(p.size for p in model.parameters()):,} parameters in all"])
+    def extra(self):
+        changed = [f", {k}={v}" for k, v in self.options.items() if v != (k != "padding")]
+        return f"{self.n_in}, {self.n_out}, {self.size}" + "".join(changed)
+
+
+class Conv1d(Conv2d):
+    """As Conv2d, along one axis.  x (N, n_in, T) -> (N, n_out, OT); weight (n_out, ..., K)."""
+
+    axes, function = 1, staticmethod(F.conv1d)
+
+
+class ConvTranspose2d(Conv2d):
+    """`functional.conv_transpose2d`.  x (N, n_in, H, W) -> (N, n_out, OH, OW), larger by stride.
+
+    weight (n_in, n_out, KH, KW), bias (n_out,): uniform in ±1/sqrt(n_out * KH * KW), as PyTorch.
+    """
+
+    function = staticmethod(F.conv_transpose2d)
+
+    def __init__(self, n_in, n_out, size, *, stride=1, padding=0, output_padding=0, bias=True):
+        super().__init__(n_out, n_in, size, bias=False)
+        self.n_in, self.n_out = n_in, n_out
+        self.options = {"stride": stride, "padding": padding, "output_padding": output_padding}
+        bound = 1 / math.sqrt(n_out * math.prod(self.size))
+        self.bias = Parameter(_uniform((n_out,), bound)) if bias else None
+
+
+class MaxPool2d(Module):
+    """`functional.max_pool2d`.  (N, C, H, W) -> (N, C, OH, OW); stride: default the size."""
+
+    function = staticmethod(F.max_pool2d)
+
+    def __init__(self, size, *, stride=None, padding=0):
+        self.size, self.options = size, {"stride": stride, "padding": padding}
+
+    def forward(self, x):
+        return self.function(x, self.size, **self.options)
+
+    def extra(self):
+        return f"{self.size}"
+
+
+class AvgPool2d(MaxPool2d):
+    """`functional.avg_pool2d`.  (N, C, H, W) -> (N, C, OH, OW); stride: default the size."""
+
+    function = staticmethod(F.avg_pool2d)
+
+
+class GlobalAvgPool2d(Module):
+    """The mean of each channel.  (N, C, H, W) -> (N, C)."""
+
+    def forward(self, x):
+        return x.mean((2, 3))
+
+
+# ---- norms, embedding, residuals
+
+
+class LayerNorm(Module):
+    """`functional.standardise` over the last axis, then times weight (n,), plus bias (n,).
+
+    x (..., n); the shape stays.  Ba, Kiros and Hinton 2016.
+    """
+
+    def __init__(self, n, *, eps=1e-5):
+        self.n, self.eps = n, eps
+        self.weight = Parameter(np.ones(n, dtype=np.float32))
+        self.bias = Parameter(np.zeros(n, dtype=np.float32))
+
+    def forward(self, x):
+        if not x.shape or x.shape[-1] != self.n:
+            raise ValueError(f"{self!r}: expected x of shape (..., {self.n}), got {x.shape}")
+        return F.standardise(x, -1, eps=self.eps) * self.weight + self.bias
+
+    def extra(self):
+        return f"{self.n}"
+
+
+class RMSNorm(Module):
+    """`functional.rms_norm` times weight (n,).  x (..., n); the shape stays."""
+
+    def __init__(self, n, *, eps=1e-5):
+        self.n, self.eps = n, eps
+        self.weight = Parameter(np.ones(n, dtype=np.float32))
+
+    def forward(self, x):
+        if not x.shape or x.shape[-1] != self.n:
+            raise ValueError(f"{self!r}: expected x of shape (..., {self.n}), got {x.shape}")
+        return F.rms_norm(x, eps=self.eps) * self.weight
+
+    def extra(self):
+        return f"{self.n}"
+
+
+class GroupNorm(LayerNorm):
+    """Each sample's channels standardised in `groups` groups.  x (N, n, ...); the shape stays.
+
+    weight and bias (n,).  Wu and He 2018.
+    """
+
+    def __init__(self, groups, n, *, eps=1e-5):
+        super().__init__(n, eps=eps)
+        if n % groups:
+            raise ValueError(f"GroupNorm: {n} channels cannot be cut into {groups} groups")
+        self.groups = groups
+
+    def extra(self):
+        return f"{self.groups}, {self.n}"
+
+    def forward(self, x):
+        _check_channels(self, x)
+        y = x.reshape(x.shape[0], self.groups, -1)  # (N, n, ...) -> (N, G, the rest)
+        y = F.standardise(y, -1, eps=self.eps).reshape(x.shape)
+        return _by_channel(y, self.weight, self.bias)
+
+
+class BatchNorm(LayerNorm):
+    """Each channel standardised over the batch.  x (N, n) or (N, n, ...); the shape stays.
+
+    In training with the batch's mean and variance; in evaluation with the running ones, buffers
+    of shape (n,) that each training step moves by the share `momentum`.  weight, bias (n,).
+    Ioffe and Szegedy 2015.  One class where PyTorch has BatchNorm1d, 2d and 3d.
+    """
+
+    def __init__(self, n, *, momentum=0.1, eps=1e-5):
+        super().__init__(n, eps=eps)
+        self.momentum = momentum
+        self.running_mean = Tensor(np.zeros(n, dtype=np.float32))
+        self.running_var = Tensor(np.ones(n, dtype=np.float32))
+
+    def forward(self, x):
+        _check_channels(self, x)
+        if not self.training:
+            scale = self.weight / ops.sqrt(self.running_var + self.eps)
+            return _by_channel(x, scale, self.bias - self.running_mean * scale)
+        axes = (0, *range(2, x.ndim))
+        count = x.size // self.n
+        if count < 2:
+            raise ValueError(f"{self!r}: one value for a channel has no variance; x is {x.shape}")
+        mean = x.detach().mean(axes, keepdims=True)
+        error = x.detach() - mean
+        var = (error * error).sum(axes) * (1 / (count - 1))
+        for running, new in (self.running_mean, mean.reshape(self.n)), (self.running_var, var):
+            running.data = (1 - self.momentum) * running.data + self.momentum * new.data
+        return _by_channel(F.standardise(x, axes, eps=self.eps), self.weight, self.bias)
+
+
+def _check_channels(layer, x):
+    if x.ndim < 2 or x.shape[1] != layer.n:
+        raise ValueError(f"{layer!r}: expected x (N, {layer.n}, ...), got {x.shape}")
+
+
+def _by_channel(x, weight, bias):
+    """x (N, n, ...) times weight (n,), plus bias (n,)."""
+    shape = (-1, *(1 for _ in x.shape[2:]))
+    return x * weight.reshape(shape) + bias.reshape(shape)
+
+
+class Embedding(Module):
+    """A row of numbers for each integer.  ids (...) in [0, n) -> (..., width).
+
+    weight (n, width) starts as standard normal draws.
+    """
+
+    def __init__(self, n, width):
+        self.n, self.width = n, width
+        draws = backend.generator().standard_normal((n, width), dtype=np.float32)
+        self.weight = Parameter(draws)
+
+    def forward(self, ids):
+        if ids.dtype.kind not in "iu":
+            raise TypeError(f"{self!r}: expected integers, got {ids.dtype}")
+        data = ids.data if isinstance(ids, Tensor) else ids
+        if data.size and not (int(data.min()) >= 0 and int(data.max()) < self.n):
+            low, high = int(data.min()), int(data.max())
+            raise ValueError(f"{self!r}: ids must be in [0, {self.n}), got {low} to {high}")
+        return self.weight[ids]
+
+    def extra(self):
+        return f"{self.n}, {self.width}"
+
+
+class Residual(Sequential):
+    """x plus what its modules make of x, which must keep the shape (He et al. 2016)."""
+
+    def forward(self, x):
+        return x + super().forward(x)

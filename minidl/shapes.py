@@ -1,11 +1,14 @@
 """Operations that add up, spread out and move elements: pairs that are each other's gradient.
 
 The one rule of this file: a pair of operations whose gradients are one another stand together;
-sum and broadcast_to, getitem and scatter, and those that undo themselves: reshape, transpose.
+sum and broadcast_to, getitem and scatter, windows and from_windows, and those that undo
+themselves: reshape, transpose.
 How rules are written is said at the head of ops.py.
 
-Explained in course/07 (sum to transpose) and course/08 (the rest).
+Explained in course/07 (sum to transpose), course/14 (windows) and course/08 (the rest).
 """
+
+import itertools
 
 from .tensor import ARRAY, primitive
 
@@ -135,3 +138,93 @@ def stack(arrays, axis=0):
     shape = list(arrays[0].shape)
     shape.insert(axis % (len(shape) + 1), 1)
     return concatenate(*(reshape(a, shape=tuple(shape)) for a in arrays), axis=axis)
+
+
+# ---- windows over the last two axes: what convolution and pooling are made of
+
+
+@primitive
+def windows(xp, a, *, size, stride=(1, 1), dilation=(1, 1)):
+    """The elements of every window of `size` that fits into a.
+
+    a (N, C, H, W), size (KH, KW) -> (N, C, KH, KW, OH, OW).  stride: how far one window lies from
+    the next; dilation: how far one element of a window from the next.
+    """
+    places = _places(a.shape, size, stride, dilation)
+    y = xp.empty((*a.shape[:2], *size, *places), dtype=a.dtype)
+    for i, j, key in _elements(size, stride, dilation, places):
+        y[:, :, i, j] = a[key]
+    return y
+
+
+@windows.gradient
+def _(g, y, a, *, size, stride=(1, 1), dilation=(1, 1)):
+    return (from_windows(g, shape=a.shape, stride=stride, dilation=dilation),)
+
+
+@primitive
+def from_windows(xp, a, *, shape, stride=(1, 1), dilation=(1, 1)):
+    """Windows put back to where they were in an array of `shape`; what overlaps adds up.
+
+    a (N, C, KH, KW, OH, OW) -> shape (N, C, H, W).
+    """
+    y = xp.zeros(shape, dtype=a.dtype)
+    for i, j, key in _elements(a.shape[2:4], stride, dilation, a.shape[4:]):
+        y[key] += a[:, :, i, j]
+    return y
+
+
+@from_windows.gradient
+def _(g, y, a, *, shape, stride=(1, 1), dilation=(1, 1)):
+    return (windows(g, size=a.shape[2:4], stride=stride, dilation=dilation),)
+
+
+@primitive
+def max_windows(xp, a, *, size, stride):
+    """The largest element of every window: (N, C, H, W) -> (N, C, OH, OW)"""
+    places = _places(a.shape, size, stride, (1, 1))
+    _, _, first = next(_elements(size, stride, (1, 1), places))
+    y = a[first].copy()
+    for _, _, key in _elements(size, stride, (1, 1), places):
+        xp.maximum(y, a[key], out=y)
+    return y
+
+
+@max_windows.gradient
+def _(g, y, a, *, size, stride):
+    first = first_windows(a, y, size=size, stride=stride)
+    g = reshape(g, shape=(*g.shape[:2], 1, 1, *g.shape[2:]))
+    return (from_windows(g * first, shape=a.shape, stride=stride),)
+
+
+@primitive
+def first_windows(xp, a, y, *, size, stride):
+    """1 where a window of a has its maximum y, at the first place if there are several; else 0.
+
+    Images have many ties; PyTorch's gradient goes to the first maximum too.
+    """
+    mask = xp.zeros((*y.shape[:2], *size, *y.shape[2:]), dtype=a.dtype)
+    open_still = xp.ones(y.shape, dtype=bool)
+    for i, j, key in _elements(size, stride, (1, 1), y.shape[2:]):
+        here = (a[key] == y) & open_still
+        mask[:, :, i, j] = here
+        open_still &= ~here
+    return mask
+
+
+def _places(shape, size, stride, dilation):
+    """How many windows fit along each of the last two axes."""
+    if len(shape) != 4:
+        raise ValueError(f"windows: expected an array (N, C, H, W), got shape {shape}")
+    spans = [d * (k - 1) + 1 for k, d in zip(size, dilation)]
+    if any(k < 1 for k in size) or any(span > n for span, n in zip(spans, shape[2:])):
+        raise ValueError(f"a window that spans {tuple(spans)} does not fit into {shape[2:]}")
+    return tuple((n - span) // s + 1 for n, span, s in zip(shape[2:], spans, stride))
+
+
+def _elements(size, stride, dilation, places):
+    """For each element (i, j) of a window, the index that picks it in all windows at once."""
+    for i, j in itertools.product(*map(range, size)):
+        starts = i * dilation[0], j * dilation[1]
+        picks = [slice(a, a + s * (n - 1) + 1, s) for a, s, n in zip(starts, stride, places)]
+        yield i, j, (slice(None), slice(None), *picks)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import minidl
+from minidl import functional as F
 from minidl import nn, tensor
 
 
@@ -162,3 +163,214 @@ def test_summary_shows_shapes_and_counts_and_leaves_the_model_as_it_was():
     ]
     assert lines[-1] == "38 parameters in all"
     assert net.training and all("forward" not in vars(m) for _, m in net.modules())
+
+
+# --- layers against PyTorch ----------------------------------------------------------------
+
+# name: (ours, PyTorch's, shape of x); parameters have the same names and shapes.
+LAYERS = {
+    "conv2d": (lambda: nn.Conv2d(4, 6, 3), lambda t: t.Conv2d(4, 6, 3), (2, 4, 6, 5)),
+    "conv2d, options": (
+        lambda: nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 2), dilation=2, groups=2),
+        lambda t: t.Conv2d(4, 6, (3, 2), (2, 1), (1, 2), 2, 2),
+        (2, 4, 9, 8),
+    ),
+    "conv2d, depthwise": (
+        lambda: nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False),
+        lambda t: t.Conv2d(4, 4, 3, padding=1, groups=4, bias=False),
+        (1, 4, 5, 5),
+    ),
+    "conv2d, one by one": (lambda: nn.Conv2d(3, 5, 1), lambda t: t.Conv2d(3, 5, 1), (2, 3, 4, 4)),
+    "conv2d, one place": (lambda: nn.Conv2d(2, 3, 4), lambda t: t.Conv2d(2, 3, 4), (2, 2, 4, 4)),
+    "conv1d": (
+        lambda: nn.Conv1d(4, 6, 3, stride=2, padding=1, dilation=2, groups=2),
+        lambda t: t.Conv1d(4, 6, 3, 2, 1, 2, 2),
+        (2, 4, 9),
+    ),
+    "conv_transpose2d": (
+        lambda: nn.ConvTranspose2d(4, 3, 3),
+        lambda t: t.ConvTranspose2d(4, 3, 3),
+        (2, 4, 3, 4),
+    ),
+    "conv_transpose2d, options": (
+        lambda: nn.ConvTranspose2d(4, 3, (3, 4), stride=(2, 3), padding=1, output_padding=(1, 2)),
+        lambda t: t.ConvTranspose2d(4, 3, (3, 4), (2, 3), 1, (1, 2)),
+        (2, 4, 3, 4),
+    ),
+    "max_pool2d": (lambda: nn.MaxPool2d(2), lambda t: t.MaxPool2d(2), (2, 3, 5, 6)),
+    "max_pool2d, options": (
+        lambda: nn.MaxPool2d((3, 2), stride=(2, 1), padding=1),
+        lambda t: t.MaxPool2d((3, 2), (2, 1), 1),
+        (2, 3, 6, 5),
+    ),
+    "avg_pool2d": (
+        lambda: nn.AvgPool2d(3, stride=2, padding=1),
+        lambda t: t.AvgPool2d(3, 2, 1),
+        (2, 3, 6, 5),
+    ),
+    "layer_norm": (lambda: nn.LayerNorm(5), lambda t: t.LayerNorm(5), (3, 4, 5)),
+    "rms_norm": (lambda: nn.RMSNorm(5), lambda t: t.RMSNorm(5, eps=1e-5), (3, 4, 5)),
+    "group_norm": (lambda: nn.GroupNorm(2, 6), lambda t: t.GroupNorm(2, 6), (3, 6, 4, 2)),
+    "batch_norm": (lambda: nn.BatchNorm(4), lambda t: t.BatchNorm1d(4), (5, 4)),
+    "batch_norm, 1d": (lambda: nn.BatchNorm(4), lambda t: t.BatchNorm1d(4), (5, 4, 3)),
+    "batch_norm, 2d": (lambda: nn.BatchNorm(4), lambda t: t.BatchNorm2d(4), (5, 4, 3, 2)),
+}
+
+
+def twins(name, torch, device):
+    """A layer of ours and PyTorch's, in float64, with the same random parameters; and x."""
+    ours, theirs, shape = LAYERS[name]
+    ours, theirs = ours().to(device, "float64"), theirs(torch.nn).double()
+    rng = np.random.default_rng(0)
+    state = theirs.state_dict()
+    for path, part in ours.tensors():
+        assert part.shape == tuple(state[path].shape)
+        values = rng.uniform(0.5, 1.5, part.shape) * rng.choice([-1, 1], part.shape)
+        values = abs(values) if "var" in path else values
+        part.data = tensor(values, device=device).data
+        state[path].copy_(torch.tensor(values))
+    return ours, theirs, rng.standard_normal(shape)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("training", [True, False])
+def test_layers_are_pytorchs_in_value_and_gradients_to_second_order(name, training, device, torch):
+    ours, theirs, values = twins(name, torch, device)
+    ours.train(training)
+    theirs.train(training)
+    x, t = tensor(values, requires_grad=True, device=device), torch.tensor(values)
+    t.requires_grad_()
+    y, z = ours(x), theirs(t)
+    np.testing.assert_allclose(y.numpy(), z.detach().numpy(), rtol=1e-9, atol=1e-11)
+    p, q = ours.parameters(), list(theirs.parameters())
+    first = minidl.grad((y * y * y).sum(), [x, *p], create_graph=True)
+    expected = torch.autograd.grad((z * z * z).sum(), [t, *q], create_graph=True)
+    for g, e in zip(first, expected, strict=True):
+        np.testing.assert_allclose(g.numpy(), e.detach().numpy(), rtol=1e-8, atol=1e-9)
+    second = minidl.grad(sum((g * g).sum() for g in first), [x, *p])
+    expected = torch.autograd.grad(sum((g * g).sum() for g in expected), [t, *q])
+    for g, e in zip(second, expected, strict=True):
+        scale = abs(e).max().item() + 1
+        np.testing.assert_allclose(g.numpy() / scale, e.numpy() / scale, rtol=1e-7, atol=1e-9)
+    for path, part in ours.tensors():
+        np.testing.assert_allclose(part.numpy(), theirs.state_dict()[path].numpy(), rtol=1e-9)
+
+
+def slow_conv2d(x, w, stride, padding, dilation, groups):
+    """The definition, one product at a time."""
+    x = np.pad(x, ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2))
+    f, c, kh, kw = w.shape
+    oh, ow = ((n - dilation * (k - 1) - 1) // stride + 1 for n, k in zip(x.shape[2:], (kh, kw)))
+    y = np.zeros((len(x), f, oh, ow))
+    for n, o, i, j, k, a, b in np.ndindex(*y.shape, c, kh, kw):
+        channel = o // (f // groups) * c + k
+        y[n, o, i, j] += (
+            w[o, k, a, b] * x[n, channel, i * stride + a * dilation, j * stride + b * dilation]
+        )
+    return y
+
+
+@pytest.mark.parametrize("options", [(1, 0, 1, 1), (2, 1, 1, 1), (1, 2, 2, 2), (3, 0, 1, 2)])
+def test_convolution_is_its_definition(options):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 4, 6, 5)), rng.standard_normal((4, 4 // options[3], 2, 3))
+    names = dict(zip(("stride", "padding", "dilation", "groups"), options))
+    np.testing.assert_allclose(F.conv2d(x, w, **names), slow_conv2d(x, w, *options), atol=1e-12)
+
+
+def test_equal_maxima_send_their_gradient_to_the_first(device, torch):
+    values = np.random.default_rng(0).integers(0, 2, (2, 2, 6, 6)).astype("f")
+    x, t = tensor(values, requires_grad=True, device=device), torch.tensor(values)
+    t.requires_grad_()
+    nn.MaxPool2d(3, stride=2)(x).sum().backward()
+    torch.nn.functional.max_pool2d(t, 3, 2).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), t.grad.numpy())
+
+
+def test_pools_of_nothing_and_of_everything(device):
+    x = tensor(np.arange(24.0).reshape(1, 2, 3, 4), dtype="float32", device=device)
+    np.testing.assert_allclose(nn.GlobalAvgPool2d()(x).numpy(), [[5.5, 17.5]])
+    assert nn.MaxPool2d(2)(x[:0]).shape == (0, 2, 1, 2)
+    assert nn.Conv2d(2, 3, 2).to(device)(x[:0]).shape == (0, 3, 2, 3)
+    with pytest.raises(ValueError, match=r"window that spans \(5, 5\) does not fit into \(3, 4\)"):
+        nn.MaxPool2d(5)(x)
+
+
+def test_batch_norm_learns_the_statistics_and_uses_them(device):
+    rng, norm = np.random.default_rng(0), nn.BatchNorm(3).to(device)
+    for _ in range(200):
+        norm(tensor(rng.normal([1, -2, 0], [1, 3, 0.5], (64, 3)), device=device))
+    np.testing.assert_allclose(norm.running_mean.numpy(), [1, -2, 0], atol=0.3)
+    np.testing.assert_allclose(norm.running_var.numpy(), [1, 9, 0.25], rtol=0.2)
+    y = norm.eval()(tensor(np.full((1, 3), 1.0), device=device)).numpy()
+    np.testing.assert_allclose(y, [[0, 1, 2]], atol=0.3)
+    assert [path for path, _ in norm.named_parameters()] == ["weight", "bias"]
+    assert len(norm.state_dict()) == 4
+    with pytest.raises(ValueError, match="one value for a channel has no variance"):
+        norm.train()(tensor(np.ones((1, 3)), device=device))
+
+
+def test_embedding_picks_rows_and_adds_up_their_gradients(device, torch):
+    ours, theirs = nn.Embedding(5, 3).to(device), torch.nn.Embedding(5, 3)
+    theirs.weight.data = torch.tensor(ours.weight.numpy())
+    ids = np.array([[1, 4, 1], [0, 1, 4]])
+    y, z = ours(tensor(ids, device=device)), theirs(torch.tensor(ids))
+    np.testing.assert_allclose(y.numpy(), z.detach().numpy())
+    (y * y).sum().backward()
+    (z * z).sum().backward()
+    np.testing.assert_allclose(ours.weight.grad.numpy(), theirs.weight.grad.numpy(), rtol=1e-6)
+    assert nn.Embedding(5, 3)(np.array([2])).shape == (1, 3)
+
+
+def test_residual_adds_its_input():
+    inner = nn.Linear(3, 3)
+    x = tensor(np.ones((2, 3), "f"))
+    y = nn.Residual(inner, nn.ReLU())(x)
+    np.testing.assert_allclose(y.numpy(), 1 + nn.ReLU()(inner(x)).numpy())
+
+
+@pytest.mark.parametrize(
+    "layer, shape, complaint",
+    [
+        (lambda: nn.Conv2d(3, 8, 3), (2, 8, 8, 3), r"Conv2d\(3, 8, .*expected x \(N, 3, H, W\)"),
+        (lambda: nn.Conv2d(3, 8, 3), (3, 8, 8), "expected x"),
+        (lambda: nn.Conv2d(3, 8, 9), (2, 3, 8, 8), "spans .9, 9. does not fit into .8, 8."),
+        (lambda: nn.Conv1d(3, 8, 3), (2, 3, 8, 8), r"expected x \(N, 3, T\)"),
+        (lambda: nn.ConvTranspose2d(3, 8, 3), (2, 8, 4, 4), "expected x"),
+        (lambda: nn.LayerNorm(4), (2, 3), r"LayerNorm\(4\): expected x of shape \(..., 4\)"),
+        (lambda: nn.RMSNorm(4), (2, 3), r"RMSNorm\(4\): expected"),
+        (lambda: nn.BatchNorm(4), (4,), r"BatchNorm\(4\): expected x \(N, 4, ...\)"),
+        (lambda: nn.GroupNorm(2, 4), (2, 3, 4), r"GroupNorm\(2, 4\): expected"),
+        (lambda: nn.GroupNorm(3, 4), (), "4 channels cannot be cut into 3 groups"),
+        (lambda: nn.Conv2d(3, 4, 3, groups=2), (), "3 and 4 channels cannot be cut into 2"),
+    ],
+)
+def test_layers_say_what_they_expect(layer, shape, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        layer()(tensor(np.ones(shape, "f")))
+
+
+def test_embedding_says_what_it_expects():
+    layer = nn.Embedding(5, 3)
+    with pytest.raises(ValueError, match=r"ids must be in \[0, 5\), got -1 to 2"):
+        layer(np.array([2, -1]))
+    with pytest.raises(TypeError, match="expected integers, got float64"):
+        layer(np.array([2.0]))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_is_pytorchs(causal, device, torch):
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((2, 3, n, 4)) for n in (5, 5, 5)]
+    ours = [tensor(a, requires_grad=True, device=device) for a in arrays]
+    theirs = [torch.tensor(a, requires_grad=True) for a in arrays]
+    mask = np.tri(5, dtype=bool) if causal else None
+    y = F.attention(*ours, mask=None if mask is None else tensor(mask, device=device))
+    z = torch.nn.functional.scaled_dot_product_attention(*theirs, is_causal=causal)
+    np.testing.assert_allclose(y.numpy(), z.detach().numpy(), rtol=1e-10)
+    (y * y).sum().backward()
+    (z * z).sum().backward()
+    for p, q in zip(ours, theirs):
+        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-8, atol=1e-12)
+    with pytest.raises(ValueError, match=r"attention: q \(2, 4\), k \(2, 3\)"):
+        F.attention(np.ones((2, 4)), np.ones((2, 3)), np.ones((2, 3)))

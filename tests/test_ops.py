@@ -92,7 +92,18 @@ TABLE = [
     case("concatenate", lambda t, *xs: t.cat(xs), (2, 3), (1, 3), (0, 3)),
     case("concatenate", lambda t, *xs: t.cat(xs, -1), (2, 1), (2, 3), axis=-1),
     case("concatenate", lambda t, *xs: t.cat(xs, -2), (2, 1, 3), (2, 2, 3), axis=-2),
-]
+    case("windows", lambda t, a: seen(t, a, (2, 3)), (2, 2, 4, 5), size=(2, 3)),
+    case("windows", lambda t, a: seen(t, a, (2, 2), (2, 1), (1, 2)), (1, 2, 5, 4),
+         size=(2, 2), stride=(2, 1), dilation=(1, 2)),
+    case("windows", lambda t, a: seen(t, a, (1, 2)), (0, 2, 2, 2), size=(1, 2)),
+    case("from_windows", lambda t, a: folded(t, a, (3, 5)), (1, 2, 2, 2, 2, 4), shape=(1, 2, 3, 5)),
+    case("from_windows", lambda t, a: folded(t, a, (5, 5), (2, 3)), (1, 2, 3, 2, 2, 2),
+         shape=(1, 2, 5, 5), stride=(2, 3)),
+    case("max_windows", lambda t, a: t.nn.functional.max_pool2d(a, 2), (2, 2, 4, 4),
+         size=(2, 2), stride=(2, 2)),
+    case("max_windows", lambda t, a: t.nn.functional.max_pool2d(a, (3, 2), (1, 2)), (1, 2, 5, 4),
+         size=(3, 2), stride=(1, 2)),
+]  # fmt: skip
 
 MATRICES = """
     3 @ 3       2,3 @ 3        3 @ 3,4          2,3 @ 3,4          3 @ 5,3,4      5,2,3 @ 3
@@ -127,9 +138,28 @@ STEPS = [
     case("argmax", lambda t, a: a.argmax(-1), (3, 4)),
     case("argmax", lambda t, a: a.argmax(0), (3, 4), axis=0),
     case("argmax", lambda t, a: a.argmax(), (3, 4), axis=None),
+    case("first_windows", lambda t, a, y: (seen(t, a, (2, 2), (2, 2)) == y[:, :, None, None]).double(),
+         np.arange(16.0).reshape(1, 1, 4, 4), np.array([[[[5.0, 7.0], [13.0, 15.0]]]]),
+         size=(2, 2), stride=(2, 2)),
     case("one_hot", lambda t, i: t.nn.functional.one_hot(i, 3).float(), ROWS, classes=3),
-]
+]  # fmt: skip
 DRAWS = ["bernoulli", "normal"]
+
+
+def seen(t, a, size, stride=(1, 1), dilation=(1, 1)):
+    """The windows of a, by PyTorch's own im2col, which takes no empty batch."""
+    n, c, *_ = a.shape
+    places = [(m - d * (k - 1) - 1) // s + 1
+              for m, k, s, d in zip(a.shape[2:], size, stride, dilation)]  # fmt: skip
+    if not n:
+        return a.new_zeros((n, c, *size, *places), requires_grad=True) + 0 * a.sum()
+    columns = t.nn.functional.unfold(a, size, dilation=dilation, stride=stride)
+    return columns.reshape(n, c, *size, *places)
+
+
+def folded(t, a, shape, stride=(1, 1)):
+    n, size = a.shape[0], a.shape[2:4]
+    return t.nn.functional.fold(a.reshape(n, -1, a[0, 0, 0, 0].numel()), shape, size, stride=stride)
 
 
 def put(t, a, shape, key):
