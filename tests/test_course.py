@@ -238,15 +238,25 @@ def uses(nb):
                         modules[name.asname or name.name] = name.name
                         continue
                     made = inside or vars(minidl)[name.name].__module__.partition(".")[2]
-                    yield f"{made}.{name.name}", cell.id
+                    yield f"{defined_in(made, name.name)}.{name.name}", cell.id
             elif isinstance(node, ast.Attribute):
                 base = ast.unparse(node.value)
                 if base in modules:
                     module = modules[base]
                     made = module or getattr(vars(minidl).get(node.attr), "__module__", "")
-                    yield f"{made.removeprefix('minidl.')}.{node.attr}", cell.id
+                    made = defined_in(made.removeprefix("minidl."), node.attr)
+                    yield f"{made}.{node.attr}", cell.id
                 elif node.attr in METHODS and base not in others:
                     yield METHODS[node.attr], cell.id
+
+
+def defined_in(module, name):
+    """The module that defines what `module` offers under this name: nn.Module is module.Module."""
+    if f"{module}.{name}" not in EVERYTHING:
+        for node in ast.parse(SOURCE.get(module, "")).body:
+            if isinstance(node, ast.ImportFrom) and name in [n.name for n in node.names]:
+                return node.module or module
+    return module
 
 
 def _methods():
@@ -423,6 +433,8 @@ def test_each_rule_notices(rule, change, sentence):
     [
         ("from minidl.nn import Linear", "nn.Linear"),
         ("from minidl import nn\nnn.Linear(3, 4)", "nn.Linear"),
+        ("from minidl import nn\nnn.Sequential()", "module.Sequential"),
+        ("from minidl.nn import Module", "module.Module"),
         ("import minidl.optim as o\no.SGD", "optim.SGD"),
         ("import minidl\nminidl.nn.Linear", "nn.Linear"),
         ("from minidl import functional as F\ndef f(x):\n    return F.gelu(x)", "functional.gelu"),
