@@ -104,6 +104,9 @@ A = np.arange(6.0).reshape(2, 3)
         ([1, 2], [2, 1], False),
         ([], (), True),
         ([], np.zeros(0), True),
+        (A[0, :0], [], True),
+        ((A, A[0, :0]), (A, []), True),
+        (A[:0], [], False),
         (A, A.tolist(), True),
         (A, A.T, False),
         (A[:0], A[:0], True),
@@ -212,6 +215,12 @@ def test_the_text_shows_input_expected_got_and_where():
     assert "2 results are expected, 3 came" in text
     text = text_of("def matmul_gradient(g, a, b): return a * 0, b", find("07.2"))
     assert "result 1: difference" in text or "result 1: largest difference" in text
+
+
+def test_what_is_not_a_number_is_the_largest_difference():
+    right, got = np.array([1.0, 2.0, 3.0]), np.array([1.0, np.nan, 9.0])
+    text = judge.difference(UNBROADCAST, right, got)
+    assert text == "largest difference nan, at [1]; 2 of 3 differ"
 
 
 def test_a_large_array_is_shown_by_its_beginning():

@@ -135,7 +135,9 @@ def numbers(value):
     """`value` as an array, or None where it is not made of numbers alone."""
     if isinstance(value, (bool, int, float, np.ndarray)):
         return np.asarray(value)
-    if isinstance(value, (tuple, list)) and value:
+    if isinstance(value, (tuple, list)):
+        if not value:
+            return np.zeros(0)
         parts = [numbers(v) for v in value]
         if all(p is not None and p.shape == parts[0].shape for p in parts):
             return np.asarray(parts)
@@ -235,10 +237,11 @@ def difference(task, right, got):
         return ""
     if a.shape != b.shape:
         return f"shape {a.shape} is expected, {b.shape} came"
-    apart = np.where(_close(task, a, b), -1, abs(a * 1.0 - b))
+    with np.errstate(all="ignore"):
+        apart = np.where(_close(task, a, b), -1, abs(a * 1.0 - b))
     if not a.ndim:
         return f"difference {float(apart):.3g}"
-    where = np.unravel_index(np.nanargmax(apart) if (apart == apart).any() else 0, a.shape)
+    where = np.unravel_index(np.argmax(np.where(apart == apart, apart, np.inf)), a.shape)
     place = ", ".join(map(str, map(int, where)))
     few = f"; {int((apart != -1).sum())} of {a.size} differ" if a.size > 1 else ""
     return f"largest difference {apart[where]:.3g}, at [{place}]{few}"
