@@ -5,7 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .judge import NotGiven, expected, judge, mistakes, run
+from .judge import NotGiven, expected, judge, mistakes, run_all
 from .task import lessons, notebook, tasks
 from .verdict import control, grade
 
@@ -14,7 +14,7 @@ def verdict_on(task, source, seed=0):
     """The verdict on the answer that `source` defines, as `check` would give it."""
     answer = task.compile(source)
     cases, _ = expected(task, seed)
-    return judge(task, seed, [run(task, answer, arguments) for _, arguments in cases])
+    return judge(task, seed, run_all(task, answer, cases))
 
 
 def faults(task):

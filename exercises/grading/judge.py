@@ -61,6 +61,15 @@ def run(task, answer, arguments):
         return error
 
 
+def run_all(task, answer, cases):
+    """The result of `answer` on each case; after one that took too long, no other is tried."""
+    results = []
+    for _, arguments in cases:
+        late = results and isinstance(results[-1], TimeoutError)
+        results.append(results[-1] if late else run(task, answer, arguments))
+    return results
+
+
 @contextlib.contextmanager
 def _limited(seconds):
     """Raises TimeoutError after so long, where Python can: not on Windows, nor in a thread."""
@@ -101,8 +110,7 @@ def mistakes(task, seed):
     cases = expected(task, seed)[0]
     found = []
     for sentence, source in task.bank():
-        answer = task.compile(source)
-        found.append((sentence, [run(task, answer, arguments) for _, arguments in cases]))
+        found.append((sentence, run_all(task, task.compile(source), cases)))
     return found
 
 

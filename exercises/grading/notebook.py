@@ -4,7 +4,7 @@ import contextlib
 import json
 from pathlib import Path
 
-from .judge import expected, judge, run
+from .judge import expected, judge, run_all
 from .task import HERE, find, lessons, tasks
 
 _points = {}  # task id -> points of the last check
@@ -28,7 +28,7 @@ def check(task_id, answer, *, seed=0):
     if not callable(answer):
         raise TypeError(f"check: task {task_id} wants the function {task.name}, got {answer!r:.60}")
     cases, _ = expected(task, seed)
-    verdict = judge(task, seed, [run(task, answer, arguments) for _, arguments in cases])
+    verdict = judge(task, seed, run_all(task, answer, cases))
     _remember(task, verdict.points)
     line = f"{task.id} {task.title}: {verdict.points:g} of {task.points:g} points"
     if verdict.text:

@@ -56,7 +56,8 @@ class Task:
     old, new ...): the first right answer with each `old` replaced.
     needs: ids of tasks whose answers this one may call.  opens: packages to import that are
     otherwise closed.  rtol, atol: |got - expected| <= atol + rtol * |expected|.
-    seconds: for all cases together.  memory: bytes of address space.
+    seconds: in the verdict for all cases together, in a notebook for the first that takes so
+    long.  memory: bytes of address space.
     """
 
     id: str
