@@ -226,6 +226,7 @@ def test_what_is_not_a_number_is_the_largest_difference():
 def test_a_large_array_is_shown_by_its_beginning():
     assert judge.show(np.zeros((0, 2))) == "[], shape (0, 2)"
     assert judge.show(np.ones((40, 3))) == "an array of shape (40, 3): 1, 1, 1, 1, ..."
+    assert judge.show([np.array(1), np.array(0.5)]) == "[1, 0.5]"
     assert judge.show("x" * 999).endswith("(1001 characters)")
 
 

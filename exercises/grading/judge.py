@@ -257,6 +257,10 @@ def difference(task, right, got):
 
 def show(value):
     """A value in a line or a few; a large array by its shape and first elements."""
+    if isinstance(value, (tuple, list)):  # NumPy's single numbers as Python writes them
+        value = type(value)(
+            v.item() if isinstance(v, np.ndarray) and not v.ndim else v for v in value
+        )
     if isinstance(value, np.ndarray):
         if not value.ndim:
             return f"{value.item():.6g}" if value.dtype.kind == "f" else str(value.item())

@@ -375,6 +375,8 @@ CROP = Task(
                 return picture[picture > threshold]"""),
         ("a picture without ink is not looked after: it has no first row with ink",
          "if len(rows) == 0:", "if False:"),
+        ("a picture without ink gives something empty that has not the shape (0, 0)",
+         "picture[:0, :0]", "[]"),
         ("a picture without ink is returned whole; its ink has the shape (0, 0)",
          "picture[:0, :0]", "picture"),
         ("`all` asks for rows that are full of ink; one pixel of ink is enough, which is `any`",

@@ -322,6 +322,18 @@ NEIGHBOURS = Task(
          "next(label for label in voters if votes[label] == votes.max())",
          "min(np.flatnonzero(votes == votes.max()), "
          "key=lambda c: np.sort(squared)[:k][voters == c].sum())"),
+        ("the farthest voter is dropped until the votes differ; all k votes count, and the nearest "
+         "sample decides", """
+            def neighbours(x, labels, new, k):
+                answers = []
+                for q in new:
+                    voters = labels[((x - q) ** 2).sum(axis=1).argsort()[:k]]
+                    votes = np.bincount(voters)
+                    while (votes == votes.max()).sum() > 1:
+                        voters = voters[:-1]
+                        votes = np.bincount(voters)
+                    answers.append(votes.argmax())
+                return np.array(answers, dtype=int)"""),
         ("only the nearest sample is asked, whatever k is", "[:k]", "[:1]"),
         ("the farthest samples are taken, not the nearest",
          "np.argsort(squared)", "np.argsort(-squared)"),
@@ -394,7 +406,14 @@ def leaks_cases(rng):
     yield "missing numbers", x, np.array([[46.0, 17.0], [39.0, 18.8], [46.1, nan]]), 0.2
     yield "missing numbers", x, np.array([[nan, 18.7], [nan, nan], [70.0, nan]]), 0.2
     yield "missing numbers", np.array([[1.0, 2.0]]), np.array([[1.0, nan], [nan, 2.0]]), 0.0
-    yield "missing numbers", np.array([[nan, 5.0]]), np.array([[7.0, 5.0], [nan, 5.0]]), 0.0
+    # Whoever fills the gaps with 0 or -1, or leaves isclose its rtol, finds a leak too many.
+    yield (
+        "missing numbers",
+        np.array([[nan, 5.0]]),
+        np.array([[0.0, 5.0], [-1.0, 5.0], [nan, 5.0]]),
+        0.0,
+    )
+    yield "no leak", np.array([[39.1, 4200.0]]), np.array([[39.1, 4200.03]]), 0.01
     x = base(2, 2)
     yield "copies in one set", np.array([x[0], x[0] + 0.01]), np.array([x[1], x[0]]), 0.1
     yield "copies in one set", x[:1], np.array([x[1], x[1], x[0] + 0.02, x[0]]), 0.1
@@ -460,6 +479,14 @@ LEAKS = Task(
          " | (np.isnan(x) & np.isnan(q))", ""),
         ("a missing number agrees with every number; it agrees only with a missing one",
          "np.isnan(x) & np.isnan(q)", "np.isnan(x) | np.isnan(q)"),
+        ("missing numbers are replaced by 0, and then agree with a measured 0", """
+            def leaks(x, x_test, tolerance):
+                x, x_test = np.nan_to_num(x), np.nan_to_num(x_test)
+                same = abs(x_test[:, None] - x) <= tolerance
+                return np.flatnonzero(same.all(axis=2).any(axis=1))"""),
+        ("isclose or allclose adds a tolerance of its own, which grows with the numbers; rtol=0 "
+         "turns it off",
+         "(abs(x - q) <= tolerance)", "np.isclose(x, q, atol=tolerance)"),
         ("one feature that agrees is enough; all of them must",
          "same.all(axis=1)", "same.any(axis=1)"),
         ("the features may agree with different training samples; one must agree in all",

@@ -110,6 +110,9 @@ VALIDATION = Task(
         ("the accuracy is that on the training samples",
          "labels[~inside], x[inside])", "labels[~inside], x[~inside])",
          "== labels[inside]", "== labels[~inside]"),
+        ("the model is fitted on the validation fold itself, and on nothing else",
+         "model(x[~inside], labels[~inside], x[inside])",
+         "model(x[inside], labels[inside], x[inside])"),
         ("the mistakes are counted, not the right answers", "answers ==", "answers !="),
         ("the right answers of each fold are counted, but not divided by its size",
          "labels[inside]).mean()", "labels[inside]).sum()"),
@@ -186,6 +189,7 @@ KMEANS = Task(
     cases=kmeans_cases,
     reference=kmeans_reference,
     drive=run_kmeans,
+    seconds=5.0,
     hints=(
         "What has to be compared with what to know that the groups are at rest? What is the mean "
         "of a group without samples?",
@@ -420,6 +424,9 @@ HONEST = Task(
          'found["test_score"]', 'found["test_score"].mean()'),
         ("the features are marked True or False; their numbers are asked for",
          "get_support(indices=True)", "get_support()"),
+        ("the columns stand in the order of their scores; rising numbers are asked for",
+         "fitted[1].get_support(indices=True)",
+         "np.argsort(-fitted[1].scores_)[:n_features]"),
         ("the validation samples are scaled with their own mean and deviation, not the training's",
          _LOOP.replace("scaler.transform(x[validation])",
                        "StandardScaler().fit_transform(x[validation])")),
@@ -486,6 +493,7 @@ SELF_TRAINING = Task(
     cases=self_training_cases,
     reference=self_training_reference,
     drive=run_self_training,
+    seconds=5.0,
     hints=(
         "Which pair is looked for in each step? One of the two has a label, the other has none.",
         "Compute all distances once, (N, N). In each step pick the rows without a label and the "
@@ -555,6 +563,8 @@ SELF_TRAINING = Task(
         ("label 0 counts as unknown; only -1 is", "labels < 0", "labels <= 0",
          "labels >= 0", "labels > 0", "while (labels <= 0).any()",
          "for step in range(int((labels <= 0).sum()))"),
+        ("samples with label 0 hand nothing on; 0 is a label like any other",
+         "labels >= 0", "labels > 0"),
         ("the given labels are overwritten; work on a copy",
          "np.array(labels)", "labels"),
         ("absolute differences are added up; the Euclidean distance adds their squares",

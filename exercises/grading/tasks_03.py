@@ -140,6 +140,9 @@ PASS = Task(
          "w[:, labels[n]] += x[n]", "w[:, labels[n]] -= x[n]", "b[labels[n]] += 1",
          "b[labels[n]] -= 1", "w[:, said] -= x[n]", "w[:, said] += x[n]", "b[said] -= 1",
          "b[said] += 1"),
+        ("rows of w are changed, w[k], in place of its columns, w[:, k]",
+         "w[:, labels[n]] += x[n]", "w[labels[n]] += x[n]",
+         "w[:, said] -= x[n]", "w[said] -= x[n]"),
         ("the biases stay as they were", "b[labels[n]] += 1", "pass", "b[said] -= 1", "pass"),
         ("the biases are changed by both +1, though the class that was said must fall",
          "b[said] -= 1", "b[said] += 1"),
@@ -192,6 +195,8 @@ def pocket_cases(rng):
     yield "gates", CORNERS, np.array([0, 1, 1, 0]), 4
     yield "the best goes by", *drawn(passed_by, 6, 2, 3)
     yield "the best goes by", *drawn(passed_by, 9, 2, 4)
+    last = np.append(-whole(rng, 3, low=1), whole(rng, 1, low=1))[:, None]
+    yield "the best comes last", last, np.array([0, 0, 0, 1]), 1
     yield "equally good weights", *drawn(met_twice, 6, 2, 4)
     yield "equally good weights", *drawn(met_twice, 8, 3, 4)
     yield "one class", whole(rng, 3, 2), np.array([0, 0, 0]), 2
@@ -278,6 +283,22 @@ POCKET = Task(
          "if right > best[2]:", "if n == len(x) - 1 and count_right(x, labels, w, b) > best[2]:",
          "best = w, b, right", "best = w, b, count_right(x, labels, w, b)",
          "if change != 0:", "if True:"),
+        ("the weights are counted before each update, so those after the last one never are",
+         """
+            def pocket(x, labels, passes):
+                w, b = np.zeros(x.shape[1]), 0.0
+                best = w, b, int(((x @ w + b > 0) == labels).sum())
+                for n in list(range(len(x))) * passes:
+                    right = int(((x @ w + b > 0) == labels).sum())
+                    if right > best[2]:
+                        best = w, b, right
+                    change = labels[n] - int(x[n] @ w + b > 0)
+                    w, b = w + change * x[n], b + change
+                return best"""),
+        ("the training goes back to the weights in the pocket when new ones are no better; it goes "
+         "on from the new ones",
+         "best = w, b, right", "best = w, b, right\n                    else:"
+         "\n                        w, b = best[:2]"),
         ("the first update throws the start out of the pocket, however good it was",
          "best = w, b, count_right(x, labels, w, b)",
          "best = w, b, count_right(x, labels, w, b); first = True",
@@ -407,6 +428,8 @@ def examine(answer, x, labels):
     """What the answer says, and what is wrong with its proof."""
     found = answer(x.copy(), labels.copy())
     if found[0] == "separable":
+        if len(found) != 3:
+            raise ValueError(f'("separable", w, b) has 3 parts, and {len(found)} came')
         w, b = np.asarray(found[1], dtype=float), float(found[2])
         wrong = int(((x @ w + b > 0) != labels).sum())
         return {"says": "separable", "samples wrong": wrong}
@@ -475,11 +498,32 @@ def prove_reference(x, labels):
     }
 
 
+_AFTER_EACH = """
+    def prove(x, labels):
+        z = [tuple(int(v) for v in row) + (1,) for row in x]
+        v, c = (0,) * len(z[0]), [0] * len(z)
+        seen, quiet = {v: list(c)}, 0
+        while True:
+            for n in range(len(z)):
+                said = sum(p * q for p, q in zip(z[n], v)) > 0
+                if said == bool(labels[n]):
+                    quiet += 1
+                    if quiet >= len(z):
+                        return ["separable", v[:-1], v[-1]]
+                    continue
+                quiet = 0
+                v = tuple(q + (p if labels[n] else -p) for p, q in zip(z[n], v))
+                c[n] += 1
+                if v in seen:
+                    return ["impossible", [p - q for p, q in zip(c, seen[v])]]
+                seen[v] = list(c)"""
+
 PROVE = Task(
     id="03.4",
     cases=prove_cases,
     reference=prove_reference,
     drive=examine,
+    seconds=5.0,
     hints=(
         "Train as in the lesson, pass by pass. What must you remember to notice that the weights "
         "have come back?",
@@ -507,25 +551,7 @@ PROVE = Task(
                         counts[n] += 1
                 if wrong == 0:
                     return "separable", w, b""",
-        """
-        def prove(x, labels):
-            z = [tuple(int(v) for v in row) + (1,) for row in x]
-            v, c = (0,) * len(z[0]), [0] * len(z)
-            seen, quiet = {v: list(c)}, 0
-            while True:
-                for n in range(len(z)):
-                    said = sum(p * q for p, q in zip(z[n], v)) > 0
-                    if said == bool(labels[n]):
-                        quiet += 1
-                        if quiet >= len(z):
-                            return ["separable", v[:-1], v[-1]]
-                        continue
-                    quiet = 0
-                    v = tuple(q + (p if labels[n] else -p) for p, q in zip(z[n], v))
-                    c[n] += 1
-                    if v in seen:
-                        return ["impossible", [p - q for p, q in zip(c, seen[v])]]
-                    seen[v] = list(c)""",
+        _AFTER_EACH,
         """
         import itertools
         def prove(x, labels):
@@ -550,6 +576,11 @@ PROVE = Task(
     wrong=(
         ("the updates are counted from the start; only those since the weights were the same "
          "before add up to nothing", "counts - seen[state]", "counts"),
+        ("the updates are counted from the start; only those since the weights were the same "
+         "before add up to nothing",
+         _AFTER_EACH.replace("zip(c, seen[v])", "zip(c, [0] * len(c))")),
+        ("updates of class 0 are counted as -1; the sign stands in s already",
+         _AFTER_EACH.replace("c[n] += 1", "c[n] += 1 if labels[n] else -1")),
         ("the weights are compared without the bias", "(*w.tolist(), b)", "tuple(w.tolist())"),
         ("the search gives up after a few passes; being out of patience is no proof",
          "if state in seen:\n                    return \"impossible\", counts - seen[state]",

@@ -378,7 +378,9 @@ def momentum_cases(rng):
     for group, away in [
         ("one element of the gradient is small", [0.0, rng.uniform(2, 3)]),
         ("one element of the gradient is small", [rng.uniform(-3, -2), 0.0]),
+        ("one element of the gradient is small", [0.0, rng.uniform(0.6, 0.9)]),
         ("the gradient is small enough", [0.0, rng.uniform(0.2, 0.4)]),
+        ("the gradient is small enough", [rng.uniform(-0.48, -0.4), rng.uniform(0.4, 0.48)]),
     ]:
         yield group, bowl, middle, middle + np.round(away, 2), 0.1, 0.9, 4, 0.5
     yield case("the gradient is small enough", [2.0], 0.1, 0.0, 100, 0.5)
@@ -477,6 +479,10 @@ MOMENTUM = Task(
          "abs(g).max()", "abs(g).min()"),
         ("the sign counts, and a large negative slope passes for a small one",
          "abs(g).max()", "g.max()"),
+        ("the length of the gradient is compared with the tolerance; each element should be",
+         "abs(g).max()", "np.linalg.norm(g)"),
+        ("the mean of the elements' sizes is compared with the tolerance; each element should be",
+         "abs(g).max()", "abs(g).mean()"),
         ("the end is looked at after the step, so that one step too many is taken",
          "                if abs(g).max() <= tolerance:\n                    break\n", "",
          "path.append(w)", "path.append(w)\n                if abs(g).max() <= tolerance: break"),

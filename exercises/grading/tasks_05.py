@@ -90,7 +90,7 @@ SOFTMAX = Task(
         ("the largest score is not subtracted, and exp becomes infinite, or 0 everywhere",
          "scores - largest", "scores"),
         ("the largest score of the whole array is subtracted, and where a line is far below it, "
-         "all its powers are 0", "scores - largest", "scores - scores.max(initial=-np.inf)"),
+         "all its powers are 0", "scores - largest", "scores - scores.max()"),
         ("the powers are divided by the sum of the whole array, not of their own line",
          "powers.sum(axis=axis, keepdims=True)", "powers.sum()"),
         ("the probabilities always run along the last axis, whatever `axis` says",
