@@ -1,0 +1,136 @@
+"""Recurrent layers: they read a sequence element by element and keep a state.
+
+The one rule of this file: there is one loop over time; a kind of cell is the step it differs in.
+
+Explained in course/16.
+"""
+
+from . import functional as F
+from .backend import array_module
+from .module import Module, Parameter
+from .nn import _uniform
+from .ops import less, sigmoid, tanh, where
+from .shapes import concatenate, stack
+from .tensor import Tensor, tensor
+
+
+class Recurrent(Module):
+    """The base of RNN, LSTM and GRU: all but `step(from_x, from_h, *states)`, which gives the tuple
+    of the next states, each (N, H), the first of them the output h.  There from_x = x @ weight_ih
+    + bias_ih and from_h = h @ weight_hh + bias_hh, both (N, gates * H).
+
+    dropout in [0, 1): of the outputs between two layers, in training.  bidirectional: each layer
+    also reads backwards.  Parameters are PyTorch's by name (weight_ih_l0, bias_hh_l1_reverse) and
+    start, uniform in ±1/sqrt(n_hidden); a state dict goes there and back, weights transposed.
+    """
+
+    gates = states = 1  # how many blocks of H columns the weights have; how many states there are
+    names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
+
+    def __init__(self, n_in, n_hidden, n_layers=1, *, dropout=0.0, bidirectional=False):
+        self.n_in, self.n_hidden, self.n_layers, self.dropout = n_in, n_hidden, n_layers, dropout
+        self.directions = ("", "_reverse") if bidirectional else ("",)
+        width, bound = self.gates * n_hidden, n_hidden**-0.5
+        for layer in range(n_layers):
+            below = n_hidden * len(self.directions) if layer else n_in
+            shapes = (below, width), (n_hidden, width), (width,), (width,)
+            for direction in self.directions:
+                for name, shape in zip(self.names, shapes):
+                    setattr(self, f"{name}_l{layer}{direction}", Parameter(_uniform(shape, bound)))
+
+    def extra(self):
+        return f"{self.n_in}, {self.n_hidden}, {self.n_layers}"
+
+    def forward(self, x, state=None, lengths=None):
+        """x (N, T, D) -> outputs (N, T, H), or (N, T, 2 H) if bidirectional, and the last state.
+
+        state: what to begin with (default zeros), of the last state's shape: (n_layers *
+        directions, N, H), for LSTM a pair (h, c) of these.  As PyTorch with batch_first=True.
+        lengths: (N,) integers in [1, T], where sequences end in a padded batch (PyTorch packs).
+        From there on the state stays, the output is 0, and the padding, even NaN, is not read; the
+        reverse direction begins at the last element.  ValueError when shapes or lengths misfit.
+        """
+        if x.ndim != 3 or x.shape[1] < 1 or x.shape[2] != self.n_in:
+            raise ValueError(f"{self!r}: expected x (N, T > 0, {self.n_in}), got {x.shape}")
+        begin, inside = self._begin(x, state, lengths)
+        x = x.transpose(1, 0, 2)  # (N, T, D) -> (T, N, D), so that an element is one block
+        x = x if inside is None else where(inside, x, 0.0)
+        ends = []  # the last states of each layer and direction
+        for layer in range(self.n_layers):
+            x = F.dropout(x, p=self.dropout, training=self.training) if layer else x
+            runs = [self._loop(x, begin.pop(0), inside, f"_l{layer}{d}") for d in self.directions]
+            x = concatenate(*(y for y, _ in runs), axis=2)
+            ends += [end for _, end in runs]
+        ends = tuple(stack(s) for s in zip(*ends))
+        return x.transpose(1, 0, 2), ends if self.states > 1 else ends[0]
+
+    def _loop(self, x, states, inside, place):
+        """One layer in one direction over x (T, N, D): its outputs (T, N, H), its last states."""
+        w_x, w_h, b_x, b_h = (getattr(self, name + place) for name in self.names)
+        from_x = _elements(x @ w_x + b_x)  # T times (N, gates * H)
+        outputs, times = [None] * len(from_x), range(len(from_x))
+        for t in reversed(times) if place.endswith("reverse") else times:
+            after = self.step(from_x[t], states[0] @ w_h + b_h, *states)
+            if inside is not None:
+                after = [where(inside[t], new, old) for new, old in zip(after, states)]
+            states, outputs[t] = after, after[0]
+        y = stack(outputs)
+        return y if inside is None else where(inside, y, 0.0), states
+
+    def _begin(self, x, state, lengths):
+        """The first states of each layer and direction; which elements are real, (T, N, 1)."""
+        n, last, h = *x.shape[:2], self.bias_hh_l0
+        shape = (self.n_layers * len(self.directions), n, self.n_hidden)
+        if state is None:
+            state = [Tensor(array_module(h.data).zeros(shape, dtype=h.dtype))] * self.states
+        state = state if isinstance(state, (tuple, list)) else [state]
+        got = [s.shape for s in state]
+        if got != [shape] * self.states:
+            raise ValueError(f"{self!r}: expected {self.states} x state {shape}, got {got}")
+        state = [[s[i] for s in state] for i in range(shape[0])]
+        if lengths is None:
+            return state, None
+        lengths = lengths if isinstance(lengths, Tensor) else tensor(lengths, device=h.device)
+        a = lengths.data
+        if a.shape != (n,) or a.dtype.kind not in "iu" or ((a < 1) | (a > last)).any():
+            raise ValueError(f"{self!r}: expected {n} integer lengths 1 to {last}, got {lengths}")
+        return state, stack([less(t, lengths.reshape(n, 1)) for t in range(last)])
+
+
+def _elements(x):
+    """x[0], x[1], ...; by halves, for the gradient of one x[t] is as large as x: T squared."""
+    if len(x) == 1:
+        return [x.reshape(x.shape[1:])]  # (1, ...) -> (...)
+    half = len(x) // 2
+    return _elements(x[:half]) + _elements(x[half:])
+
+
+class RNN(Recurrent):
+    """h = tanh(from_x + from_h).  Elman 1990; PyTorch's nn.RNN."""
+
+    def step(self, from_x, from_h, h):
+        return (tanh(from_x + from_h),)
+
+
+class LSTM(Recurrent):
+    """Gates keep, fill and show c.  Hochreiter, Schmidhuber 1997; Gers et al. 2000; nn.LSTM."""
+
+    gates, states = 4, 2  # input, forget, candidate, output; h and c
+
+    def step(self, from_x, from_h, h, c):
+        n, both = self.n_hidden, from_x + from_h
+        i, f, o = (sigmoid(both[:, k * n : (k + 1) * n]) for k in (0, 1, 3))
+        c = f * c + i * tanh(both[:, 2 * n : 3 * n])
+        return o * tanh(c), c
+
+
+class GRU(Recurrent):
+    """Cho et al. 2014, equations 5 to 8, but r weighs from_h, not h, as in PyTorch's nn.GRU."""
+
+    gates = 3  # reset, update, candidate
+
+    def step(self, from_x, from_h, h):
+        n = self.n_hidden
+        r, z = (sigmoid(from_x[:, k : k + n] + from_h[:, k : k + n]) for k in (0, n))
+        new = tanh(from_x[:, 2 * n :] + r * from_h[:, 2 * n :])
+        return (new + z * (h - new),)
