@@ -425,9 +425,9 @@ def test_the_command_and_its_exit_codes(tmp_path):
     assert done.returncode == 0 and done.stdout.endswith("13 of 13 points\n"), done.stderr
     report = json.loads((tmp_path / "out.json").read_text())
     assert [row["points"] for row in report["notebooks"][0]["tasks"]] == [2, 3, 4, 4]
-    wrong = answers(tmp_path, "07", {"07.3": dict(find("07.3").bank()).popitem()[1]})
-    partial = command(wrong, "--seed", 3)
-    assert partial.returncode == 1 and "dL/dL is 1" in partial.stdout
+    sentence, source = next(find("07.3").bank())
+    partial = command(answers(tmp_path, "07", {"07.3": source}), "--seed", 3)
+    assert partial.returncode == 1 and f"This is what you get when {sentence}." in partial.stdout
     (tmp_path / "07_q.ipynb").write_text("{")
     done = command(tmp_path / "07_q.ipynb")
     assert done.returncode == 1 and "not graded: it is no notebook" in done.stdout
