@@ -223,6 +223,15 @@ def test_what_is_not_a_number_is_the_largest_difference():
     assert text == "largest difference nan, at [1]; 2 of 3 differ"
 
 
+def test_a_difference_in_a_dict_names_the_key():
+    def between(got):
+        return judge.difference(UNBROADCAST, {"a": 1.0, "b": np.ones(2)}, got)
+
+    assert between({"a": 1.0}) == "the key 'b' is missing"
+    assert between({"a": 1.0, "b": [1, 1], "c": 0}) == "the key 'c' is too many"
+    assert between({"a": 2.5, "b": [1, 1]}) == "at the key 'a': difference 1.5"
+
+
 def test_a_large_array_is_shown_by_its_beginning():
     assert judge.show(np.zeros((0, 2))) == "[], shape (0, 2)"
     assert judge.show(np.ones((40, 3))) == "an array of shape (40, 3): 1, 1, 1, 1, ..."

@@ -232,6 +232,12 @@ def describe(task, case, right, got):
 
 def difference(task, right, got):
     """The largest difference of two results and where it is, in words; empty if not to be had."""
+    if isinstance(right, dict) and isinstance(got, dict):
+        for key in [*right, *(key for key in got if key not in right)]:
+            if key not in right or key not in got:
+                return f"the key {key!r} {'is missing' if key in right else 'is too many'}"
+            if not agree(task, right[key], got[key]):
+                return f"at the key {key!r}: {difference(task, right[key], got[key]) or 'differs'}"
     several = isinstance(right, (tuple, list)) and isinstance(got, (tuple, list))
     a, b = numbers(right), numbers(got)
     if several and (a is None or any(isinstance(r, np.ndarray) for r in right)):

@@ -382,6 +382,24 @@ PICTURE = Task(
                     for source in node.inputs:
                         columns[source] = max(columns.get(source, 0), columns[node] + 1)
                 return columns, arrows"""),
+        ("columns are counted from the result and turned round; a leaf that is used late then "
+         "stands near the result, not in column 0", """
+            def picture(result):
+                columns, arrows = {result: 0}, []
+                order, seen = [], set()
+                def visit(node):
+                    if node not in seen:
+                        seen.add(node)
+                        for source in node.inputs:
+                            visit(source)
+                            arrows.append((source, node))
+                        order.append(node)
+                visit(result)
+                for node in reversed(order):
+                    for source in node.inputs:
+                        columns[source] = max(columns.get(source, 0), columns[node] + 1)
+                last = max(columns.values())
+                return {node: last - column for node, column in columns.items()}, arrows"""),
         ("every path is walked: a node is visited again for each path that leads to it, and "
          "paths multiply", """
             def picture(result):
