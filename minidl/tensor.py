@@ -62,6 +62,9 @@ class Tensor:
                 "convert it first with .astype('float32')"
             )
 
+    def __setstate__(self, state):  # what is copied or unpickled is a leaf with a number of its own
+        Tensor.__init__(self, state[1]["data"], requires_grad=state[1]["requires_grad"])
+
     shape = property(lambda self: self.data.shape, doc="The lengths of the axes, a tuple.")
     ndim = property(lambda self: self.data.ndim, doc="The number of axes.")
     size = property(lambda self: self.data.size, doc="The number of elements.")
@@ -215,9 +218,7 @@ class Primitive:
     """
 
     def __init__(self, forward):
-        self.name = forward.__name__
-        self.forward = forward
-        self.rule = None
+        self.name, self.forward, self.rule = forward.__name__, forward, None
         self.__doc__ = forward.__doc__
 
     def gradient(self, rule):
@@ -268,8 +269,7 @@ class Primitive:
 
 def primitive(forward):
     """Decorator: make a Primitive of `forward(xp, *arrays, **attrs) -> array`."""
-    op = Primitive(forward)
-    primitives[op.name] = op
+    op = primitives[forward.__name__] = Primitive(forward)
     return op
 
 

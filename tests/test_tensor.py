@@ -1,7 +1,9 @@
 """Tensor: leaves, the walk back, when a graph is freed, and what bad input is told."""
 
+import copy
 import gc
 import operator
+import pickle
 import threading
 import weakref
 
@@ -101,6 +103,23 @@ def test_detach_forgets_the_history_and_shares_memory(device):
     z = x.detach()
     z.data[0] = 9.0
     assert values(x) == [9, 2]
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda a: pickle.loads(pickle.dumps(a))]
+)
+def test_a_copy_is_a_leaf_of_its_own(copied):
+    a = tensor([2.0, 3.0], requires_grad=True)
+    (a * a).sum().backward()
+    b = copied(a)
+    assert b.grad is None and b.op is None and b.requires_grad and b.number != a.number
+    a.grad = None
+    (b * (a * a)).sum().backward()  # through both: the gradients must not meet
+    assert a.grad.numpy().tolist() == [8, 18] and b.grad.numpy().tolist() == [4, 9]
+    from minidl.nn import Linear
+
+    layer = copied(Linear(2, 3))
+    assert layer(a).shape == (3,) and len(layer.parameters()) == 2
 
 
 def test_to_another_device_and_back(device):
