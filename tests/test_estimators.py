@@ -1,0 +1,336 @@
+"""Estimators: scikit-learn's own contract, then what it does not ask: exactness, losses."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_iris, make_regression
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from minidl import Tensor, backend, nn, optim
+from minidl.data import ArrayDataset, split
+from minidl.estimators import MinidlClassifier, MinidlRegressor
+
+SMALL = {"hidden": (8,), "epochs": 4, "random_state": 0}
+IRIS = load_iris()
+FLOWERS = StandardScaler().fit_transform(IRIS.data)
+NAMES = IRIS.target_names[IRIS.target]  # strings
+PLANE = make_regression(90, 4, n_targets=2, noise=1.0, random_state=0)
+
+
+def dropped(n_in, n_out):
+    """A network that draws random numbers while it trains."""
+    return nn.Sequential(nn.Linear(n_in, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, n_out))
+
+
+def weights(estimator):
+    return np.concatenate([a.ravel() for a in estimator.model_.state_dict().values()])
+
+
+@parametrize_with_checks([MinidlClassifier(), MinidlRegressor()])
+def test_scikit_learns_contract(estimator, check):
+    check(estimator)
+
+
+def test_without_scikit_learn_the_extra_is_named(monkeypatch):
+    monkeypatch.delitem(sys.modules, "minidl.estimators")
+    monkeypatch.setitem(sys.modules, "sklearn.base", None)
+    with pytest.raises(ImportError, match=r'pip install "minidl\[sklearn\]"'):
+        import minidl.estimators  # noqa: F401
+
+
+# --- in scikit-learn's tools -----------------------------------------------------------------
+
+
+def test_pipeline_and_grid_search_with_names_for_labels():
+    pipe = make_pipeline(StandardScaler(), MinidlClassifier(**SMALL | {"epochs": 20}))
+    grid = {"minidlclassifier__hidden": [(), (16,)], "minidlclassifier__lr": [1e-6, 0.02]}
+    search = GridSearchCV(pipe, grid, cv=3).fit(IRIS.data, NAMES)
+    assert search.best_params_["minidlclassifier__lr"] == 0.02 and search.best_score_ > 0.9
+    assert search.classes_.tolist() == ["setosa", "versicolor", "virginica"]
+    assert set(search.predict(IRIS.data)) == {*IRIS.target_names}
+    p = search.predict_proba(IRIS.data)
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    assert (search.classes_[p.argmax(axis=1)] == search.predict(IRIS.data)).all()
+
+
+def test_as_accurate_as_scikit_learns_own_network():
+    x, y = load_breast_cancer(return_X_y=True)
+
+    def score(network):
+        return cross_val_score(make_pipeline(StandardScaler(), network), x, y, cv=5).mean()
+
+    theirs = MLPClassifier((32,), max_iter=200, tol=0.02, random_state=0)
+    assert score(MinidlClassifier((32,), epochs=30, random_state=0)) > score(theirs) - 0.01
+
+
+@pytest.mark.parametrize("shape", [(90,), (90, 1), (90, 2)])
+def test_the_regressor_returns_the_shape_of_y_in_its_unit(shape):
+    x, y = PLANE[0], PLANE[1][:, : shape[1] if len(shape) > 1 else 1].reshape(shape)
+    found = MinidlRegressor(epochs=60, lr=0.01, random_state=0).fit(x, y)
+    assert found.predict(x).shape == shape and found.score(x, y) > 0.98
+    other = clone(found).fit(x, 1000 * y + 5)
+    np.testing.assert_allclose(other.predict(x), 1000 * found.predict(x) + 5, rtol=1e-6)
+    np.testing.assert_allclose(other.loss_curve_, found.loss_curve_, rtol=1e-9)
+
+
+def test_a_constant_y_is_learnt():
+    found = MinidlRegressor(epochs=150, lr=0.01, random_state=0).fit(PLANE[0], np.full(90, 0.1))
+    np.testing.assert_allclose(found.predict(PLANE[0]), 0.1, atol=0.1)
+
+
+# --- random numbers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hidden", [(8,), dropped])
+def test_a_random_state_decides_all_and_the_global_generator_is_left_alone(hidden):
+    found = []
+    for seed in (1, 2):
+        backend.manual_seed(seed)
+        backend.generator().random(3)
+        before = backend.random_state()
+        found.append(MinidlClassifier(**SMALL | {"hidden": hidden}).fit(FLOWERS, NAMES))
+        found[-1].partial_fit(FLOWERS, NAMES)
+        assert backend.random_state() == before
+    np.testing.assert_array_equal(*map(weights, found))
+    assert found[0].loss_curve_ == found[1].loss_curve_
+    other = clone(found[0]).set_params(random_state=1).fit(FLOWERS, NAMES)
+    assert not np.array_equal(weights(other), weights(found[0]))
+
+
+def test_order_and_dropout_depend_on_the_random_state_and_the_epoch():
+    module = nn.Sequential(nn.Linear(4, 50), nn.Dropout(0.5), nn.Linear(50, 1))
+    still = {"optimizer": "SGD", "lr": 0.0, "epochs": 3}  # so a loss tells of the masks alone
+    x, y = np.ones((20, 4)), np.zeros(20)
+    curves = [
+        MinidlRegressor(module, **still, random_state=i).fit(x, y).partial_fit(x, y) for i in (0, 1)
+    ]
+    assert len({round(loss, 9) for found in curves for loss in found.loss_curve_}) == 8
+    line = nn.Linear(4, 3)
+    found = [MinidlClassifier(line, epochs=1, random_state=i).fit(FLOWERS, NAMES) for i in (0, 1)]
+    assert not np.array_equal(*map(weights, found))
+
+
+def test_the_global_generator_is_left_alone_when_fitting_fails():
+    before = backend.random_state()
+    with pytest.raises(ValueError, match="no 'Adma'"):
+        MinidlClassifier(optimizer="Adma").fit(FLOWERS, NAMES)
+    assert backend.random_state() == before
+
+
+def test_threads_do_not_disturb_each_other():
+    def fit(seed):
+        return weights(MinidlClassifier(dropped, epochs=3, random_state=seed).fit(FLOWERS, NAMES))
+
+    with ThreadPoolExecutor(4) as pool:
+        for together, alone in zip(pool.map(fit, range(4)), map(fit, range(4)), strict=True):
+            np.testing.assert_array_equal(together, alone)
+
+
+# --- going on --------------------------------------------------------------------------------
+
+
+def test_fit_is_so_many_partial_fits():
+    whole = MinidlClassifier(**SMALL).fit(FLOWERS, NAMES)
+    parts = MinidlClassifier(**SMALL)
+    for n in range(1, 5):
+        parts.partial_fit(FLOWERS, NAMES, classes=IRIS.target_names)
+        assert parts.n_iter_ == n == len(parts.loss_curve_)
+    np.testing.assert_array_equal(weights(parts), weights(whole))
+    assert parts.loss_curve_ == whole.loss_curve_
+    assert parts.fit(FLOWERS, NAMES).n_iter_ == 4  # fit begins anew
+    np.testing.assert_array_equal(weights(parts), weights(whole))
+
+
+def test_partial_fit_with_a_part_of_the_classes_and_after_stopping_early():
+    found = MinidlClassifier(**SMALL).partial_fit(FLOWERS[:50], NAMES[:50], None, np.unique(NAMES))
+    assert found.predict_proba(FLOWERS).shape == (150, 3)
+    found.set_params(early_stopping=True, patience=1, lr=10.0, epochs=30).fit(FLOWERS, NAMES)
+    n = found.n_iter_
+    assert n < 30
+    before = weights(found)
+    assert found.partial_fit(FLOWERS, NAMES).n_iter_ == n + 1
+    assert not np.array_equal(weights(found), before)
+
+
+@pytest.mark.parametrize("mmap", [None, "r"])
+def test_a_file_of_joblib_goes_on_in_another_process(tmp_path, mmap):
+    found = MinidlRegressor(**SMALL).fit(*PLANE)
+    joblib.dump(found, tmp_path / "model.joblib")
+    copy = joblib.load(tmp_path / "model.joblib", mmap_mode=mmap)
+    np.testing.assert_array_equal(copy.predict(PLANE[0]), found.predict(PLANE[0]))
+    from_elsewhere(copy.model_)
+    np.testing.assert_array_equal(
+        weights(copy.partial_fit(*PLANE)), weights(found.partial_fit(*PLANE))
+    )
+
+
+def from_elsewhere(model):
+    """As if from a process that had made many tensors: the numbers are soon given here again."""
+    for i, (_, part) in enumerate(model.tensors()):
+        part.number = part.detach().number + 20 + i
+
+
+def test_a_module_is_copied_and_trained_from_its_weights(device):
+    module = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)).to(device)
+    before = module.state_dict()
+    found = MinidlClassifier(module, epochs=3, random_state=0)
+    plain = weights(found.fit(FLOWERS, NAMES))
+    assert found.hidden is module and found.model_ is not module
+    assert all(module.state_dict()[k] is a for k, a in before.items())
+    from_elsewhere(module)  # as in a worker of GridSearchCV(n_jobs=2)
+    np.testing.assert_array_equal(weights(clone(found).fit(FLOWERS, NAMES)), plain)
+
+
+def test_early_stopping_keeps_the_best_weights():
+    found = MinidlClassifier(epochs=200, lr=0.1, early_stopping=True, patience=3, random_state=3)
+    found.set_params(validation_fraction=0.2).fit(FLOWERS, IRIS.target)
+    curve = found.validation_curve_
+    assert found.n_iter_ == len(curve) == len(found.loss_curve_) == np.argmin(curve) + 1 + 3 < 200
+    (x, y), _ = (
+        part.arrays for part in split(ArrayDataset(FLOWERS, IRIS.target), 0.2, seed=found._seed)
+    )
+    loss = log_loss(y, found.predict_proba(x), labels=[0, 1, 2])
+    assert len(x) == 30 and loss == pytest.approx(min(curve), rel=1e-9)
+    found.set_params(early_stopping=False, epochs=2).fit(FLOWERS, NAMES)
+    assert found.validation_curve_ is None and found.n_iter_ == 2
+
+
+# --- losses and weights, against PyTorch -------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", [MinidlClassifier, MinidlRegressor])
+def test_weighted_training_is_that_of_pytorch(torch, kind, dtype):
+    x, rng = FLOWERS.astype(dtype), np.random.default_rng(0)
+    w = rng.integers(0, 4, 150).astype(dtype)
+    y = IRIS.target if kind is MinidlClassifier else rng.normal(3.0, 2.0, (150, 3))
+    module = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).to(dtype=dtype)
+    ours = kind(module, lr=0.01, weight_decay=0.1, optimizer="AdamW", batch_size=150, epochs=5)
+    ours.fit(x, y, sample_weight=w)
+
+    mean = np.average(y, axis=0, weights=w)
+    scale = np.sqrt(np.average((y - mean) ** 2, axis=0, weights=w))
+    target = torch.tensor(y if y.ndim == 1 else ((y - mean) / scale).astype(dtype))
+    p = [torch.tensor(a.copy(), requires_grad=True) for a in module.state_dict().values()]
+    optimizer = torch.optim.AdamW(p, lr=0.01, weight_decay=0.1)
+    losses = []
+    for _ in range(5):
+        out = torch.tanh(torch.tensor(x) @ p[0] + p[1]) @ p[2] + p[3]
+        if kind is MinidlClassifier:
+            each = torch.nn.functional.cross_entropy(out, target, reduction="none")
+        else:
+            each = ((out - target) ** 2).mean(1)
+        loss = (torch.tensor(w) * each).sum() / w.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    tolerance = 1e-4 if dtype == "float32" else 1e-9
+    np.testing.assert_allclose(ours.loss_curve_, losses, tolerance)
+    expected = np.concatenate([a.detach().numpy().ravel() for a in p])
+    assert weights(ours).dtype == dtype
+    np.testing.assert_allclose(weights(ours), expected, tolerance, tolerance)
+
+
+def test_a_weight_counts_copies_in_small_batches_too():
+    w = np.where(IRIS.target == 0, 0.0, 1.0)
+    some, rest = MinidlClassifier(**SMALL), MinidlClassifier(**SMALL)
+    some.fit(FLOWERS, IRIS.target, sample_weight=w)
+    np.testing.assert_array_equal(
+        weights(some), weights(rest.fit(FLOWERS[50:], IRIS.target[50:], 7.0))
+    )
+    heavy = MinidlClassifier(epochs=30, random_state=0).fit(FLOWERS, NAMES, 1 + 50 * w)
+    light = clone(heavy).fit(FLOWERS, NAMES)
+    assert heavy.predict_proba(FLOWERS)[:, 0].mean() < light.predict_proba(FLOWERS)[:, 0].mean()
+
+
+# --- settings ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings, made",
+    [
+        ({"hidden": 5}, "Linear(4, 5) ReLU() Linear(5, 3)"),
+        ({"hidden": ()}, "Linear(4, 3)"),
+        ({"hidden": [5, np.int64(2)], "activation": "Tanh"},
+         "Linear(4, 5) Tanh() Linear(5, 2) Tanh() Linear(2, 3)"),
+        ({"activation": partial(nn.LeakyReLU, 0.2), "hidden": (2,)},
+         "Linear(4, 2) LeakyReLU(0.2) Linear(2, 3)"),
+        ({"hidden": dropped}, "Linear(4, 8) ReLU() Dropout(0.3) Linear(8, 3)"),
+    ],
+)  # fmt: skip
+def test_networks(settings, made):
+    found = MinidlClassifier(epochs=1, **settings).fit(FLOWERS, NAMES)
+    assert " ".join(map(repr, found.model_)) == made
+
+
+@pytest.mark.parametrize(
+    "given, kind", [("SGD", optim.SGD), (optim.AdamW, optim.AdamW), ("RMSProp", optim.RMSProp)]
+)
+def test_optimisers(given, kind):
+    found = MinidlClassifier(optimizer=given, lr=0.05, epochs=30, random_state=0)
+    assert found.fit(FLOWERS, NAMES).score(FLOWERS, NAMES) > 0.9
+    assert type(found._trainer.optimizer) is kind and found._trainer.optimizer.lr == 0.05
+    momentum = partial(optim.SGD, momentum=0.9)
+    found.set_params(optimizer=momentum, weight_decay=0.01).fit(FLOWERS, NAMES)
+    assert (found._trainer.optimizer.momentum, found._trainer.optimizer.weight_decay) == (0.9, 0.01)
+
+
+@pytest.mark.parametrize(
+    "settings, complaint",
+    [
+        ({"epochs": 0}, "epochs == 0, must be >= 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"activation": "relu"}, "minidl.nn has no 'relu'; give one of its classes"),
+        (
+            {"hidden": lambda n_in, n_out: nn.Linear(n_in, 1)},
+            r"gives \(1, 1\) .* expected \(1, 3\)",
+        ),
+        ({"hidden": nn.Linear(5, 3)}, r"Linear\(5, 3\): expected x of shape"),
+        ({"early_stopping": True, "validation_fraction": 0.001}, "held out == 0, must be >= 1"),
+        ({"early_stopping": True, "validation_fraction": 1.0}, "training data gives no batch"),
+        ({"early_stopping": True, "validation_fraction": 2.0}, r"fraction must be in \[0, 1\]"),
+    ],
+)
+def test_bad_settings_are_named_when_fitting(settings, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        MinidlClassifier(**settings).fit(FLOWERS, NAMES)
+
+
+def test_bad_data():
+    found = MinidlClassifier(**SMALL)
+    with pytest.raises(NotFittedError):
+        found.predict(FLOWERS)
+    with pytest.raises(ValueError, match=r"labels \{'rose'\} are not among classes_"):
+        found.partial_fit(FLOWERS[:2], ["setosa", "rose"], classes=["setosa", "virginica"])
+    found.fit(FLOWERS, NAMES)
+    with pytest.raises(ValueError, match=r"labels \{'rose'\} are not among classes_"):
+        found.partial_fit(FLOWERS, NAMES, classes=["rose", *IRIS.target_names])
+    with pytest.raises(ValueError, match=r"labels \{7\} are not among"):
+        found.partial_fit(FLOWERS, np.full(150, 7), classes=[7])
+    with pytest.raises(ValueError, match=r"[Nn]egative"):
+        found.fit(FLOWERS, NAMES, np.full(150, -1.0))
+    line = MinidlRegressor(**SMALL).fit(*PLANE)
+    with pytest.raises(ValueError, match="1 features, but StandardScaler is expecting 2"):
+        line.partial_fit(PLANE[0], PLANE[1][:, 0])
+    with pytest.raises(FloatingPointError, match="the loss became"), np.errstate(all="ignore"):
+        line.set_params(optimizer="SGD", lr=1e30).fit(*PLANE)
+
+
+def test_edges():
+    one = MinidlClassifier(**SMALL).fit([[1.0, 2.0]], ["only"])
+    assert one.predict([[5.0, 5.0]]).tolist() == ["only"]
+    assert one.predict_proba([[5.0, 5.0]]).tolist() == [[1.0]]
+    assert MinidlRegressor(**SMALL).fit([[1.0]], [2.0]).predict([[1.0]]).shape == (1,)
+    assert isinstance(one.model_(Tensor(np.ones((1, 2)))), Tensor)  # the fitted Module is plain
