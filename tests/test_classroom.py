@@ -351,12 +351,16 @@ def test_walls_that_do_not_start_say_why(monkeypatch):
 @walls
 def test_nothing_of_this_repository_is_inside(tmp_path):
     look = (
-        "import os, sys\nseen = [p for p in ('ROOT/minidl', 'ROOT/solutions', 'ROOT/exercises',"
-        "'ROOT/.git', '/root/.ssh', '/etc/passwd', '/home', '/sys') if os.path.exists(p)]\n"
-        "seen += [m for m in ('minidl', 'sklearn', 'torch', 'grading') "
-        "if os.path.isdir(f'{os.path.dirname(np.__file__)}/../{m}') "
-        "and os.listdir(f'{os.path.dirname(np.__file__)}/../{m}')]\n"
-    ).replace("ROOT", str(ROOT))
+        (
+            "import os, sys\nseen = [p for p in ('ROOT/minidl', 'ROOT/solutions', 'ROOT/exercises',"
+            "'ROOT/.git', 'HOME/.ssh', '/etc/passwd', '/home', '/sys') if os.path.exists(p)]\n"
+            "seen += [m for m in ('minidl', 'sklearn', 'torch', 'grading') "
+            "if os.path.isdir(f'{os.path.dirname(np.__file__)}/../{m}') "
+            "and os.listdir(f'{os.path.dirname(np.__file__)}/../{m}')]\n"
+        )
+        .replace("ROOT", str(ROOT))
+        .replace("HOME", str(Path.home()))
+    )
     source = HEAD + "    raise ValueError(f'seen: {seen}, {sorted(os.environ)}')"
     path = answers(tmp_path, "07", {"07.1": source}, "import numpy as np\n" + look)
     text = verdict.grade(path)[0].text

@@ -82,7 +82,7 @@ def _walls(closed):
             walls += ["--symlink", os.readlink(path), str(path)]
         elif path.exists():
             walls += ["--ro-bind", str(path), str(path)]
-    for path in ("/etc/ld.so.cache", "/etc/localtime", "/nix/store"):
+    for path in ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime", "/nix/store"):
         walls += ["--ro-bind-try", path, path]
     # The order matters: /tmp comes before the repository, which may be inside, and the repository
     # is covered before the environment inside it is laid open.
