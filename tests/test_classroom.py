@@ -350,16 +350,14 @@ def test_walls_that_do_not_start_say_why(monkeypatch):
 
 @walls
 def test_nothing_of_this_repository_is_inside(tmp_path):
+    (tmp_path / "secret").write_text("of another student")
+    forbidden = [ROOT / name for name in ("minidl", "solutions", "exercises", ".git", "README.md")]
+    forbidden += [tmp_path / "secret", Path.home() / ".ssh", "/etc/passwd", "/sys"]
     look = (
-        (
-            "import os, sys\nseen = [p for p in ('ROOT/minidl', 'ROOT/solutions', 'ROOT/exercises',"
-            "'ROOT/.git', 'HOME/.ssh', '/etc/passwd', '/home', '/sys') if os.path.exists(p)]\n"
-            "seen += [m for m in ('minidl', 'sklearn', 'torch', 'grading') "
-            "if os.path.isdir(f'{os.path.dirname(np.__file__)}/../{m}') "
-            "and os.listdir(f'{os.path.dirname(np.__file__)}/../{m}')]\n"
-        )
-        .replace("ROOT", str(ROOT))
-        .replace("HOME", str(Path.home()))
+        f"import os\nseen = [p for p in {list(map(str, forbidden))} if os.path.exists(p)]\n"
+        "packages = f'{os.path.dirname(np.__file__)}/..'\n"
+        "seen += [m for m in ('minidl', 'sklearn', 'torch', 'grading') "
+        "if os.path.isdir(f'{packages}/{m}') and os.listdir(f'{packages}/{m}')]\n"
     )
     source = HEAD + "    raise ValueError(f'seen: {seen}, {sorted(os.environ)}')"
     path = answers(tmp_path, "07", {"07.1": source}, "import numpy as np\n" + look)
