@@ -295,6 +295,24 @@ def picture_reference(inputs):
     return [c if i in made_of else None for i, c in enumerate(columns)], arrows
 
 
+# The longest way down from the result, as in the figure of the lesson.
+FROM_RESULT = """
+            def picture(result):
+                columns, arrows = {result: 0}, []
+                order, seen = [], set()
+                def visit(node):
+                    if node not in seen:
+                        seen.add(node)
+                        for source in node.inputs:
+                            visit(source)
+                            arrows.append((source, node))
+                        order.append(node)
+                visit(result)
+                for node in reversed(order):
+                    for source in node.inputs:
+                        columns[source] = max(columns.get(source, 0), columns[node] + 1)"""
+
+
 PICTURE = Task(
     id="06.3",
     cases=picture_cases,
@@ -366,38 +384,10 @@ PICTURE = Task(
         ("the arrows point backwards, from a node to its inputs",
          "(source, node)", "(node, source)"),
         ("leaves stand in column 1", "default=-1", "default=0"),
-        ("columns are counted from the result, not from the leaves", """
-            def picture(result):
-                columns, arrows = {result: 0}, []
-                order, seen = [], set()
-                def visit(node):
-                    if node not in seen:
-                        seen.add(node)
-                        for source in node.inputs:
-                            visit(source)
-                            arrows.append((source, node))
-                        order.append(node)
-                visit(result)
-                for node in reversed(order):
-                    for source in node.inputs:
-                        columns[source] = max(columns.get(source, 0), columns[node] + 1)
+        ("columns are counted from the result, not from the leaves", FROM_RESULT + """
                 return columns, arrows"""),
         ("columns are counted from the result and turned round; a leaf that is used late then "
-         "stands near the result, not in column 0", """
-            def picture(result):
-                columns, arrows = {result: 0}, []
-                order, seen = [], set()
-                def visit(node):
-                    if node not in seen:
-                        seen.add(node)
-                        for source in node.inputs:
-                            visit(source)
-                            arrows.append((source, node))
-                        order.append(node)
-                visit(result)
-                for node in reversed(order):
-                    for source in node.inputs:
-                        columns[source] = max(columns.get(source, 0), columns[node] + 1)
+         "stands near the result, not in column 0", FROM_RESULT + """
                 last = max(columns.values())
                 return {node: last - column for node, column in columns.items()}, arrows"""),
         ("every path is walked: a node is visited again for each path that leads to it, and "
