@@ -9,22 +9,9 @@ pooling) and course/17 (attention).
 
 import math
 
+from . import ops
 from .backend import array_module
-from .ops import (
-    abs,
-    bernoulli,
-    cast,
-    logsumexp,
-    maximum,
-    minimum,
-    one_hot,
-    softplus,
-    sqrt,
-    swap,
-    tanh,
-    where,
-)  # fmt: skip
-from .ops import exp as _exp
+from .ops import cast, swap, where
 from .shapes import from_windows, max_windows, reshape, scatter, windows
 from .tensor import Tensor
 
@@ -34,22 +21,22 @@ def gelu(x):
 
     The form with tanh, within 0.0005 of the exact one.  Hendrycks and Gimpel 2016, section 2.
     """
-    return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
+    return 0.5 * x * (1 + ops.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
 
 
 def leaky_relu(x, *, slope=0.01):
     """x where it is positive, else slope * x; slope in [0, 1), x of any shape."""
-    return maximum(x, slope * x)
+    return ops.maximum(x, slope * x)
 
 
 def softmax(x, *, axis=-1):
     """Probabilities, positive and with sum 1 along `axis`: exp(x) / sum(exp(x))."""
-    return _exp(log_softmax(x, axis=axis))
+    return ops.exp(log_softmax(x, axis=axis))
 
 
 def log_softmax(x, *, axis=-1):
     """The logarithm of softmax; exact where softmax itself would round to 0."""
-    return x - logsumexp(x, axis=axis)
+    return x - ops.logsumexp(x, axis=axis)
 
 
 def dropout(x, *, p=0.5, training=True):
@@ -61,7 +48,7 @@ def dropout(x, *, p=0.5, training=True):
         raise ValueError(f"dropout: p must be in [0, 1), got {p}")
     if not training or p == 0:
         return x
-    return x * (bernoulli(x, p=1 - p) * (1 / (1 - p)))
+    return x * (ops.bernoulli(x, p=1 - p) * (1 / (1 - p)))
 
 
 # ---- convolution and pooling: images (N, C, H, W); a size is one number or a pair (H, W)
@@ -153,12 +140,12 @@ def avg_pool2d(x, size, *, stride=None, padding=0):
 def standardise(x, axis, *, eps=1e-5):
     """x minus its mean over `axis`, divided by its standard deviation; eps > 0 keeps off 0."""
     x = x - x.mean(axis, keepdims=True)
-    return x / sqrt((x * x).mean(axis, keepdims=True) + eps)
+    return x / ops.sqrt((x * x).mean(axis, keepdims=True) + eps)
 
 
 def rms_norm(x, *, eps=1e-5):
     """x divided by the root mean square of its last axis (Zhang and Sennrich 2019)."""
-    return x / sqrt((x * x).mean(-1, keepdims=True) + eps)
+    return x / ops.sqrt((x * x).mean(-1, keepdims=True) + eps)
 
 
 # ---- attention
@@ -179,57 +166,35 @@ def attention(q, k, v, *, mask=None):
 
 
 # ---- losses: (output, target) -> the mean over the batch, a Tensor with one element
+# weight: None, or numbers, one for each sample (N,) or for each label, by which the errors are
+# multiplied before the mean (as in Keras: the sum is divided by their number, not their weight).
 
 
-def mse(y, target):
+def mse(y, target, *, weight=None):
     """The mean of (y - target)**2; both of one shape."""
     _same_shape("mse", y, target)
     error = y - target
-    return (error * error).mean()
+    return _mean(error * error, weight)
 
 
-def l1(y, target):
+def l1(y, target, *, weight=None):
     """The mean of |y - target|; both of one shape."""
     _same_shape("l1", y, target)
-    return abs(y - target).mean()
+    return _mean(ops.abs(y - target), weight)
 
 
-def huber(y, target, *, delta=1.0):
+def huber(y, target, *, delta=1.0, weight=None):
     """Half the squared error up to `delta`, a straight line beyond; both of one shape.
 
     Huber 1964.  Outliers pull with constant force.
     """
     _same_shape("huber", y, target)
-    error = abs(y - target)
-    inner = minimum(error, delta)
-    return (inner * (error - 0.5 * inner)).mean()
+    error = ops.abs(y - target)
+    inner = ops.minimum(error, delta)
+    return _mean(inner * (error - 0.5 * inner), weight)
 
 
-def cross_entropy(logits, labels, *, smoothing=0.0):
-    """The mean of -log(probability of the label), with probabilities softmax(logits).
-
-    logits (..., K) of any size, labels (...) integers in [0, K).  The classes are the last
-    axis (in PyTorch the second).  smoothing in [0, 1]: this share of each target is spread
-    evenly over all K classes (Szegedy et al. 2016, section 7).
-    """
-    classes = _check_labels("cross_entropy", logits, labels)
-    target = one_hot(labels, classes=classes, dtype=logits.dtype)
-    if smoothing:
-        target = (1 - smoothing) * target + smoothing / classes
-    # The targets of a row sum to 1, so its log-softmax needs logsumexp only once.
-    total = logsumexp(logits).sum() - (logits * target).sum()
-    return total / labels.size if labels.size else total * math.nan
-
-
-def nll(log_probabilities, labels):
-    """The mean of -log_probabilities at the labels; shapes as in `cross_entropy`."""
-    classes = _check_labels("nll", log_probabilities, labels)
-    target = one_hot(labels, classes=classes, dtype=log_probabilities.dtype)
-    total = -(log_probabilities * target).sum()
-    return total / labels.size if labels.size else total * math.nan
-
-
-def bce_with_logits(logits, target):
+def bce_with_logits(logits, target, *, weight=None):
     """The mean of binary cross-entropy with probabilities sigmoid(logits); one shape.
 
     target: probabilities in [0, 1], usually 0 or 1.  Made of softplus, so nothing overflows.
@@ -237,7 +202,47 @@ def bce_with_logits(logits, target):
     _same_shape("bce_with_logits", logits, target)
     if isinstance(target, Tensor) and target.dtype != logits.dtype:
         target = cast(target, dtype=logits.dtype)
-    return (softplus(logits) - logits * target).mean()
+    return _mean(ops.softplus(logits) - logits * target, weight)
+
+
+def cross_entropy(logits, target, *, smoothing=0.0, weight=None):
+    """The mean of -log(probability of the label), with probabilities softmax(logits).
+
+    logits (..., K); target: labels (...), integers in [0, K), or the probability of each class,
+    (..., K), as `images.mixup` makes them.  The classes are the last axis (in PyTorch the second).
+    smoothing in [0, 1]: this share of each target is spread evenly over all K classes (Szegedy et
+    al. 2016, section 7).
+    """
+    return nll(log_softmax(logits), target, smoothing=smoothing, weight=weight)
+
+
+def nll(log_probabilities, target, *, smoothing=0.0, weight=None):
+    """The mean of -log_probabilities at the labels; all as in `cross_entropy`."""
+    shape, dtype = log_probabilities.shape, log_probabilities.dtype
+    if not shape or target.shape not in (shape[:-1], shape):
+        raise ValueError(
+            f"cross-entropy: outputs {shape} need labels of shape {shape[:-1]}, or probabilities "
+            f"of shape {shape}, got {target.shape}"
+        )
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"cross-entropy: smoothing must be in [0, 1], got {smoothing}")
+    if target.shape == shape:
+        target = cast(target, dtype=dtype)
+    else:
+        target = ops.one_hot(target, classes=shape[-1], dtype=dtype)
+    if smoothing:
+        target = (1 - smoothing) * target + smoothing / shape[-1]
+    return -shape[-1] * _mean(log_probabilities * target, weight)  # summed over the classes
+
+
+def _mean(errors, weight):
+    """The mean of the errors (N, ...), each times its weight: (N,), or of as many axes as fit."""
+    if weight is not None:
+        if weight.shape != errors.shape[: len(weight.shape)]:
+            raise ValueError(f"a weight of shape {weight.shape} does not fit errors {errors.shape}")
+        ones = (1,) * (len(errors.shape) - len(weight.shape))
+        errors = errors * reshape(cast(weight, dtype=errors.dtype), shape=weight.shape + ones)
+    return errors.mean()
 
 
 def _same_shape(name, y, target):
@@ -246,12 +251,3 @@ def _same_shape(name, y, target):
         raise ValueError(
             f"{name}: output {y.shape} and target {target.shape} must have one shape; reshape one"
         )
-
-
-def _check_labels(name, logits, labels):
-    if not logits.shape or logits.shape[:-1] != labels.shape:
-        raise ValueError(
-            f"{name}: logits {logits.shape} need labels of shape {logits.shape[:-1]}, "
-            f"got {labels.shape}; labels are class indices, not one-hot rows"
-        )
-    return logits.shape[-1]

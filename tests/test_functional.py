@@ -10,6 +10,9 @@ X = np.random.default_rng(0).standard_normal((5, 4))
 Y = np.random.default_rng(1).standard_normal((5, 4))
 LABELS = np.array([0, 3, 2, 2, 1])
 BITS = (Y > 0).astype(float)
+SHARES = np.random.default_rng(2).dirichlet(np.ones(4), 5)
+WEIGHTS = np.array([1.0, 0.0, 2.5, 0.5, 3.0])
+EACH = {"reduction": "none"}
 
 CASES = {
     "gelu": (F.gelu, lambda t, x: t.nn.functional.gelu(x, approximate="tanh")),
@@ -31,6 +34,18 @@ CASES = {
         lambda x: F.cross_entropy(x, like(x, LABELS), smoothing=0.1),
         lambda t, x: t.nn.functional.cross_entropy(x, t.tensor(LABELS), label_smoothing=0.1),
     ),
+    "cross_entropy, probabilities": (
+        lambda x: F.cross_entropy(x, like(x, SHARES), smoothing=0.1),
+        lambda t, x: t.nn.functional.cross_entropy(x, t.tensor(SHARES), label_smoothing=0.1),
+    ),
+    "cross_entropy, weighted": (
+        lambda x: F.cross_entropy(x, like(x, LABELS), weight=like(x, WEIGHTS)),
+        lambda t, x: weighted(t, t.nn.functional.cross_entropy(x, t.tensor(LABELS), **EACH)),
+    ),
+    "huber, weighted": (
+        lambda x: F.huber(x, like(x, Y), weight=like(x, WEIGHTS)),
+        lambda t, x: weighted(t, t.nn.functional.huber_loss(x, t.tensor(Y), **EACH)),
+    ),
     "nll": (
         lambda x: F.nll(F.log_softmax(x), like(x, LABELS)),
         lambda t, x: t.nn.functional.nll_loss(x.log_softmax(-1), t.tensor(LABELS)),
@@ -44,6 +59,11 @@ CASES = {
 
 def like(x, values):
     return tensor(values, device=x.device)
+
+
+def weighted(torch, losses):
+    """The mean of PyTorch's single losses (5, ...), each times its sample's weight."""
+    return (losses * torch.tensor(WEIGHTS).reshape(5, *[1] * (losses.ndim - 1))).mean()
 
 
 @pytest.mark.parametrize("scale", [1.0, 1000.0])
@@ -73,6 +93,8 @@ def test_losses_in_float32_stay_float32(device):
         F.cross_entropy(x, like(x, LABELS), smoothing=0.1),
         F.huber(x, like(x, Y.astype("f"))),
         F.bce_with_logits(x, like(x, BITS.astype("f"))),
+        F.cross_entropy(x, like(x, SHARES), weight=like(x, WEIGHTS)),
+        F.mse(x, like(x, Y.astype("f")), weight=like(x, WEIGHTS)),
     ):
         assert loss.dtype == "float32"
 
@@ -90,12 +112,29 @@ def test_losses_refuse_to_broadcast(loss):
 
 
 def test_labels_must_fit_the_logits():
-    with pytest.raises(ValueError, match=r"need labels of shape \(5,\), got \(5, 4\).*one-hot"):
-        F.cross_entropy(tensor(X), tensor(BITS))
+    for wrong in (BITS[:, :3], BITS[:4], LABELS[:4], np.array(1)):
+        with pytest.raises(ValueError, match=r"outputs \(5, 4\) need labels of shape \(5,\), or"):
+            F.cross_entropy(tensor(X), tensor(wrong))
     with pytest.raises(ValueError, match=r"class indices must be in \[0, 4\), got 0 to 4"):
         F.cross_entropy(tensor(X), tensor(LABELS + (LABELS == 3)))
     with pytest.raises(TypeError, match="class indices must be integers"):
         F.nll(tensor(X), tensor(LABELS.astype(float)))
+    with pytest.raises(ValueError, match=r"smoothing must be in \[0, 1\], got 10"):
+        F.cross_entropy(tensor(X), tensor(LABELS), smoothing=10)
+
+
+def test_one_hot_rows_are_labels_said_otherwise(device):
+    x = tensor(X, device=device)
+    rows = like(x, np.eye(4, dtype=int)[LABELS])
+    assert F.cross_entropy(x, rows).item() == F.cross_entropy(x, like(x, LABELS)).item()
+
+
+def test_weights_may_count_samples_or_single_labels(device):
+    x, y = (tensor(a.reshape(5, 2, 2), device=device) for a in (X, Y))
+    each = like(x, np.repeat(WEIGHTS, 2).reshape(5, 2))
+    assert F.mse(x, y, weight=like(x, WEIGHTS)).item() == F.mse(x, y, weight=each).item()
+    with pytest.raises(ValueError, match=r"weight of shape \(4,\) does not fit errors \(5, 2, 2\)"):
+        F.mse(x, y, weight=like(x, WEIGHTS[:4]))
 
 
 def test_dropout_keeps_the_mean_and_is_off_in_evaluation(device):
