@@ -64,6 +64,8 @@ def pad(x, padding):
     (h, w), (height, width) = pair(padding), x.shape[-2:]
     if not h and not w:
         return x
+    if min(h, w) < 0:
+        raise ValueError(f"padding must not be negative, got {padding}")
     key = (slice(None), slice(None), slice(h, h + height), slice(w, w + width))
     return scatter(x, key=key, shape=(*x.shape[:2], height + 2 * h, width + 2 * w))
 

@@ -18,6 +18,24 @@ from .module import summary as summary
 from .tensor import Tensor
 
 
+def _uniform(shape, bound):
+    draws = backend.generator().random(shape, dtype=np.float32)
+    return (2 * draws - 1) * np.float32(bound)
+
+
+def check_counts(layer, **counts):
+    """Raise ValueError unless each of `counts` is a whole number from 1."""
+    for name, n in counts.items():
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+            kind = type(layer).__name__
+            raise ValueError(f"{kind}: {name} must be a whole number from 1, got {n!r}")
+
+
+def _check_last(layer, x, n):
+    if not x.shape or x.shape[-1] != n:
+        raise ValueError(f"{layer!r}: expected x of shape (..., {n}), got {x.shape}")
+
+
 class Linear(Module):
     """x @ weight + bias.  x (..., n_in) -> (..., n_out); weight (n_in, n_out), bias (n_out,).
 
@@ -25,24 +43,19 @@ class Linear(Module):
     """
 
     def __init__(self, n_in, n_out, *, bias=True):
+        check_counts(self, n_in=n_in, n_out=n_out)
         self.n_in, self.n_out = n_in, n_out
-        bound = 1 / math.sqrt(n_in) if n_in else 0.0
+        bound = 1 / math.sqrt(n_in)
         self.weight = Parameter(_uniform((n_in, n_out), bound))
         self.bias = Parameter(_uniform((n_out,), bound)) if bias else None
 
     def forward(self, x):
-        if not x.shape or x.shape[-1] != self.n_in:
-            raise ValueError(f"{self!r}: expected x of shape (..., {self.n_in}), got {x.shape}")
+        _check_last(self, x, self.n_in)
         y = x @ self.weight  # (..., n_out)
         return y if self.bias is None else y + self.bias
 
     def extra(self):
         return f"{self.n_in}, {self.n_out}" + (", bias=False" if self.bias is None else "")
-
-
-def _uniform(shape, bound):
-    draws = backend.generator().random(shape, dtype=np.float32)
-    return (2 * draws - 1) * np.float32(bound)
 
 
 class Flatten(Module):
@@ -55,8 +68,25 @@ class Flatten(Module):
 class ReLU(Module):
     """max(x, 0), element by element; the shape stays."""
 
-    def forward(self, x):
-        return ops.relu(x)
+    forward = staticmethod(ops.relu)
+
+
+class GELU(Module):
+    """`functional.gelu`, element by element; the shape stays."""
+
+    forward = staticmethod(F.gelu)
+
+
+class Tanh(Module):
+    """The hyperbolic tangent, element by element; the shape stays."""
+
+    forward = staticmethod(ops.tanh)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x)), element by element; the shape stays."""
+
+    forward = staticmethod(ops.sigmoid)
 
 
 class LeakyReLU(Module):
@@ -72,31 +102,12 @@ class LeakyReLU(Module):
         return f"{self.slope}"
 
 
-class GELU(Module):
-    """`functional.gelu`, element by element; the shape stays."""
-
-    def forward(self, x):
-        return F.gelu(x)
-
-
-class Tanh(Module):
-    """The hyperbolic tangent, element by element; the shape stays."""
-
-    def forward(self, x):
-        return ops.tanh(x)
-
-
-class Sigmoid(Module):
-    """1 / (1 + exp(-x)), element by element; the shape stays."""
-
-    def forward(self, x):
-        return ops.sigmoid(x)
-
-
 class Dropout(Module):
     """In training, zeroes each element with probability p; `functional.dropout`."""
 
     def __init__(self, p=0.5):
+        if not 0 <= p < 1:
+            raise ValueError(f"Dropout: p must be in [0, 1), got {p}")
         self.p = p
 
     def forward(self, x):
@@ -121,16 +132,12 @@ class Conv2d(Module):
     def __init__(
         self, n_in, n_out, size, *, stride=1, padding=0, dilation=1, groups=1, bias=True
     ):  # fmt: skip
+        check_counts(self, n_in=n_in, n_out=n_out, groups=groups)
         if n_in % groups or n_out % groups:
             raise ValueError(f"{n_in} and {n_out} channels cannot be cut into {groups} groups")
         size = (size,) * self.axes if isinstance(size, int) else tuple(size)
         self.n_in, self.n_out, self.size = n_in, n_out, size
-        self.options = {
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "groups": groups,
-        }
+        self.options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
         bound = 1 / math.sqrt(n_in // groups * math.prod(size))
         self.weight = Parameter(_uniform((n_out, n_in // groups, *size), bound))
         self.bias = Parameter(_uniform((n_out,), bound)) if bias else None
@@ -163,7 +170,7 @@ class ConvTranspose2d(Conv2d):
     def __init__(self, n_in, n_out, size, *, stride=1, padding=0, output_padding=0, bias=True):
         super().__init__(n_out, n_in, size, bias=False)
         self.n_in, self.n_out = n_in, n_out
-        self.options = {"stride": stride, "padding": padding, "output_padding": output_padding}
+        self.options = dict(stride=stride, padding=padding, output_padding=output_padding)
         bound = 1 / math.sqrt(n_out * math.prod(self.size))
         self.bias = Parameter(_uniform((n_out,), bound)) if bias else None
 
@@ -199,40 +206,35 @@ class GlobalAvgPool2d(Module):
 # ---- norms, embedding, residuals
 
 
-class LayerNorm(Module):
+class RMSNorm(Module):
+    """`functional.rms_norm` times weight (n,).  x (..., n); the shape stays."""
+
+    def __init__(self, n, *, eps=1e-5):
+        check_counts(self, n=n)
+        self.n, self.eps = n, eps
+        self.weight = Parameter(np.ones(n, dtype=np.float32))
+
+    def forward(self, x):
+        _check_last(self, x, self.n)
+        return F.rms_norm(x, eps=self.eps) * self.weight
+
+    def extra(self):
+        return f"{self.n}"
+
+
+class LayerNorm(RMSNorm):
     """`functional.standardise` over the last axis, then times weight (n,), plus bias (n,).
 
     x (..., n); the shape stays.  Ba, Kiros and Hinton 2016.
     """
 
     def __init__(self, n, *, eps=1e-5):
-        self.n, self.eps = n, eps
-        self.weight = Parameter(np.ones(n, dtype=np.float32))
+        super().__init__(n, eps=eps)
         self.bias = Parameter(np.zeros(n, dtype=np.float32))
 
     def forward(self, x):
-        if not x.shape or x.shape[-1] != self.n:
-            raise ValueError(f"{self!r}: expected x of shape (..., {self.n}), got {x.shape}")
+        _check_last(self, x, self.n)
         return F.standardise(x, -1, eps=self.eps) * self.weight + self.bias
-
-    def extra(self):
-        return f"{self.n}"
-
-
-class RMSNorm(Module):
-    """`functional.rms_norm` times weight (n,).  x (..., n); the shape stays."""
-
-    def __init__(self, n, *, eps=1e-5):
-        self.n, self.eps = n, eps
-        self.weight = Parameter(np.ones(n, dtype=np.float32))
-
-    def forward(self, x):
-        if not x.shape or x.shape[-1] != self.n:
-            raise ValueError(f"{self!r}: expected x of shape (..., {self.n}), got {x.shape}")
-        return F.rms_norm(x, eps=self.eps) * self.weight
-
-    def extra(self):
-        return f"{self.n}"
 
 
 class GroupNorm(LayerNorm):
@@ -243,6 +245,7 @@ class GroupNorm(LayerNorm):
 
     def __init__(self, groups, n, *, eps=1e-5):
         super().__init__(n, eps=eps)
+        check_counts(self, groups=groups)
         if n % groups:
             raise ValueError(f"GroupNorm: {n} channels cannot be cut into {groups} groups")
         self.groups = groups
@@ -306,6 +309,7 @@ class Embedding(Module):
     """
 
     def __init__(self, n, width):
+        check_counts(self, n=n, width=width)
         self.n, self.width = n, width
         draws = backend.generator().standard_normal((n, width), dtype=np.float32)
         self.weight = Parameter(draws)

@@ -8,7 +8,7 @@ Explained in course/16.
 from . import functional as F
 from .backend import array_module
 from .module import Module, Parameter
-from .nn import _uniform
+from .nn import _uniform, check_counts
 from .ops import less, sigmoid, tanh, where
 from .shapes import concatenate, stack
 from .tensor import Tensor, tensor
@@ -28,6 +28,7 @@ class Recurrent(Module):
     names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 
     def __init__(self, n_in, n_hidden, n_layers=1, *, dropout=0.0, bidirectional=False):
+        check_counts(self, n_in=n_in, n_hidden=n_hidden, n_layers=n_layers)
         self.n_in, self.n_hidden, self.n_layers, self.dropout = n_in, n_hidden, n_layers, dropout
         self.directions = ("", "_reverse") if bidirectional else ("",)
         width, bound = self.gates * n_hidden, n_hidden**-0.5

@@ -216,6 +216,8 @@ def _places(shape, size, stride, dilation):
     """How many windows fit along each of the last two axes."""
     if len(shape) != 4:
         raise ValueError(f"windows: expected an array (N, C, H, W), got shape {shape}")
+    if min(*stride, *dilation) < 1:
+        raise ValueError(f"stride {stride} and dilation {dilation} must be at least 1")
     spans = [d * (k - 1) + 1 for k, d in zip(size, dilation)]
     if any(k < 1 for k in size) or any(span > n for span, n in zip(spans, shape[2:])):
         raise ValueError(f"a window that spans {tuple(spans)} does not fit into {shape[2:]}")

@@ -5,7 +5,7 @@ import pytest
 
 import minidl
 from minidl import functional as F
-from minidl import nn, tensor
+from minidl import nn, recurrent, tensor
 
 
 class Net(nn.Module):
@@ -374,3 +374,32 @@ def test_attention_is_pytorchs(causal, device, torch):
         np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-8, atol=1e-12)
     with pytest.raises(ValueError, match=r"attention: q \(2, 4\), k \(2, 3\)"):
         F.attention(np.ones((2, 4)), np.ones((2, 3)), np.ones((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: nn.Linear(0, 3), "Linear: n_in must be a whole number from 1, got 0"),
+        (lambda: nn.Linear(4, 3.0), r"Linear: n_out must be a whole number from 1, got 3\.0"),
+        (lambda: nn.Linear(4, True), "n_out must be a whole number from 1, got True"),
+        (lambda: nn.Conv2d(0, 3, 3), "Conv2d: n_in must be"),
+        (lambda: nn.Conv2d(4, 4, 3, groups=0), "Conv2d: groups must be"),
+        (lambda: nn.GroupNorm(0, 4), "GroupNorm: groups must be"),
+        (lambda: nn.BatchNorm(0), "BatchNorm: n must be"),
+        (lambda: nn.Embedding(5, 0), "Embedding: width must be"),
+        (lambda: nn.Dropout(1.0), r"Dropout: p must be in \[0, 1\), got 1\.0"),
+        (lambda: recurrent.LSTM(3, 0), "LSTM: n_hidden must be"),
+        (lambda: recurrent.GRU(3, 4, 0), "GRU: n_layers must be"),
+        (
+            lambda: nn.Conv2d(1, 1, 2, stride=0)(tensor(np.ones((1, 1, 4, 4)))),
+            r"stride \(0, 0\) and dilation \(1, 1\) must be at least 1",
+        ),
+        (
+            lambda: nn.MaxPool2d(2, padding=-1)(tensor(np.ones((1, 1, 4, 4)))),
+            "padding must not be negative, got -1",
+        ),
+    ],
+)
+def test_counts_that_cannot_be(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

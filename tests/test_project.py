@@ -19,7 +19,7 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 
 # From the ground up: a module imports only those before it. __init__ and __main__ are free.
 ORDER = """
-    backend tensor shapes ops functional module nn recurrent transformer optim data images text
+    backend tensor shapes ops functional module nn init recurrent transformer optim data images text
     datasets io train estimators graph onnx distributed
 """.split()
 FREE = {"__init__", "__main__"}
