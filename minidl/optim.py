@@ -15,10 +15,9 @@ from .tensor import Tensor
 
 
 class Optimizer:
-    """What all optimisers share: the list of parameters, the rate, the state, the step.
+    """What all optimisers share: parameters, the rate, the state, the step.
 
-    parameters: the Tensors to change, as `Module.parameters` lists them.
-    lr: the learning rate, positive.
+    parameters: the Tensors to change, as `Module.parameters` lists them.  lr: the learning rate.
     schedule: None, or a function from the number of steps done (0, 1, ...) to a factor of lr.
     """
 
@@ -66,10 +65,10 @@ class Optimizer:
 
     def state_dict(self):
         """A dict "steps" and "parameter number.slot" -> array."""
-        found = {
-            f"{i}.{slot}": a for i, state in enumerate(self.state) for slot, a in state.items()
-        }
-        return found | {"steps": backend.np.asarray(self.steps)}
+        found = {"steps": backend.np.asarray(self.steps)}
+        for i, state in enumerate(self.state):
+            found |= {f"{i}.{slot}": a for slot, a in state.items()}
+        return found
 
     def load_state_dict(self, state):
         """Take back what `state_dict` gave.  Raises ValueError when it does not fit."""
@@ -161,19 +160,11 @@ class AdamW(Adam):
     """Adam with weight decay beside the gradient, not inside it.
 
     Loshchilov and Hutter 2019, algorithm 2: each step also takes lr * weight_decay * p off p.
+    options: betas, eps and schedule, as in Adam.
     """
 
-    def __init__(
-        self,
-        parameters,
-        lr=0.001,
-        *,
-        betas=(0.9, 0.999),
-        eps=1e-8,
-        weight_decay=0.01,
-        schedule=None,
-    ):
-        super().__init__(parameters, lr, betas=betas, eps=eps, schedule=schedule)
+    def __init__(self, parameters, lr=0.001, *, weight_decay=0.01, **options):
+        super().__init__(parameters, lr, **options)
         self.decoupled_decay = weight_decay
 
     def update(self, p, g, state, lr, t):
