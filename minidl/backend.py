@@ -28,6 +28,7 @@ class _Modes(threading.local):
     """The documented modes, one set for each thread."""
 
     recording = True  # off inside `no_grad`
+    record = None  # the graph that is being recorded, if any
 
 
 modes = _Modes()
@@ -174,3 +175,18 @@ def no_grad():
         yield
     finally:
         modes.recording = before
+
+
+def asked(function):
+    """The number function(): while a graph is recorded, one that is asked for at each run."""
+    return modes.record.number(function) if modes.record else function()
+
+
+def effect(function, *args):
+    """function(*args), called for what it does: again at each run of a recorded graph."""
+    return modes.record.effect(function, *args) if modes.record else function(*args)
+
+
+def plain(a):
+    """`a` itself, or the array behind one that is being recorded."""
+    return a.array if modes.record and hasattr(a, "array") else a

@@ -12,7 +12,7 @@ import math
 from . import ops
 from .backend import array_module
 from .ops import cast, swap, where
-from .shapes import from_windows, max_windows, reshape, scatter, windows
+from .shapes import from_windows, max_windows, reshape, scatter, transpose, windows
 from .tensor import Tensor
 
 
@@ -31,7 +31,7 @@ def leaky_relu(x, *, slope=0.01):
 
 def softmax(x, *, axis=-1):
     """Probabilities, positive and with sum 1 along `axis`: exp(x) / sum(exp(x))."""
-    return ops.exp(log_softmax(x, axis=axis))
+    return ops.softmax(x, axis=axis)
 
 
 def log_softmax(x, *, axis=-1):
@@ -66,8 +66,10 @@ def pad(x, padding):
         return x
     if min(h, w) < 0:
         raise ValueError(f"padding must not be negative, got {padding}")
-    key = (slice(None), slice(None), slice(h, h + height), slice(w, w + width))
-    return scatter(x, key=key, shape=(*x.shape[:2], height + 2 * h, width + 2 * w))
+    key, shape = (slice(None), slice(h, h + height), slice(w, w + width)), x.shape
+    x = transpose(x, axes=(1, 2, 3, 0))  # (N, C, H, W) -> (C, H, W, N), as windows like it
+    y = scatter(x, key=key, shape=(shape[1], height + 2 * h, width + 2 * w, shape[0]))
+    return transpose(y, axes=(3, 0, 1, 2))  # (C, H, W, N) -> (N, C, H, W)
 
 
 def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
@@ -86,10 +88,11 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
     n, filters = x.shape[0], w.shape[0]
     seen = windows(pad(x, padding), size=w.shape[2:], stride=stride, dilation=dilation)
     places = seen.shape[4:]
-    k, p = math.prod(w.shape[1:]), math.prod(places)
-    seen = reshape(seen, shape=(n, groups, k, p))  # (N, C, KH, KW, OH, OW) -> (N, G, K, P)
-    y = reshape(w, shape=(groups, filters // groups, k)) @ seen  # (N, G, F / G, P)
-    y = reshape(y, shape=(n, filters, *places))
+    k = math.prod(w.shape[1:])
+    seen = transpose(seen, axes=(1, 2, 3, 4, 5, 0))  # (N, C, KH, KW, OH, OW) -> (C, ..., OW, N)
+    y = reshape(w, shape=(groups, filters // groups, k)) @ reshape(seen, shape=(groups, k, -1))
+    y = reshape(y, shape=(filters, *places, n))  # (G, F / G, OH OW N) -> (F, OH, OW, N)
+    y = transpose(y, axes=(3, 0, 1, 2))  # (F, OH, OW, N) -> (N, F, OH, OW)
     return y if b is None else y + reshape(b, shape=(filters, 1, 1))
 
 
@@ -215,7 +218,9 @@ def cross_entropy(logits, target, *, smoothing=0.0, weight=None):
     smoothing in [0, 1]: this share of each target is spread evenly over all K classes (Szegedy et
     al. 2016, section 7).
     """
-    return nll(log_softmax(logits), target, smoothing=smoothing, weight=weight)
+    if smoothing or target.shape == logits.shape or target.shape != logits.shape[:-1]:
+        return nll(log_softmax(logits), target, smoothing=smoothing, weight=weight)
+    return _mean(ops.label_loss(logits, target), weight)  # the same, in one operation
 
 
 def nll(log_probabilities, target, *, smoothing=0.0, weight=None):

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from .backend import generator
+from .backend import effect, generator
 from .shapes import keep, reshape, sum, transpose
 from .tensor import primitive
 
@@ -337,12 +337,21 @@ def argmax(xp, a, *, axis=-1):
 @primitive
 def one_hot(xp, labels, *, classes, dtype="float32"):
     """labels (...) of integers in [0, classes) -> (..., classes), 1 at the label, else 0"""
+    _check_labels(classes, labels)
+    return (labels[..., None] == xp.arange(classes)).astype(dtype)
+
+
+def _check_labels(classes, labels):
     if labels.dtype.kind not in "iu":
         raise TypeError(f"class indices must be integers, got {labels.dtype}")
-    if labels.size and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
-        low, high = int(labels.min()), int(labels.max())
-        raise ValueError(f"class indices must be in [0, {classes}), got {low} to {high}")
-    return (labels[..., None] == xp.arange(classes)).astype(dtype)
+    effect(check_range, labels, classes, "class indices")
+
+
+def check_range(ids, n, what):
+    """Raise ValueError unless all `ids` are in [0, n)."""
+    if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < n:
+        low, high = int(ids.min()), int(ids.max())
+        raise ValueError(f"{what} must be in [0, {n}), got {low} to {high}")
 
 
 @primitive
@@ -370,6 +379,38 @@ def max(xp, a, *, axis=None, keepdims=False):
 def _(g, y, a, *, axis=None, keepdims=False):
     mask = cast(equal(a, keep(y, a, axis)), dtype=a.dtype)
     return (mask * (keep(g, a, axis) / sum(mask, axis=axis, keepdims=True)),)
+
+
+@primitive
+def softmax(xp, a, *, axis=-1):
+    """exp(a) over its sum along `axis`; 0 where a is -inf, even along the whole axis.
+
+    The maximum is subtracted first, so exp cannot overflow, and the sum is 1 or more.
+    """
+    top = a.max(axis=axis, keepdims=True)
+    y = xp.exp(a - xp.maximum(top, xp.finfo(a.dtype).min))
+    return y / xp.maximum(y.sum(axis=axis, keepdims=True), 1)
+
+
+@softmax.gradient
+def _(g, y, a, *, axis=-1):
+    return (y * (g - sum(g * y, axis=axis, keepdims=True)),)
+
+
+@primitive
+def label_loss(xp, logits, labels):
+    """-log(softmax(logits) at the labels): logits (..., K), labels (...) in [0, K) -> (...)."""
+    _check_labels(logits.shape[-1], labels)
+    top = logits.max(axis=-1, keepdims=True)
+    top = xp.maximum(top, xp.finfo(logits.dtype).min)
+    total = xp.log(xp.exp(logits - top).sum(axis=-1, keepdims=True)) + top
+    return (total - xp.take_along_axis(logits, labels[..., None], axis=-1))[..., 0]
+
+
+@label_loss.gradient
+def _(g, y, logits, labels):
+    wrong = softmax(logits) - one_hot(labels, classes=logits.shape[-1], dtype=logits.dtype)
+    return reshape(g, shape=(*g.shape, 1)) * wrong, None
 
 
 @primitive

@@ -21,6 +21,7 @@ class Optimizer:
     schedule: None, or a function from the number of steps done (0, 1, ...) to a factor of lr.
     """
 
+    elementwise = True  # whether `update` looks at each element alone; then all can be one array
     slots = ()  # names of the arrays kept for each parameter, each of its shape, at first zeros
 
     def __init__(self, parameters, lr, *, schedule=None):
@@ -48,15 +49,25 @@ class Optimizer:
 
     def step(self):
         """Give every parameter that has a gradient its next value."""
-        lr, t = self.rate(), self.steps + 1
-        for p, state in zip(self.parameters, self.state):
-            if p.grad is None:
-                continue
+        lr, t = backend.asked(self.rate), backend.asked(self._count)
+        jobs = [(p, state) for p, state in zip(self.parameters, self.state) if p.grad is not None]
+        for p, state in jobs:
             for slot in self.slots:
                 if slot not in state:
-                    state[slot] = backend.array_module(p.data).zeros_like(p.data)
-            p.data = self.update(p.data, p.grad.data, state, lr, t)
-        self.steps = t
+                    a = backend.plain(p.data)
+                    state[slot] = Tensor(backend.array_module(a).zeros_like(a))
+        if backend.modes.record:
+            backend.modes.record.update(self, jobs, lr, t)
+            return
+        for p, state in jobs:
+            arrays = {slot: kept.data for slot, kept in state.items()}
+            p.data = self.update(p.data, p.grad.data, arrays, lr, t)
+            for slot, kept in state.items():
+                kept.data = arrays[slot]
+
+    def _count(self):
+        self.steps += 1
+        return self.steps
 
     def zero_grad(self):
         """Forget the gradients, before the next backward adds new ones."""
@@ -67,7 +78,7 @@ class Optimizer:
         """A dict "steps" and "parameter number.slot" -> array."""
         found = {"steps": backend.np.asarray(self.steps)}
         for i, state in enumerate(self.state):
-            found |= {f"{i}.{slot}": a for slot, a in state.items()}
+            found |= {f"{i}.{slot}": kept.data for slot, kept in state.items()}
         return found
 
     def load_state_dict(self, state):
@@ -83,7 +94,7 @@ class Optimizer:
             p = self.parameters[int(i)]
             if tuple(array.shape) != p.shape:
                 raise ValueError(f"state {path!r} has shape {array.shape}, parameter {i} {p.shape}")
-            new[int(i)][slot] = backend.to_device(array, p.device)
+            new[int(i)][slot] = Tensor(backend.to_device(array, p.device))
         self.steps, self.state = steps, new
 
 
@@ -153,7 +164,7 @@ class Adam(Optimizer):
         s = state["square"] = beta2 * state["square"] + (1 - beta2) * (g * g)
         # The corrections are numbers: m / (1 - beta1**t) and s / (1 - beta2**t), taken together.
         rate = lr / (1 - beta1**t)
-        return p - rate * m / (sqrt(s) * (1 / math.sqrt(1 - beta2**t)) + self.eps)
+        return p - rate * m / (sqrt(s) * (1 / sqrt(1 - beta2**t)) + self.eps)
 
 
 class AdamW(Adam):

@@ -68,7 +68,7 @@ class Recurrent(Module):
     def _loop(self, x, states, inside, place):
         """One layer in one direction over x (T, N, D): its outputs (T, N, H), its last states."""
         w_x, w_h, b_x, b_h = (getattr(self, name + place) for name in self.names)
-        from_x = _elements(x @ w_x + b_x)  # T times (N, gates * H)
+        from_x = x @ w_x + b_x  # (T, N, gates * H)
         outputs, times = [None] * len(from_x), range(len(from_x))
         for t in reversed(times) if place.endswith("reverse") else times:
             after = self.step(from_x[t], states[0] @ w_h + b_h, *states)
@@ -96,14 +96,6 @@ class Recurrent(Module):
         if a.shape != (n,) or a.dtype.kind not in "iu" or ((a < 1) | (a > last)).any():
             raise ValueError(f"{self!r}: expected {n} integer lengths 1 to {last}, got {lengths}")
         return state, stack([less(t, lengths.reshape(n, 1)) for t in range(last)])
-
-
-def _elements(x):
-    """x[0], x[1], ...; by halves, for the gradient of one x[t] is as large as x: T squared."""
-    if len(x) == 1:
-        return [x.reshape(x.shape[1:])]  # (1, ...) -> (...)
-    half = len(x) // 2
-    return _elements(x[:half]) + _elements(x[half:])
 
 
 class RNN(Recurrent):

@@ -10,7 +10,7 @@ Explained in course/07 (sum to transpose), course/14 (windows) and course/08 (th
 
 import itertools
 
-from .tensor import ARRAY, primitive
+from .tensor import ARRAY, Piece, primitive
 
 
 @primitive
@@ -92,7 +92,9 @@ def getitem(xp, a, *indices, key):
 
 @getitem.gradient
 def _(g, y, a, *indices, key):
-    return (scatter(g, *indices, key=key, shape=a.shape),)
+    if indices:
+        return (scatter(g, *indices, key=key, shape=a.shape),)
+    return (Piece(g, indices, key),)
 
 
 @primitive
@@ -141,6 +143,8 @@ def stack(arrays, axis=0):
 
 
 # ---- windows over the last two axes: what convolution and pooling are made of
+# In memory the samples lie next to each other, whatever the order of the axes: then each step
+# below works on long rows of numbers, and all products of a convolution are one.
 
 
 @primitive
@@ -151,7 +155,7 @@ def windows(xp, a, *, size, stride=(1, 1), dilation=(1, 1)):
     the next; dilation: how far one element of a window from the next.
     """
     places = _places(a.shape, size, stride, dilation)
-    y = xp.empty((*a.shape[:2], *size, *places), dtype=a.dtype)
+    y = _samples_last(xp.empty, (*a.shape[:2], *size, *places), a.dtype)
     for i, j, key in _elements(size, stride, dilation, places):
         y[:, :, i, j] = a[key]
     return y
@@ -168,7 +172,7 @@ def from_windows(xp, a, *, shape, stride=(1, 1), dilation=(1, 1)):
 
     a (N, C, KH, KW, OH, OW) -> shape (N, C, H, W).
     """
-    y = xp.zeros(shape, dtype=a.dtype)
+    y = _samples_last(xp.zeros, shape, a.dtype)
     for i, j, key in _elements(a.shape[2:4], stride, dilation, a.shape[4:]):
         y[key] += a[:, :, i, j]
     return y
@@ -183,33 +187,65 @@ def _(g, y, a, *, shape, stride=(1, 1), dilation=(1, 1)):
 def max_windows(xp, a, *, size, stride):
     """The largest element of every window: (N, C, H, W) -> (N, C, OH, OW)"""
     places = _places(a.shape, size, stride, (1, 1))
-    _, _, first = next(_elements(size, stride, (1, 1), places))
-    y = a[first].copy()
-    for _, _, key in _elements(size, stride, (1, 1), places):
-        xp.maximum(y, a[key], out=y)
+    y = _samples_last(xp.empty, (*a.shape[:2], *places), a.dtype)
+    for i, j, key in _elements(size, stride, (1, 1), places):
+        if i == j == 0:
+            y[...] = a[key]
+        else:
+            xp.maximum(y, a[key], out=y)
     return y
 
 
 @max_windows.gradient
 def _(g, y, a, *, size, stride):
-    first = first_windows(a, y, size=size, stride=stride)
-    g = reshape(g, shape=(*g.shape[:2], 1, 1, *g.shape[2:]))
-    return (from_windows(g * first, shape=a.shape, stride=stride),)
+    return (to_first(g, a, y, size=size, stride=stride),)
 
 
 @primitive
-def first_windows(xp, a, y, *, size, stride):
-    """1 where a window of a has its maximum y, at the first place if there are several; else 0.
+def to_first(xp, g, a, y, *, size, stride):
+    """Zeros of a's shape, with g where each window of a has its maximum y; what meets adds up.
 
-    Images have many ties; PyTorch's gradient goes to the first maximum too.
+    If there are several maxima, as often in images, the first gets it (as in PyTorch).
     """
-    mask = xp.zeros((*y.shape[:2], *size, *y.shape[2:]), dtype=a.dtype)
-    open_still = xp.ones(y.shape, dtype=bool)
-    for i, j, key in _elements(size, stride, (1, 1), y.shape[2:]):
-        here = (a[key] == y) & open_still
-        mask[:, :, i, j] = here
-        open_still &= ~here
-    return mask
+    found = _samples_last(xp.zeros, a.shape, g.dtype)
+    for here, key in _first(xp, a, y, size, stride):
+        found[key] += g * here
+    return found
+
+
+@to_first.gradient
+def _(g, y, g_before, a, top, *, size, stride):
+    return from_first(g, a, top, size=size, stride=stride), None, None
+
+
+@primitive
+def from_first(xp, x, a, y, *, size, stride):
+    """The elements of x (shaped as a) where each window of a has its maximum y first."""
+    found = _samples_last(xp.zeros, y.shape, x.dtype)
+    for here, key in _first(xp, a, y, size, stride):
+        found += x[key] * here
+    return found
+
+
+@from_first.gradient
+def _(g, y, x, a, top, *, size, stride):
+    return to_first(g, a, top, size=size, stride=stride), None, None
+
+
+def _first(xp, a, y, size, stride):
+    """For each element of a window: where it is the first that equals y, and its index in a."""
+    taken = _samples_last(xp.zeros, y.shape, bool)
+    for _, _, key in _elements(size, stride, (1, 1), y.shape[2:]):
+        here = a[key] == y
+        here &= ~taken
+        yield here, key
+        taken |= here
+
+
+def _samples_last(make, shape, dtype):
+    """make((..., N)) as an array of `shape` (N, ...)."""
+    y = make((*shape[1:], shape[0]), dtype=dtype)
+    return y.transpose(len(shape) - 1, *range(len(shape) - 1))  # (..., N) -> (N, ...)
 
 
 def _places(shape, size, stride, dilation):

@@ -319,7 +319,7 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
     sum_to, cast = primitives["sum_to"], primitives["cast"]
     retain_graph = create_graph if retain_graph is None else retain_graph
     wanted = None if targets is None else {x.number for x in targets}
-    pending, found = _start(outputs, gradients, create_graph), []
+    pending, found, own = _start(outputs, gradients, create_graph), [], set()
     queue = sorted(-number for number in pending)
     before, modes.recording = modes.recording, create_graph
     try:
@@ -344,19 +344,48 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
                     share = share()
                 if share is None:
                     continue
-                if share.shape != x.data.shape:
-                    share = sum_to(share, shape=x.data.shape)
                 number = x.number
-                if number in pending:
-                    share = pending[number][1] + share
-                else:
+                if type(share) is Piece:
+                    if number in own:
+                        share.add_to(pending[number][1])
+                        continue
+                    share = share.whole(x.data.shape)
+                    if not create_graph and number not in pending: own.add(number)
+                elif share.shape != x.data.shape:
+                    share = sum_to(share, shape=x.data.shape)
+                if number not in pending:
                     heappush(queue, -number)
+                elif number in own:
+                    total = pending[number][1]
+                    total += share
+                    share = total
+                else:
+                    share = pending[number][1] + share
+                    if not create_graph: own.add(number)
                 pending[number] = x, share
             if not retain_graph:
                 y.inputs = None
     finally:
         modes.recording = before
     return found
+
+
+class Piece:
+    """The gradient of a[key]: g there, and 0 elsewhere.
+
+    So that many pieces of one array add up in one array of zeros, not in one for each piece.
+    """
+
+    def __init__(self, g, indices, key):
+        self.g, self.indices, self.key = g, indices, key
+
+    dtype = property(lambda self: self.g.dtype)
+
+    def whole(self, shape):
+        return primitives["scatter"](self.g, *self.indices, key=self.key, shape=shape)
+
+    def add_to(self, total):
+        total[self.key] += self.g
 
 
 def _start(outputs, gradients, create_graph):
