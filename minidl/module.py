@@ -4,11 +4,17 @@ The one rule of this file: a module's attributes are its registry.  Whatever att
 Parameter, another Tensor (a buffer: saved, not trained), a Module, or a list of these belongs to
 the module; `state_dict` names it by the path to it, and saving, moving and optimising ask no more.
 
-Explained in course/09.
+Explained in course/09 and course/22 (checkpoint).
 """
 
+from contextlib import contextmanager
+from functools import partial
+
 from . import backend
-from .tensor import Tensor, tensor
+from .tensor import Primitive, Tensor, grad, intercepted, primitives, tensor
+
+_watchers = []  # what `watched` puts around each call of a module
+_RANDOM = {"bernoulli", "normal"}  # operations that give something else the next time
 
 
 class Parameter(Tensor):
@@ -29,7 +35,10 @@ class Module:
     training = True  # what dropout and normalisation ask; set by `train` and `eval`
 
     def __call__(self, *inputs, **options):
-        return self.forward(*inputs, **options)
+        run = partial(self.forward, *inputs, **options)
+        for watcher in _watchers:
+            run = partial(watcher, self, run)
+        return run()
 
     def forward(self, *inputs, **options):
         """The output for `inputs`; each subclass writes its own."""
@@ -61,8 +70,8 @@ class Module:
         """Pairs (path, parameter), a shared parameter once, under its first path."""
         seen = set()
         for path, part in self.tensors():
-            if isinstance(part, Parameter) and id(part) not in seen:
-                seen.add(id(part))
+            if isinstance(part, Parameter) and part not in seen:
+                seen.add(part)
                 yield path, part
 
     def parameters(self):
@@ -70,28 +79,22 @@ class Module:
         return [p for _, p in self.named_parameters()]
 
     def state_dict(self):
-        """A dict path -> array of all parameters and buffers.
-
-        A snapshot: training gives a parameter a new array and leaves the old one as it was.
-        """
+        """A dict path -> array of all parameters and buffers; training leaves it as it is."""
         return {path: part.data for path, part in self.tensors()}
 
     def load_state_dict(self, state):
         """Copy the arrays of `state` (path -> array) into the parameters and buffers.
 
-        Raises ValueError, and changes nothing, when paths are missing or unknown or shapes differ.
+        Raises ValueError, and copies nothing, for missing or unknown paths or other shapes.
         """
         mine = dict(self.tensors())
-        missing, unknown = mine.keys() - state.keys(), state.keys() - mine.keys()
         wrong = [
             f"{path} has shape {tuple(state[path].shape)} where the model has {part.shape}"
             for path, part in mine.items()
             if path in state and tuple(state[path].shape) != part.shape
         ]
-        if missing:
-            wrong.append(f"missing: {', '.join(sorted(missing))}")
-        if unknown:
-            wrong.append(f"unknown: {', '.join(sorted(unknown))}")
+        for kind, paths in ("missing", mine.keys() - state), ("unknown", state.keys() - mine):
+            wrong += [f"{kind}: {', '.join(sorted(paths))}"] if paths else []
         if wrong:
             raise ValueError(
                 f"this state does not fit {type(self).__name__}: {'; '.join(wrong)}; "
@@ -155,43 +158,85 @@ class Sequential(Module):
         return x
 
 
+@contextmanager
+def watched(model, around):
+    """Inside, a call of a module of `model` is `around(path, module, run)`; run() -> its output."""
+    paths = {module: path for path, module in reversed([*model.modules()])}
+
+    def watcher(module, run):
+        return around(paths[module], module, run) if module in paths else run()
+
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)
+
+
 def summary(model, *inputs):
     """A table, as text: each part of `model`, its output's shape, its number of parameters.
 
-    inputs: what the model takes, as arrays or Tensors; it is run once on them, in evaluation,
-    with nothing recorded.
+    inputs: arrays or Tensors; the model runs once on them, in evaluation, with nothing recorded.
     """
-    rows, watched, training = [], [], model.training
+    rows, modules = [["part", "kind", "output", "parameters"]], [m for _, m in model.modules()]
+    modes = [m.training for m in modules]
 
-    def watch(path, module):
-        forward = module.forward
+    def around(path, module, run):
+        own = sum(p.size for name, p in module.named_parameters() if "." not in name)
+        rows.append(row := [path or "(all)", type(module).__name__, "", f"{own:,}"])
+        y = run()
+        row[2] = str(getattr(y, "shape", "-"))
+        return y
 
-        def watching(*x, **options):
-            row = [path or "(all)", type(module).__name__, "", 0]
-            rows.append(row)
-            y = forward(*x, **options)
-            row[2] = str(getattr(y, "shape", "-"))
-            row[3] = sum(p.size for name, p in module.named_parameters() if "." not in name)
-            return y
-
-        module.forward = watching  # hides the class's method until it is deleted
-        watched.append(module)
-
-    for path, module in model.modules():
-        if module not in watched:
-            watch(path, module)
     try:
-        with backend.no_grad():
+        with watched(model, around), backend.no_grad():
             model.eval()(*(x if isinstance(x, Tensor) else tensor(x) for x in inputs))
     finally:
-        model.train(training)
-        for module in watched:
-            del module.forward
-    rows = [[*row[:3], f"{row[3]:,}"] for row in rows]
-    rows.insert(0, ["part", "kind", "output", "parameters"])
-    wide = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = [
-        "  ".join([*(cell.ljust(n) for cell, n in zip(row[:3], wide)), row[3].rjust(wide[3])])
-        for row in rows
-    ]
+        for module, mode in zip(modules, modes):
+            module.training = mode
+    a, b, c, d = (max(map(len, column)) for column in zip(*rows))
+    lines = [f"{part:{a}}  {kind:{b}}  {y:{c}}  {n:>{d}}" for part, kind, y, n in rows]
     return "\n".join([*lines, f"{sum(p.size for p in model.parameters()):,} parameters in all"])
+
+
+def checkpoint(module, *inputs):
+    """module(*inputs), one Tensor; nothing inside is kept, the way back runs it a second time.
+
+    Memory for time (Chen et al. 2016).  Values and gradients are the same bits, and have
+    gradients: what was drawn is kept (dropout's masks), and running statistics move once.
+    """
+    draws, waiting = [], []
+
+    def handler(op, given, attrs):
+        if op.name in _RANDOM and waiting:
+            return waiting.pop()
+        y = outer(op, given, attrs) if outer else op(*given, **attrs)
+        draws.extend([y] if op.name in _RANDOM else [])
+        return y
+
+    def again(g, *_):
+        leaves = [Tensor(x.data, requires_grad=x.requires_grad) for x in inputs]
+        buffers = [(b, b.data) for _, b in module.tensors() if not isinstance(b, Parameter)]
+        waiting[:] = reversed(draws)
+        backend.modes.recording = True  # until the walk that called this puts it back
+        with intercepted(handler):
+            z = module(*leaves)
+        for b, data in buffers:
+            b.data = data
+        asked = [x for x in (*leaves, *module.parameters()) if x.requires_grad]
+        shares = grad(z, asked, g, create_graph=isinstance(g, Tensor))
+        for leaf, x in zip(leaves, inputs):  # tied only now, or this walk would have gone on below
+            leaf.op, leaf.inputs, leaf.attrs = primitives["reshape"], (x,), {"shape": x.shape}
+        return shares if isinstance(g, Tensor) else [share.data for share in shares]
+
+    inputs = [x if isinstance(x, Tensor) else Tensor(x) for x in inputs]
+    with backend.no_grad(), intercepted(handler) as outer:
+        y = module(*inputs)
+    if not isinstance(y, Tensor):
+        raise TypeError(f"checkpoint: expected a Tensor from {module!r}, got {type(y).__name__}")
+    y = Tensor(y.data)  # a module may give its input back
+    asked = [x for x in (*inputs, *module.parameters()) if x.requires_grad]
+    if asked and backend.modes.recording:
+        y.op, y.inputs, y.attrs, y.requires_grad = Primitive(checkpoint), tuple(asked), {}, True
+        y.op.gradient(again)
+    return y

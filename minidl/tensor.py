@@ -9,6 +9,7 @@ Explained in course/07.
 from contextlib import contextmanager
 from heapq import heappop, heappush
 from itertools import count
+from threading import get_ident
 from types import FunctionType
 
 import numpy as np
@@ -19,6 +20,9 @@ from .backend import array_module, modes
 
 _clock = count(1).__next__  # numbers tensors in the order in which they are made
 primitives = {}  # name -> Primitive: where the operators of Tensor find their operation
+ARRAY = type("ARRAY", (), {"__repr__": lambda self: "ARRAY"})()  # an array's place in an index
+_handlers = {}  # thread -> the handler that its operations go to, inside `intercepted`
+_FREED = "the graph of this {!r} was freed by an earlier backward; keep it with retain_graph=True"
 
 
 def _operator(name, swapped=False):
@@ -82,9 +86,8 @@ class Tensor:
 
     def __repr__(self):
         values = np.array2string(backend.to_numpy(self.data), separator=", ", prefix="tensor(")
-        made = f", from {self.op.name}" if self.op else ""
-        asks = ", requires_grad=True" if self.requires_grad and not self.op else ""
-        return f"tensor({values}{asks}{made})"
+        made = f", from {self.op.name}" if self.op else ", requires_grad=True" * self.requires_grad
+        return f"tensor({values}{made})"
 
     def __bool__(self):
         return bool(self.data)
@@ -124,8 +127,7 @@ class Tensor:
             g = g if isinstance(g, Tensor) else Tensor(g)
             leaf.grad = g if leaf.grad is None else leaf.grad + g
 
-    # Operators; what they do stands in ops.py.
-    __add__ = __radd__ = _operator("add")
+    __add__ = __radd__ = _operator("add")  # what an operation does stands in ops.py
     __mul__ = __rmul__ = _operator("mul")
     __sub__, __rsub__ = _operator("sub"), _operator("sub", swapped=True)
     __truediv__, __rtruediv__ = _operator("div"), _operator("div", swapped=True)
@@ -134,7 +136,6 @@ class Tensor:
     __eq__, __ne__ = _operator("equal"), _operator("not_equal")
     __lt__, __gt__ = _operator("less"), _operator("less", swapped=True)
     __le__, __ge__ = _operator("less_equal"), _operator("less_equal", swapped=True)
-
     __neg__, exp, log, sqrt, tanh = map(_function, "neg exp log sqrt tanh".split())
 
     def __getitem__(self, key):
@@ -170,9 +171,6 @@ class Tensor:
         return primitives["cast"](self if dtype.kind in "fc" else self.detach(), dtype=dtype)
 
 
-ARRAY = type("ARRAY", (), {"__repr__": lambda self: "ARRAY"})()  # an array's place in an index
-
-
 def _split_key(key, xp):
     """Split an index into its arrays, which become inputs, and the rest, which does not change."""
     arrays, plan = [], []
@@ -188,33 +186,27 @@ def _split_key(key, xp):
 def tensor(data, *, dtype=None, requires_grad=False, device=None):
     """Make a Tensor of numbers, nested lists, an array, or a Tensor; always a leaf, a copy.
 
-    dtype: default float32 for Python floats, else the data's own type.
-    device: "cpu", "cuda"; default where the data is.
+    dtype: default float32 for Python floats, else the data's.  device: default the data's.
     """
-    if isinstance(data, Tensor):
-        data = data.data
+    data = data.data if isinstance(data, Tensor) else data
     if not backend.is_array(data):
-        typed, given = isinstance(data, np.generic), data
-        data = np.asarray(data)
+        given, data = data, np.asarray(data)
         if data.dtype.kind not in "biufc":
             raise TypeError(
                 f"a tensor is made of numbers, got {given!r:.60}; join Tensors with minidl.stack"
             )
-        if data.dtype == np.float64 and dtype is None and not typed:
+        if data.dtype == np.float64 and dtype is None and not isinstance(given, np.generic):
             dtype = np.float32
-    xp = array_module(data)
-    data = xp.array(data, dtype=dtype)
-    if device is not None:
-        data = backend.to_device(data, device)
+    data = array_module(data).array(data, dtype=dtype)
+    data = data if device is None else backend.to_device(data, device)
     return Tensor(data, requires_grad=requires_grad)
 
 
 class Primitive:
     """An operation that the engine knows: arrays in, one array out, and its gradient rule.
 
-    Every operation passes `__call__`, the one place where the array module is chosen and the
-    result is recorded.  Positional arguments are arrays, the graph's edges; everything else is
-    passed by keyword and kept with the result.
+    Every operation passes `__call__`, where the array module is chosen and the result recorded.
+    Positional arguments are arrays, the graph's edges; keywords are kept with the result.
     """
 
     def __init__(self, forward):
@@ -234,6 +226,8 @@ class Primitive:
         return f"<primitive {self.name}>"
 
     def __call__(self, *inputs, **attrs):
+        if _handlers and (handler := _handlers.get(get_ident())):
+            return handler(self, inputs, attrs)
         arrays, tracked, wanted = [], False, False
         for x in inputs:
             if isinstance(x, Tensor):
@@ -261,10 +255,9 @@ class Primitive:
     def _explain(self, error, arrays, attrs):
         """The same kind of error, with the operation's name and what it was given."""
         given = " and ".join(str(getattr(a, "shape", a)) for a in arrays)
-        named = ", ".join(f"{k}={v}" for k, v in attrs.items())
-        named = f" with {named}" if named else ""
+        given += " with " * bool(attrs) + ", ".join(f"{k}={v}" for k, v in attrs.items())
         kind = next(k for k in (ValueError, IndexError, TypeError) if isinstance(error, k))
-        return kind(f"{self.name}: cannot work on shapes {given}{named}: {error}")
+        return kind(f"{self.name}: cannot work on shapes {given}: {error}")
 
 
 def primitive(forward):
@@ -290,6 +283,30 @@ def replaced(name, *, forward=None, gradient=None):
         op.forward, op.rule = before
 
 
+@contextmanager
+def intercepted(handler):
+    """Inside, in this thread, an operation gives what `handler(op, inputs, attrs)` gives.
+
+    While it runs, the handler outside (`as` names it, or None) is in force: `op(*inputs, **attrs)`
+    goes on.  An operator between bare arrays is no operation.  After JAX's autodidax.
+    """
+
+    def inner(op, inputs, attrs):
+        before, _handlers[get_ident()] = _handlers.get(get_ident()), outer
+        try:
+            return handler(op, inputs, attrs)
+        finally:
+            _handlers[get_ident()] = before
+
+    outer, _handlers[get_ident()] = _handlers.get(get_ident()), inner
+    try:
+        yield outer
+    finally:
+        del _handlers[get_ident()]
+        if outer:
+            _handlers[get_ident()] = outer
+
+
 def grad(outputs, inputs, grad_outputs=None, *, retain_graph=None, create_graph=False):
     """The gradients of the sum of `outputs` for each of `inputs`, as a list; `.grad` stays.
 
@@ -301,12 +318,8 @@ def grad(outputs, inputs, grad_outputs=None, *, retain_graph=None, create_graph=
     several = isinstance(grad_outputs, (list, tuple))
     given = grad_outputs if several else [grad_outputs] * len(outputs)
     found = {id(x): g for x, g in _walk(outputs, given, retain_graph, create_graph, inputs)}
-    results = []
-    for x in inputs:
-        g = found.get(id(x))
-        g = array_module(x.data).zeros_like(x.data) if g is None else g
-        results.append(g if isinstance(g, Tensor) else Tensor(g))
-    return results
+    found |= {id(x): array_module(x.data).zeros_like(x.data) for x in inputs if id(x) not in found}
+    return [g if isinstance(g, Tensor) else Tensor(g) for g in (found[id(x)] for x in inputs)]
 
 
 def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
@@ -389,40 +402,27 @@ class Piece:
 
 
 def _start(outputs, gradients, create_graph):
-    """What a walk begins with: the number of each output -> (the output, its gradient)."""
+    """What a walk begins with, checked: an output's number -> (the output, its gradient)."""
     pending = {}
     for y, g in zip(outputs, gradients, strict=True):
-        g = _first_gradient(y, g)
-        g = g if create_graph else g.data
-        pending[y.number] = y, (pending[y.number][1] + g if y.number in pending else g)
-    return pending
-
-
-_FREED = (
-    "the graph of this result of {!r} was freed by an earlier backward; "
-    "use backward(retain_graph=True) the first time to go back twice"
-)
-
-
-def _first_gradient(y, g):
-    """The gradient that a walk begins with at `y`, checked."""
-    if not isinstance(y, Tensor):
-        raise TypeError(f"expected a Tensor to go back from, got {type(y).__name__}")
-    if not y.requires_grad:
-        raise RuntimeError(
-            "this tensor has no record to go back through: nothing it was made of has "
-            "requires_grad=True, or it was made inside no_grad() or by detach()"
-        )
-    xp = array_module(y.data)
-    if g is None:
-        if y.size != 1:
+        if not isinstance(y, Tensor):
+            raise TypeError(f"expected a Tensor to go back from, got {type(y).__name__}")
+        if not y.requires_grad:
+            raise RuntimeError(
+                "this tensor has no record to go back through: nothing it was made of has "
+                "requires_grad=True, or it was made inside no_grad() or by detach()"
+            )
+        xp = array_module(y.data)
+        if g is None and y.size != 1:
             raise RuntimeError(
                 f"backward needs a result with one element, this one has shape {y.shape}; "
                 "reduce it (.sum(), .mean()) or pass the gradient of that shape"
             )
-        return Tensor(xp.ones_like(y.data))
-    g = g if isinstance(g, Tensor) else Tensor(xp.asarray(g, dtype=y.dtype))
-    array_module(y.data, g.data)
-    if g.shape != y.shape:
-        raise ValueError(f"the gradient has shape {g.shape}, the tensor {y.shape}: must be equal")
-    return g
+        g = xp.ones_like(y.data) if g is None else g
+        g = g if isinstance(g, Tensor) else Tensor(xp.asarray(g, dtype=y.dtype))
+        array_module(y.data, g.data)
+        if g.shape != y.shape:
+            raise ValueError(f"the gradient has shape {g.shape}, the tensor {y.shape}; must agree")
+        g = g if create_graph else g.data
+        pending[y.number] = y, (pending[y.number][1] + g if y.number in pending else g)
+    return pending

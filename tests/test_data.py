@@ -1,19 +1,37 @@
 """Data sets and the loader: every batch exact, no thread left behind."""
 
 import gc
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidl.data import ArrayDataset, DataLoader, split
+from minidl import text
+from minidl.data import (
+    ArrayDataset,
+    DataLoader,
+    balanced,
+    pad,
+    pad_collate,
+    read_csv,
+    split,
+    weighted,
+)
 
-ROOMS = [0, 1, 2, 5]
+# Without a thread, twice said; with one and with several.
+HOW = [
+    {"workers": 0}, {"prefetch": 0}, {"prefetch": 1}, {}, {"prefetch": 5},
+    {"workers": 3, "prefetch": 1}, {"workers": 4, "prefetch": 2},
+]  # fmt: skip
+by_all = pytest.mark.parametrize("how", HOW, ids=str)
 
 
 def numbers(n=23):
@@ -39,8 +57,13 @@ def same(batches, others):
             np.testing.assert_array_equal(a, b)
 
 
+def threads_of(how):
+    """How many threads a loader with these options has."""
+    return how.get("workers", 1) if how.get("prefetch", 2) else 0
+
+
 def threads():
-    return [t for t in threading.enumerate() if t.name == "minidl-prefetch"]
+    return [t for t in threading.enumerate() if t.name.startswith("minidl")]
 
 
 @pytest.fixture(autouse=True)
@@ -109,20 +132,30 @@ def test_split_is_shuffled_by_its_seed():
     assert orders[0] != orders[1] != orders[2]
 
 
+def test_split_refuses_what_is_no_array_dataset():
+    with pytest.raises(ValueError, match=r"an ArrayDataset.*got ndarray and 0\.5"):
+        split(np.zeros(4), 0.5)
+
+
+def test_samples_of_different_shapes_are_no_arrays():
+    with pytest.raises(ValueError, match="differ in shape: pad_collate"):
+        ArrayDataset([[1, 2], [3]], [0, 1])
+
+
 @pytest.mark.parametrize("fraction", [-0.1, 1.5, 200, float("nan")])
 def test_split_refuses_what_is_no_fraction(fraction):
-    with pytest.raises(ValueError, match=r"fraction must be in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"an ArrayDataset, fraction must be in \[0, 1\], got"):
         split(numbers(), fraction)
 
 
 # --- what a batch holds --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("prefetch", ROOMS)
+@by_all
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("n, size", [(23, 5), (20, 5), (3, 5), (1, 1), (0, 4), (5, 5)])
-def test_batches_in_order(n, size, drop_last, prefetch):
-    loader = DataLoader(numbers(n), size, drop_last=drop_last, prefetch=prefetch)
+def test_batches_in_order(n, size, drop_last, how):
+    loader = DataLoader(numbers(n), size, drop_last=drop_last, **how)
     index = list(range(n))
     expected = [index[i : i + size] for i in range(0, n, size)]
     if drop_last:
@@ -133,9 +166,9 @@ def test_batches_in_order(n, size, drop_last, prefetch):
     assert all(np.array_equal(x[:, 1], -y) for x, y in batches)
 
 
-@pytest.mark.parametrize("prefetch", ROOMS)
-def test_shuffled_by_seed_and_epoch(prefetch):
-    loader = DataLoader(numbers(), 5, shuffle=True, seed=3, prefetch=prefetch)
+@by_all
+def test_shuffled_by_seed_and_epoch(how):
+    loader = DataLoader(numbers(), 5, shuffle=True, seed=3, **how)
     for epoch in range(3):
         order = np.random.default_rng([3, epoch]).permutation(23)
         assert np.concatenate([y for _, y in loader]).tolist() == order.tolist()
@@ -161,14 +194,14 @@ def test_batch_k_is_the_same_wherever_one_starts_and_whoever_makes_it(dataset, t
     if transform is shaken and isinstance(dataset, Squares):
         dataset = ArrayDataset(*map(np.stack, zip(*[Squares()[i] for i in range(7)])))
 
-    def loader(prefetch):
-        return DataLoader(dataset, 3, shuffle=True, seed=1, transform=transform, prefetch=prefetch)
+    def loader(how):
+        return DataLoader(dataset, 3, shuffle=True, seed=1, transform=transform, **how)
 
     for epoch in (0, 4):
-        whole = list(loader(0).batches(epoch))
-        for prefetch in ROOMS:
+        whole = list(loader({"workers": 0}).batches(epoch))
+        for how in HOW:
             for start in range(len(whole) + 1):
-                same(loader(prefetch).batches(epoch, start), whole[start:])
+                same(loader(how).batches(epoch, start), whole[start:])
 
 
 def test_batches_before_the_start_are_not_drawn():
@@ -218,15 +251,15 @@ def test_samples_of_other_data_sets_are_stacked():
 # --- errors --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [0, -3])
-def test_batch_size_is_at_least_one(size):
-    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {size}"):
-        DataLoader(numbers(), size)
-
-
-def test_prefetch_is_not_negative():
-    with pytest.raises(ValueError, match="prefetch must be at least 0, got -1"):
-        DataLoader(numbers(), prefetch=-1)
+@pytest.mark.parametrize(
+    "name, low", [("batch_size", 1), ("workers", 0), ("prefetch", 0), ("seed", 0)]
+)
+def test_numbers_that_are_too_small_or_none(name, low):
+    for wrong in (low - 1, 2.5, "3", None):
+        message = f"{name} must be at least {low}, an integer, got {wrong!r}"
+        with pytest.raises(ValueError, match=message):
+            DataLoader(numbers(), **{name: wrong})
+    DataLoader(numbers(), **{name: np.int64(low)})
 
 
 @pytest.mark.parametrize("start", [-1, 6])
@@ -235,14 +268,14 @@ def test_a_start_outside_the_epoch_is_refused_at_once(start):
         DataLoader(numbers(), 5).batches(0, start)
 
 
-@pytest.mark.parametrize("prefetch", ROOMS)
-def test_an_error_says_where_and_keeps_its_cause(prefetch):
+@by_all
+def test_an_error_says_where_and_keeps_its_cause(how):
     def fail(batch, rng):
         if batch[1][0] == 6:
             raise KeyError("no such picture")
         return batch
 
-    loader = DataLoader(numbers(20), 6, transform=fail, prefetch=prefetch)
+    loader = DataLoader(numbers(20), 6, transform=fail, **how)
     loader.epoch, seen = 4, []
     with pytest.raises(RuntimeError) as caught:
         for _, y in loader:
@@ -255,67 +288,121 @@ def test_an_error_says_where_and_keeps_its_cause(prefetch):
     assert loader.epoch == 4
 
 
-@pytest.mark.parametrize("prefetch", [0, 2])
+@by_all
 @pytest.mark.parametrize(
     "samples, message",
     [
-        ([np.zeros(3), np.zeros(3)], r"samples 0, 1\) failed: TypeError: a sample must be a tuple"),
-        ([(1, 2), (3,)], "ValueError"),
-        ([(np.zeros(2), 0), (np.zeros(3), 0)], "ValueError.*same shape"),
+        ([(1,), np.zeros(3)], r"\(sample 1\) failed: TypeError: items are tuples.*ndarray"),
+        ([(1, 2), (3,)], r"\(samples 0, 1\) failed: ValueError"),
+        ([(np.zeros(2), 0), (np.zeros(3), 0)], r"\(samples 0, 1\).*ValueError.*same shape"),
     ],
     ids=["no tuple", "tuples of two lengths", "two shapes"],
 )
-def test_samples_that_cannot_be_stacked(samples, message, prefetch):
+def test_samples_that_cannot_be_stacked(samples, message, how):
     with pytest.raises(RuntimeError, match=message):
-        list(DataLoader(samples, 2, prefetch=prefetch))
+        list(DataLoader(samples, 2, **how))
 
 
-@pytest.mark.parametrize("prefetch", [0, 2])
-def test_stop_iteration_in_a_transform_does_not_end_the_epoch_in_silence(prefetch):
+def test_a_pair_of_arrays_is_no_data_set():
+    with pytest.raises(RuntimeError, match=r"items are tuples \(see ArrayDataset\), got .*ndarray"):
+        list(DataLoader((np.zeros((4, 2)), np.zeros(4))))
+
+
+@by_all
+def test_an_error_names_the_very_sample(how):
+    class Folder(Squares):
+        def __getitem__(self, i):
+            if i in (4, 5):
+                raise OSError(f"no file {i}.png")
+            return super().__getitem__(i)
+
+    seen = []
+    with pytest.raises(RuntimeError) as caught:
+        for _, y in DataLoader(Folder(), 3, **how):
+            seen.append(y.tolist())
+    assert seen == [[0, 1, 4]]
+    assert str(caught.value) == "batch 1 of epoch 0 (sample 4) failed: OSError: no file 4.png"
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+@by_all
+def test_an_error_in_collate_or_transform_names_the_samples(how):
+    def fail(samples, rng=None):
+        raise ArithmeticError("no")
+
+    message = r"batch 0 of epoch 0 \(samples 0, 1, 2\) failed: ArithmeticError: no"
+    for name in ("collate", "transform"):
+        with pytest.raises(RuntimeError, match=message):
+            list(DataLoader(Squares(), 3, **{name: fail}, **how))
+
+
+@by_all
+def test_stop_iteration_in_a_transform_does_not_end_the_epoch_in_silence(how):
     def stop(batch, rng):
         raise StopIteration
 
     with pytest.raises(RuntimeError, match="StopIteration"):
-        list(DataLoader(numbers(), 5, transform=stop, prefetch=prefetch))
+        list(DataLoader(numbers(), 5, transform=stop, **how))
 
 
-@pytest.mark.parametrize("prefetch", [0, 2])
-def test_an_exit_asked_for_in_a_transform_arrives(prefetch):
+@by_all
+def test_an_exit_asked_for_in_a_transform_arrives(how):
     def leave(batch, rng):
         raise SystemExit(3)
 
     with pytest.raises(SystemExit):
-        list(DataLoader(numbers(), 5, transform=leave, prefetch=prefetch))
+        list(DataLoader(numbers(), 5, transform=leave, **how))
 
 
 # --- the thread ----------------------------------------------------------------------------
 
 
-def test_one_thread_for_prefetching_and_none_without():
-    batches = iter(DataLoader(numbers(200), 5, prefetch=2))
+@by_all
+def test_as_many_threads_as_are_asked_for(how):
+    n = threads_of(how)
+    together = threading.Barrier(max(n, 1))
+
+    def meet(batch, rng):
+        if batch[1][0] < 5 * n:  # so many batches are made at once
+            together.wait(10)
+        return batch
+
+    batches = iter(DataLoader(numbers(60), 5, transform=meet, **how))
     next(batches)
-    (thread,) = threads()
-    assert thread.daemon
+    assert len(threads()) == n
     batches.close()
-    batches = iter(DataLoader(numbers(), 5, prefetch=0))
-    next(batches)
     assert threads() == []
 
 
-@pytest.mark.parametrize("room", [1, 3])
-def test_the_thread_is_only_so_far_ahead(room):
+@pytest.mark.parametrize("workers, prefetch", [(1, 1), (1, 3), (3, 2)])
+def test_the_threads_are_only_so_far_ahead(workers, prefetch):
     made = []
     loader = DataLoader(
-        numbers(200), 5, prefetch=room, transform=lambda batch, rng: made.append(1) or batch
-    )
+        numbers(200), 5, workers=workers, prefetch=prefetch,
+        transform=lambda batch, rng: made.append(1) or batch,
+    )  # fmt: skip
     batches = loader.batches(0)
     next(batches)
-    expected, deadline = 1 + room + 1, time.monotonic() + 10
+    expected, deadline = 1 + workers * prefetch, time.monotonic() + 10
     while len(made) < expected and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.1)
-    assert len(made) == expected, "one is taken, the queue is full, one is in hand"
+    assert len(made) == expected, "one is taken, the others wait"
     batches.close()
+
+
+def test_order_does_not_depend_on_which_thread_is_first():
+    """Batch 0 is not made before batch 1 is."""
+    later = threading.Event()
+
+    def wait(batch, rng):
+        if batch[1][0] == 0:
+            assert later.wait(10)
+        later.set()
+        return batch
+
+    batches = DataLoader(numbers(20), 5, transform=wait, workers=2)
+    assert [y[0] for _, y in batches] == [0, 5, 10, 15]
 
 
 def test_it_works_while_the_reader_does():
@@ -334,10 +421,46 @@ def test_it_works_while_the_reader_does():
     assert min(seconds(2) for _ in range(3)) < 0.8 * seconds(0)
 
 
-@pytest.mark.parametrize("room", [1, 2, 100])
-def test_breaking_out_stops_the_thread(room):
-    for _ in DataLoader(numbers(1000), 5, prefetch=room):
+@by_all
+def test_breaking_out_stops_the_threads(how):
+    for _ in DataLoader(numbers(1000), 5, **how):
         break
+    assert threads() == []
+
+
+def test_breaking_out_leaves_what_waits_unmade():
+    made = []
+
+    def slow(batch, rng):
+        made.append(1)
+        time.sleep(0.005)
+        return batch
+
+    for _ in DataLoader(numbers(1000), 5, transform=slow, prefetch=150):
+        break
+    assert len(made) < 100
+
+
+@by_all
+def test_an_interrupt_stops_the_threads(how):
+    """Ctrl-C while the reader waits for a batch."""
+    n = threads_of(how)
+    together, never = threading.Barrier(max(n, 1)), threading.Event()
+
+    def interrupt(batch, rng):
+        number = batch[1][0] // 5
+        if number < n:
+            together.wait(10)  # so all threads are there when the interrupt comes
+        elif number == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+            never.wait(0.2)
+        return batch
+
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        for _, y in DataLoader(numbers(1000), 5, transform=interrupt, **how):
+            seen.append(y[0] // 5)
+    assert seen == [*range(len(seen))] and len(seen) <= 20
     assert threads() == []
 
 
@@ -373,7 +496,7 @@ def test_the_collector_may_run_inside_the_thread(monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", wrong.append)
 
     def transform(batch, rng):
-        if batch[1][0] == 10:
+        if batch[1][0] == 5:
             dropped.wait(10)
             gc.collect()
         return batch
@@ -408,3 +531,283 @@ def test_a_program_may_end_with_an_iterator_in_hand(pause):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 1]\n", "")
+
+
+def test_resuming_with_several_workers_and_another_sampler():
+    def loader(workers):
+        sampler = balanced([0] * 20 + [1] * 3)
+        return DataLoader(numbers(), 4, sampler=sampler, seed=2, transform=shaken, workers=workers)
+
+    whole = list(loader(0).batches(3))
+    for start in range(len(whole)):
+        same(loader(3).batches(3, start), whole[start:])
+
+
+# --- the order -----------------------------------------------------------------------------
+
+
+def drawn(loader, epochs=1):
+    return np.concatenate([y for _ in range(epochs) for _, y in loader])
+
+
+def test_balanced_makes_all_classes_as_likely():
+    labels = np.array([*"aaaaaaaaaaaaaaaaabbc" * 50])  # 17 : 2 : 1
+    loader = DataLoader(numbers(1000), 64, sampler=balanced(labels), seed=1)
+    found = drawn(loader, epochs=12)
+    assert len(found) == 12_000
+    _, counts = np.unique(labels[found], return_counts=True)
+    # Binomial, so within 4 standard deviations of a third.
+    assert abs(counts / 12_000 - 1 / 3).max() < 4 * (2 / 9 / 12_000) ** 0.5
+    assert len(np.unique(found[labels[found] == "c"])) == 50, "each of a class is drawn"
+    epochs = [drawn(loader).tolist() for _ in range(2)]
+    assert epochs[0] != epochs[1]
+
+
+def test_weighted_draws_as_pytorchs_sampler_does(torch):
+    """The same shares, of which PyTorch's are drawn too: chi-squared of the two tables."""
+    weights = np.array([0, 1, 2, 3, 0.5, 1.5])
+    n = 6000
+    ours = np.concatenate([weighted(weights)(np.random.default_rng(i)) for i in range(n // 6)])
+    torch.manual_seed(0)
+    theirs = [*torch.utils.data.WeightedRandomSampler(torch.tensor(weights), n)]
+    a, b = (np.bincount(d, minlength=6) for d in (ours, theirs))
+    assert a.sum() == b.sum() == n and a[0] == b[0] == 0
+    assert ((a - b)[1:] ** 2 / (a + b)[1:]).sum() < 18.5  # 4 degrees of freedom, p = 0.001
+    expected = n * weights / weights.sum()
+    assert ((a - expected)[1:] ** 2 / expected[1:]).sum() < 18.5
+
+
+def test_a_sampler_may_be_any_function():
+    def backwards(rng):
+        return range(22, -1, -2)
+
+    loader = DataLoader(numbers(), 5, sampler=backwards)
+    assert [y.tolist() for _, y in loader] == [[22, 20, 18, 16, 14], [12, 10, 8, 6, 4], [2, 0]]
+    assert len(loader) == 3
+    loader = DataLoader(numbers(), 5, sampler=backwards, drop_last=True)
+    assert len(loader) == 2 == len(list(loader))
+
+
+@by_all
+def test_a_sampler_may_make_the_batches(how):
+    lengths = np.random.default_rng(0).integers(1, 9, 23)
+    sampler = partial(text.batches_by_length, lengths, 4)
+    loader = DataLoader(numbers(), sampler=sampler, seed=3, **how)
+    assert len(loader) == 6
+    for epoch in (0, 1):
+        expected = list(sampler(np.random.default_rng([3, epoch])))
+        assert [y.tolist() for _, y in loader] == [b.tolist() for b in expected]
+        same(loader.batches(epoch, 2), [numbers()[b] for b in expected[2:]])
+
+
+@pytest.mark.parametrize(
+    "found, shown",
+    [
+        ([0, 23], r"\[ 0 23\]"), ([-1, 2], r"\[-1  2\]"), ([0.5], r"\[0\.5\]"), ([], r"\[\]"),
+        ([True, False], "True"), ([[0, 1], [99]], "99"), ([[0], []], r"\[0\.\]"),
+    ],
+)  # fmt: skip
+def test_a_sampler_that_gives_no_indices(found, shown):
+    loader = DataLoader(numbers(), sampler=lambda rng: found)
+    for use in (len, list):
+        with pytest.raises(ValueError, match=r"expected indices in \[0, 23\), got .*" + shown):
+            use(loader)
+
+
+def test_what_cannot_be_a_sampler():
+    message = "sampler must be a function rng -> indices, in place of shuffle; got "
+    with pytest.raises(ValueError, match=message + "ndarray, shuffle=False"):
+        DataLoader(numbers(), sampler=np.arange(23))
+    with pytest.raises(ValueError, match=message + "function, shuffle=True"):
+        DataLoader(numbers(), shuffle=True, sampler=balanced([0, 1]))
+
+
+@pytest.mark.parametrize(
+    "weights", [[], [0, 0], [1, -1], [1, np.nan], [1, np.inf], [[1, 2]], 3], ids=str
+)
+def test_weights_that_cannot_be_drawn_from(weights):
+    with pytest.raises(ValueError, match=r"weights must be \(N,\), finite, none negative"):
+        weighted(weights)
+
+
+def test_an_empty_data_set_has_no_batch():
+    for n, options in [(0, {}), (0, {"shuffle": True}), (3, {"drop_last": True})]:
+        loader = DataLoader(numbers(n), 4, **options)
+        assert len(loader) == 0 and list(loader) == []
+
+
+# --- sequences -----------------------------------------------------------------------------
+
+
+ragged = st.lists(st.lists(st.integers(-5, 5), max_size=7), max_size=6)
+
+
+@given(ragged, st.integers(-2, 2))
+def test_pad_is_texts(sequences, value):
+    (y, lengths), (theirs, theirs_lengths) = (
+        pad(sequences, value=value),
+        text.pad(sequences, value=value),
+    )
+    np.testing.assert_array_equal(y, theirs, strict=True)
+    np.testing.assert_array_equal(lengths, theirs_lengths, strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 0), (2, 3)], ids=str)
+def test_pad_is_pytorchs(torch, dtype, shape):
+    sequences = [
+        np.random.default_rng(n).uniform(0, 9, (n, *shape)).astype(dtype) for n in (2, 5, 1)
+    ]
+    y, lengths = pad(sequences, value=7)
+    tensors = [torch.tensor(s) for s in sequences]
+    theirs = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=7)
+    np.testing.assert_array_equal(y, theirs.numpy())
+    assert y.dtype == (dtype if dtype.startswith("float") else np.int64)
+    assert lengths.tolist() == [2, 5, 1]
+
+
+def test_sequences_that_differ_in_more_than_length():
+    with pytest.raises(ValueError, match="must match exactly"):
+        pad([np.zeros((2, 3)), np.zeros((2, 4))])
+    with pytest.raises(TypeError, match="no len"):
+        pad([1, 2])
+
+
+SENTENCES = [([5, 6, 7], [1, 0, 1], 2.0), ([8], [1], 0.5), ([], [], 1.0), ([9, 9], [0, 1], 4.0)]
+
+
+@by_all
+def test_pad_collate(how):
+    loader = DataLoader(SENTENCES, 2, collate=partial(pad_collate, value=-1), **how)
+    expected = [
+        ([[5, 6, 7], [8, -1, -1]], [3, 1], [[1, 0, 1], [1, -1, -1]], [2.0, 0.5]),
+        ([[-1, -1], [9, 9]], [0, 2], [[-1, -1], [0, 1]], [1.0, 4.0]),
+    ]
+    same(loader, [[np.array(a) for a in batch] for batch in expected])
+
+
+def test_pad_collate_of_batches_of_similar_length():
+    samples = [(list(range(n)), n) for n in [3, 9, 1, 8, 2, 7]]
+    sampler = partial(text.batches_by_length, [n for _, n in samples], 2)
+    for x, lengths, y in DataLoader(samples, sampler=sampler, collate=pad_collate):
+        assert lengths.tolist() == y.tolist() and x.shape == (2, lengths.max())
+        assert lengths.max() - lengths.min() <= 5
+        for row, n in zip(x, lengths):
+            assert row.tolist() == [*range(n)] + [0] * (len(row) - n)
+
+
+def test_pad_collate_says_which_samples():
+    with pytest.raises(RuntimeError, match=r"samples 0, 1\) failed: TypeError: .*no len"):
+        list(DataLoader([(1, 2), (3, 4)], collate=pad_collate))
+
+
+def test_collate_takes_the_items_of_an_array_dataset_too():
+    def rows(samples):
+        return [y for _, y in samples], len(samples)
+
+    assert list(DataLoader(numbers(5), 3, collate=rows)) == [([0, 1, 2], 3), ([3, 4], 2)]
+
+
+def test_stacking_is_pytorchs_default(torch):
+    ours = list(DataLoader(Squares(), 3))
+    theirs = list(torch.utils.data.DataLoader(Squares(), 3))
+    same(ours, [[a.numpy() for a in batch] for batch in theirs])
+
+
+# --- tables --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(content, encoding="utf-8"):
+        path = tmp_path / "table.csv"
+        path.write_text(content, encoding=encoding, newline="")
+        return path
+
+    return write
+
+
+FLOWERS = """length,kind,width,note
+5.1,setosa,3.5,"a, quoted"
+7,versicolor,3.2e0,
+6.3,virginica, 3.3 ,x
+4.9,setosa,-3,"two
+lines"
+"""
+
+
+def test_read_csv(table):
+    for content, encoding in [
+        (FLOWERS, "utf-8"), (FLOWERS, "utf-8-sig"), (FLOWERS.replace("\n", "\r\n"), "utf-8"),
+    ]:  # fmt: skip
+        path = table(content, encoding)
+        dataset = read_csv(path, target="kind", features=["width", "length"])
+        x, y = dataset[:]
+        np.testing.assert_array_equal(
+            x, np.float32([[3.5, 5.1], [3.2, 7], [3.3, 6.3], [-3, 4.9]]), strict=True
+        )
+        np.testing.assert_array_equal(y, np.int64([0, 1, 2, 0]), strict=True)
+        assert dataset.classes == ["setosa", "versicolor", "virginica"]
+        x.sum(), list(DataLoader(dataset, 2))
+
+
+def test_read_csv_by_default_takes_all_other_columns(table):
+    x, y = read_csv(table("a,b,y\n1,2,no\n3,4,yes\n\n5,6,no\n"), target="y")[:]
+    assert x.tolist() == [[1, 2], [3, 4], [5, 6]] and y.tolist() == [0, 1, 0]
+
+
+def test_read_csv_classes_may_be_given(table):
+    """So that a second file gets the labels of the first."""
+    path = table("a,y\n1,no\n2,yes\n")
+    dataset = read_csv(path, target="y", classes=("yes", "maybe", "no"))
+    assert dataset.arrays[1].tolist() == [2, 0] and dataset.classes == ["yes", "maybe", "no"]
+    with pytest.raises(
+        ValueError, match=r"line 3, column 'y': expected one of \['no'\], got 'yes'"
+    ):
+        read_csv(path, target="y", classes=["no"])
+
+
+def test_read_csv_a_target_of_numbers(table):
+    path = table("a;price\n1;2.5\n2;10\n3;2.5\n")
+    dataset = read_csv(path, target="price", numeric=True, delimiter=";")
+    np.testing.assert_array_equal(dataset.arrays[1], np.float32([2.5, 10, 2.5]), strict=True)
+    assert dataset.classes is None
+    assert read_csv(path, target="price", delimiter=";").classes == ["10", "2.5"]
+
+
+@pytest.mark.parametrize(
+    "content, options, message",
+    [
+        ("a,y\n1,no\n,no\n", {}, "line 3, column 'a': expected a number, got ''"),
+        ("a,y\n1,no\nNA,no\n", {}, "line 3, column 'a': expected a number, got 'NA'"),
+        ("a,y\n1,no\n\nnan,no\n", {}, "line 4, column 'a': expected a number, got 'nan'"),
+        ("a,y\n-inf,no\n", {}, "line 2, column 'a': expected a number, got '-inf'"),
+        ("y,a\nno,1\nno\n", {}, "line 3, column 'a': expected a number, got ''"),
+        ("a,y\n1,no\n2,\n", {}, r"line 3, column 'y': expected one of \['no'\], got ''"),
+        ("a,y\n1,no\n2\n", {}, r"line 3, column 'y': expected one of \['no'\], got ''"),
+        ("a,y\n1,2\n1,x\n", {"numeric": True}, "line 3, column 'y': expected a number, got 'x'"),
+        ("a,y\n1,5,no\n", {}, "line 2: more cells than the 2 columns"),
+        ("a,b\n1,2\n", {}, r"target 'y', got 1 rows with columns \['a', 'b'\]"),
+        ("a;y\n1;2\n", {}, r"columns \['a;y'\]"),
+        ("a,y\n1,2\n", {"features": ["a", "c"]}, r"features \['a', 'c'\].*columns \['a', 'y'\]"),
+        ("a,y\n1,2\n", {"features": ["a", "y"]}, "another|target 'y'"),
+        ("a,y\n1,2\n", {"features": []}, r"features \[\]"),
+        ("y\nno\n", {}, r"features \[\]"),
+        ("a,y\n", {}, "got 0 rows"),
+        ("", {}, r"got 0 rows with columns \[\]"),
+    ],
+)  # fmt: skip
+def test_read_csv_says_where_it_is_wrong(table, content, options, message):
+    path = table(content)
+    with pytest.raises(ValueError, match=r"table\.csv.*" + message):
+        read_csv(path, target="y", **options)
+
+
+def test_read_csv_agrees_with_pandas(table):
+    pandas = pytest.importorskip("pandas")
+    draws = np.random.default_rng(0).standard_normal((40, 5))
+    frame = pandas.DataFrame(draws, columns=[*"abcde"]).assign(y=[*"uv"] * 20)
+    path = table(frame.to_csv(index=False))
+    x, y = read_csv(path, target="y")[:]
+    np.testing.assert_array_equal(x, draws.astype(np.float32))
+    assert y.tolist() == [0, 1] * 20

