@@ -3,8 +3,9 @@
 from . import ops, shapes
 from .backend import manual_seed, no_grad
 from .ops import where
+from .seams import replaced
 from .shapes import concatenate, stack
-from .tensor import Tensor, grad, replaced, tensor
+from .tensor import Tensor, grad, tensor
 
 __version__ = "0.1.0"
 __all__ = [

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from functools import partial
 
 from . import backend
-from .tensor import Primitive, Tensor, grad, intercepted, primitives, tensor
+from .seams import intercepted
+from .tensor import Primitive, Tensor, grad, primitives, tensor
 
 _watchers = []  # what `watched` puts around each call of a module
 _RANDOM = {"bernoulli", "normal"}  # operations that give something else the next time

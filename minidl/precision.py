@@ -7,10 +7,11 @@ Micikevicius et al. 2018.  Explained in course/22.
 
 from . import backend
 from .ops import cast
-from .tensor import Tensor, intercepted
+from .seams import intercepted
+from .tensor import Tensor
 
 HALF = {"matmul"}  # most of the work
-SINGLE = set("exp log logsumexp pow div sqrt softplus sum".split())  # lose too much in float16
+SINGLE = set("exp log logsumexp softmax label_loss pow div sqrt softplus sum".split())  # lose much
 
 
 def autocast(dtype="float16"):

@@ -92,9 +92,7 @@ def getitem(xp, a, *indices, key):
 
 @getitem.gradient
 def _(g, y, a, *indices, key):
-    if indices:
-        return (scatter(g, *indices, key=key, shape=a.shape),)
-    return (Piece(g, indices, key),)
+    return (scatter(g, *indices, key=key, shape=a.shape) if indices else Piece(g, key),)
 
 
 @primitive

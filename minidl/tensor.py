@@ -6,11 +6,11 @@ cycles, and a graph is freed with its last result.
 Explained in course/07.
 """
 
-from contextlib import contextmanager
 from heapq import heappop, heappush
 from itertools import count
 from threading import get_ident
 from types import FunctionType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from .backend import array_module, modes
 _clock = count(1).__next__  # numbers tensors in the order in which they are made
 primitives = {}  # name -> Primitive: where the operators of Tensor find their operation
 ARRAY = type("ARRAY", (), {"__repr__": lambda self: "ARRAY"})()  # an array's place in an index
-_handlers = {}  # thread -> the handler that its operations go to, inside `intercepted`
+handlers = {}  # thread -> the handler that its operations go to, inside `seams.intercepted`
 _FREED = "the graph of this {!r} was freed by an earlier backward; keep it with retain_graph=True"
 
 
@@ -226,7 +226,7 @@ class Primitive:
         return f"<primitive {self.name}>"
 
     def __call__(self, *inputs, **attrs):
-        if _handlers and (handler := _handlers.get(get_ident())):
+        if handlers and (handler := handlers.get(get_ident())):
             return handler(self, inputs, attrs)
         arrays, tracked, wanted = [], False, False
         for x in inputs:
@@ -266,47 +266,6 @@ def primitive(forward):
     return op
 
 
-@contextmanager
-def replaced(name, *, forward=None, gradient=None):
-    """Inside, the operation `name` uses another `forward` or another `gradient` rule.
-
-    So a reader's own answer runs inside the real engine.  Raises KeyError for unknown names.
-    """
-    if name not in primitives:
-        raise KeyError(f"no operation is called {name!r}; there are {sorted(primitives)}")
-    op = primitives[name]
-    before = op.forward, op.rule
-    op.forward, op.rule = forward or op.forward, gradient or op.rule
-    try:
-        yield op
-    finally:
-        op.forward, op.rule = before
-
-
-@contextmanager
-def intercepted(handler):
-    """Inside, in this thread, an operation gives what `handler(op, inputs, attrs)` gives.
-
-    While it runs, the handler outside (`as` names it, or None) is in force: `op(*inputs, **attrs)`
-    goes on.  An operator between bare arrays is no operation.  After JAX's autodidax.
-    """
-
-    def inner(op, inputs, attrs):
-        before, _handlers[get_ident()] = _handlers.get(get_ident()), outer
-        try:
-            return handler(op, inputs, attrs)
-        finally:
-            _handlers[get_ident()] = before
-
-    outer, _handlers[get_ident()] = _handlers.get(get_ident()), inner
-    try:
-        yield outer
-    finally:
-        del _handlers[get_ident()]
-        if outer:
-            _handlers[get_ident()] = outer
-
-
 def grad(outputs, inputs, grad_outputs=None, *, retain_graph=None, create_graph=False):
     """The gradients of the sum of `outputs` for each of `inputs`, as a list; `.grad` stays.
 
@@ -329,16 +288,16 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
     when all its users have sent their share.  `pending` holds each tensor with the sum of its
     shares so far, and is popped as the walk goes.
     """
-    sum_to, cast = primitives["sum_to"], primitives["cast"]
+    cast = primitives["cast"]
     retain_graph = create_graph if retain_graph is None else retain_graph
     wanted = None if targets is None else {x.number for x in targets}
-    pending, found, own = _start(outputs, gradients, create_graph), [], set()
+    pending, found = _start(outputs, gradients, create_graph), []
     queue = sorted(-number for number in pending)
     before, modes.recording = modes.recording, create_graph
     try:
         while queue:
             number = -heappop(queue)
-            y, g = pending.pop(number)
+            y, g, _ = pending.pop(number)
             if y.op is None if wanted is None else number in wanted:
                 same = g.dtype == y.data.dtype
                 found.append((y, g if same else cast(g, dtype=y.data.dtype)))
@@ -357,25 +316,9 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
                     share = share()
                 if share is None:
                     continue
-                number = x.number
-                if type(share) is Piece:
-                    if number in own:
-                        share.add_to(pending[number][1])
-                        continue
-                    share = share.whole(x.data.shape)
-                    if not create_graph and number not in pending: own.add(number)
-                elif share.shape != x.data.shape:
-                    share = sum_to(share, shape=x.data.shape)
-                if number not in pending:
-                    heappush(queue, -number)
-                elif number in own:
-                    total = pending[number][1]
-                    total += share
-                    share = total
-                else:
-                    share = pending[number][1] + share
-                    if not create_graph: own.add(number)
-                pending[number] = x, share
+                if x.number not in pending:
+                    heappush(queue, -x.number)
+                pending[x.number] = x, *_added(share, x, *pending.get(x.number, (x, None, False))[1:])
             if not retain_graph:
                 y.inputs = None
     finally:
@@ -383,22 +326,33 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
     return found
 
 
-class Piece:
-    """The gradient of a[key]: g there, and 0 elsewhere.
+class Piece(NamedTuple):
+    """A gradient of x[key]: `data` there and 0 elsewhere.  Many pieces of x add up in one array."""
 
-    So that many pieces of one array add up in one array of zeros, not in one for each piece.
+    data: object
+    key: tuple
+
+
+def _added(share, x, total, own):
+    """The sum of x's shares so far and one more; whether it is an array that only the walk knows.
+
+    Such an array is changed in place: a new one for each share would cost more than the addition.
     """
-
-    def __init__(self, g, indices, key):
-        self.g, self.indices, self.key = g, indices, key
-
-    dtype = property(lambda self: self.g.dtype)
-
-    def whole(self, shape):
-        return primitives["scatter"](self.g, *self.indices, key=self.key, shape=shape)
-
-    def add_to(self, total):
-        total[self.key] += self.g
+    own = own and not modes.recording
+    if type(share) is Piece:
+        if own:
+            total[share.key] += share.data
+            return total, True
+        share, fresh = primitives["scatter"](share.data, key=share.key, shape=x.data.shape), True
+    else:
+        fresh = share.shape != x.data.shape
+        share = primitives["sum_to"](share, shape=x.data.shape) if fresh else share
+    if total is None:
+        return share, fresh
+    if not own:
+        return total + share, True
+    total += share
+    return total, True
 
 
 def _start(outputs, gradients, create_graph):

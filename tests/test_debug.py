@@ -100,8 +100,8 @@ def test_a_mask_of_infinities_is_meant(device):
             found.append([y, *minidl.grad((y * y).sum(), [q, k, v])])
     for expected, got in zip(*found):
         np.testing.assert_array_equal(got.numpy(), expected.numpy())
-    with pytest.raises(FloatingPointError, match=r"'sub' .* made NaN"), stop_at_nan():
-        F.attention(q, k, v, mask=tensor(np.zeros((4, 4), dtype=bool), device=device))
+    with stop_at_nan():  # a query that may look nowhere gets zeros
+        assert not F.attention(q, k, v, mask=mask * 0 == 1).numpy().any()
 
 
 def test_what_is_meant_passes(device):

@@ -126,7 +126,26 @@ def test_labels_must_fit_the_logits():
 def test_one_hot_rows_are_labels_said_otherwise(device):
     x = tensor(X, device=device)
     rows = like(x, np.eye(4, dtype=int)[LABELS])
-    assert F.cross_entropy(x, rows).item() == F.cross_entropy(x, like(x, LABELS)).item()
+    found = F.cross_entropy(x, rows).item(), F.cross_entropy(x, like(x, LABELS)).item()
+    assert np.isclose(*found, rtol=1e-14)
+
+
+def test_impossible_classes_cost_nothing(device):
+    """A logit of -inf that is not the label's is a class ruled out, as in PyTorch."""
+    x = tensor([[0.0, -np.inf, 0.0]], requires_grad=True, device=device)
+    loss = F.cross_entropy(x, tensor([0], device=device))
+    loss.backward()
+    assert np.isclose(loss.item(), np.log(2))
+    np.testing.assert_allclose(x.grad.numpy(), [[-0.5, 0, 0.5]], rtol=1e-6)
+
+
+def test_a_query_that_may_look_nowhere_gets_zeros(device):
+    q = tensor(X.reshape(1, 5, 4), requires_grad=True, device=device)
+    mask = like(q, np.tri(5, k=-1, dtype=bool))
+    y = F.attention(q, q, q, mask=mask)
+    (y * y).sum().backward()
+    assert not y.numpy()[0, 0].any() and y.numpy()[0, 1:].all()
+    assert np.isfinite(q.grad.numpy()).all()
 
 
 def test_weights_may_count_samples_or_single_labels(device):

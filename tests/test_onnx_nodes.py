@@ -36,9 +36,6 @@ DIFFERS = {
     "attention_4d_fp16": COARSE,
     "attention_4d_causal_fp16": COARSE,
     "attention_4d_gqa_causal_nonpad_decode_fp16": COARSE,
-    "attention_causal_boolmask_nan_robustness": EMPTY,
-    "attention_23_boolmask_fullymasked_row_nan_robustness": EMPTY,
-    "attention_4d_causal_nonpad_negative_offset_structural_empty": EMPTY,
 }
 
 

@@ -12,6 +12,8 @@ from minidl.tensor import ARRAY, Tensor, primitives, tensor
 
 ALL = slice(None)
 ROWS = np.array([2, 0, 2])  # 2 twice: what falls on one place adds up
+LABELS = np.array([3, 0, 3])
+IMAGE = np.arange(16).reshape(1, 1, 4, 4)
 CHOICE = np.array([[True, False, True, False], [False, False, True, True], [True] * 4])
 
 
@@ -103,6 +105,15 @@ TABLE = [
          size=(2, 2), stride=(2, 2)),
     case("max_windows", lambda t, a: t.nn.functional.max_pool2d(a, (3, 2), (1, 2)), (1, 2, 5, 4),
          size=(3, 2), stride=(1, 2)),
+    case("to_first", lambda t, g, a, y: t.nn.functional.max_unpool2d(g, firsts(t, a), 2),
+         (1, 1, 2, 2), IMAGE, IMAGE[:, :, 1::2, 1::2], size=(2, 2), stride=(2, 2)),
+    case("from_first", lambda t, x, a, y: x.flatten()[firsts(t, a)],
+         (1, 1, 4, 4), IMAGE, IMAGE[:, :, 1::2, 1::2], size=(2, 2), stride=(2, 2)),
+    case("softmax", lambda t, a: a.softmax(-1), (2, 3, 4)),
+    case("softmax", lambda t, a: a.softmax(1), (2, 3, 4), axis=1),
+    case("softmax", lambda t, a: a.softmax(-1), (0, 3)),
+    case("label_loss", lambda t, a, i: t.nn.functional.cross_entropy(a, i, reduction="none"),
+         (3, 4), LABELS),
 ]  # fmt: skip
 
 MATRICES = """
@@ -138,13 +149,14 @@ STEPS = [
     case("argmax", lambda t, a: a.argmax(-1), (3, 4)),
     case("argmax", lambda t, a: a.argmax(0), (3, 4), axis=0),
     case("argmax", lambda t, a: a.argmax(), (3, 4), axis=None),
-    case("first_windows",
-         lambda t, a, y: (seen(t, a, (2, 2), (2, 2)) == y[:, :, None, None]).double(),
-         np.arange(16.0).reshape(1, 1, 4, 4), np.array([[[[5.0, 7.0], [13.0, 15.0]]]]),
-         size=(2, 2), stride=(2, 2)),
     case("one_hot", lambda t, i: t.nn.functional.one_hot(i, 3).float(), ROWS, classes=3),
 ]  # fmt: skip
 DRAWS = ["bernoulli", "normal"]
+
+
+def firsts(t, a):
+    """Where each window of 2 x 2 has its first maximum, as PyTorch numbers places."""
+    return t.nn.functional.max_pool2d(a.double(), 2, return_indices=True)[1]
 
 
 def seen(t, a, size, stride=(1, 1), dilation=(1, 1)):

@@ -10,7 +10,8 @@ from minidl import functional as F
 from minidl import nn, ops, optim, tensor
 from minidl.precision import HALF, SINGLE, LossScaler, autocast
 from minidl.recurrent import LSTM
-from minidl.tensor import Tensor, intercepted, primitives
+from minidl.seams import intercepted
+from minidl.tensor import Tensor, primitives
 
 
 def leaf(values, device="cpu", dtype="float32"):
@@ -64,7 +65,7 @@ def test_attention_and_recurrence(device):
 def test_what_loses_in_half_computes_in_single(device):
     x = leaf([0.5, 2.0], device, "float16")
     with autocast():
-        for name in SINGLE - {"pow", "div"}:
+        for name in SINGLE - {"pow", "div", "label_loss"}:
             assert primitives[name](x).dtype == "float32", name
         for y in (x**2, x / 3, x * x, F.softmax(x), ops.softplus(x), x.mean()):
             assert y.dtype == "float32"

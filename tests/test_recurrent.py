@@ -209,11 +209,7 @@ def test_going_back_does_not_cost_the_square_of_the_time():
     forward, layer, steps = minidl.shapes.scatter.forward, RNN(D, H), 64
     with minidl.replaced("scatter", forward=counting):
         layer(tensor(numbers(N, steps, D)))[0].sum().backward()
-    assert sum(made) <= 2 * 6 * (steps * N * H) + 100, "two halves on each of log2(64) levels"
-    expected = [a.numpy() for a in tensor(numbers(steps, 2))]
-    np.testing.assert_array_equal(
-        [a.numpy() for a in recurrent._elements(tensor(numbers(steps, 2)))], expected
-    )
+    assert sum(made) <= 2 * steps * N * H + 100, "one array of zeros for all times"
 
 
 def test_dropout_stands_between_layers_and_only_in_training():

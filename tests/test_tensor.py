@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as hnp
 
 import minidl
 from minidl import backend, ops
-from minidl.tensor import Tensor, _handlers, intercepted, primitives, tensor
+from minidl.seams import intercepted
+from minidl.tensor import Tensor, handlers, primitives, tensor
 
 
 def leaf(values, device=None, dtype="float64"):
@@ -486,7 +487,7 @@ def test_intercepted_sees_every_operation_and_goes_on(device):
     x, seen = leaf([1.0, 2.0], device), []
     with intercepted(naming(seen)) as outer:
         y = (x * x).sum(axis=0) + np.float64(1)
-    assert outer is None and not _handlers
+    assert outer is None and not handlers
     y.backward()
     assert (seen, y.item(), values(x.grad)) == (["mul", "sum", "add"], 6, [2, 4])
 
@@ -525,7 +526,7 @@ def test_intercepted_ends_with_an_error():
         with pytest.raises(ZeroDivisionError), intercepted(fails):
             leaf(2.0) * 2
         leaf(2.0) * 2
-    assert seen == ["mul"] and not _handlers
+    assert seen == ["mul"] and not handlers
 
 
 def test_intercepted_belongs_to_a_thread():
