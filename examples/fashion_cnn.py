@@ -11,8 +11,9 @@ from pathlib import Path
 
 from minidl import backend, datasets, images, nn, optim
 from minidl import functional as F
+from minidl.callbacks import Checkpoint, plot_history
 from minidl.data import DataLoader
-from minidl.train import Checkpoint, Trainer, accuracy, plot_history
+from minidl.train import Trainer, accuracy
 
 
 def network():

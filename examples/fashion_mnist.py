@@ -10,7 +10,8 @@ from pathlib import Path
 
 from minidl import datasets, manual_seed, nn, optim
 from minidl import functional as F
-from minidl.train import Checkpoint, Trainer, accuracy, plot_history
+from minidl.callbacks import Checkpoint, plot_history
+from minidl.train import Trainer, accuracy
 
 
 def main():

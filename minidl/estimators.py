@@ -23,8 +23,9 @@ except ImportError as error:
 
 from . import backend, nn, optim
 from . import functional as F
+from .callbacks import EarlyStopping
 from .data import ArrayDataset, DataLoader, split
-from .train import EarlyStopping, Trainer
+from .train import Trainer
 
 _lock = RLock()  # all threads share one random generator
 

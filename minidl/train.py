@@ -1,4 +1,4 @@
-"""The training loop: fit, evaluate, predict, and the callbacks that watch it.
+"""The training loop: fit, evaluate, predict, save and load; and the finder of a learning rate.
 
 The one rule of this file: whatever the rest of a run depends on is in one checkpoint (weights,
 optimiser, random state, place in the epoch, sums so far, callbacks), so a run that was killed
@@ -10,350 +10,329 @@ Explained in course/12.
 import json
 import math
 import os
-import sys
-import time
+from contextlib import nullcontext, suppress
+from copy import copy, deepcopy
+from inspect import signature
+from itertools import chain, count, islice
 
 import numpy as np
 
-from . import backend, io, optim
-from .data import ArrayDataset, DataLoader
-from .ops import argmax
+from . import backend, functional, io, optim
+from .callbacks import Callback, Checkpoint, Progress
+from .data import ArrayDataset, DataLoader, split
+from .debug import origin
+from .ops import argmax, one_hot, where
+from .precision import LossScaler, autocast
 from .tensor import Tensor
 
 
 def accuracy(y, labels):
-    """The share of rows of y (N, K) whose largest element is at the label; labels (N,)."""
-    right = argmax(y, axis=-1) == labels
+    """The share of samples whose largest y (..., K) is at the label, in [0, K), or most probable.
+
+    y (N,) or (..., 1) is a logit: right if it is positive where the label is 1, not where it is 0.
+    """
+    if y.shape[1:] == () or y.shape[-1] == 1:
+        right = (y > 0) == (labels > 0.5)
+    else:
+        labels = argmax(labels, axis=-1) if labels.shape == y.shape else labels
+        right = argmax(y, axis=-1) == labels
     return float(right.data.sum()) / max(right.size, 1)
+
+
+def top5(y, labels):
+    """The share of samples whose label (...) is among the five largest of y (..., K)."""
+    at_label = one_hot(labels, classes=y.shape[-1], dtype=bool)
+    larger = y > where(at_label, y, 0.0).sum(-1, keepdims=True)
+    return float((larger.sum(-1) < 5).data.sum()) / max(labels.size, 1)
+
+
+def _takes_weight(f):
+    return callable(f) and "weight" in signature(f).parameters
+
+
+METRICS = {"accuracy": accuracy, "top5": top5, "mae": functional.l1, "mse": functional.mse}
+LOSSES = {name: f for name, f in vars(functional).items() if name[0] != "_" and _takes_weight(f)}
+
+
+def _named(kind, given, known):
+    """`given`, if it is a function, else the one `known` by that name."""
+    if not callable(given) and given not in known:
+        raise ValueError(f"{kind}: expected a function or one of {sorted(known)}, got {given!r}")
+    return given if callable(given) else known[given]
+
+
+_PLACE = "epoch", "batch", "seen", "logs", "history", "stopped"  # that a checkpoint keeps
 
 
 class Trainer:
     """Trains a model in Keras's manner.
 
     loss: a function (output, target) -> Tensor with one element, the mean over the batch.
-    metrics: functions (output, target) -> float, each a mean over the batch; reported by name.
+    metrics: functions (output, target) -> float, each a mean over the batch.  Both also by name:
+    the losses of functional.py, METRICS.
     device: where the model is moved and the batches follow.  clip_norm: None, or the length to
-    which all gradients together are cut (`optim.clip_grad_norm`).
+    which all gradients together are cut (`optim.clip_grad_norm`).  accumulate: how many batches
+    make an update, as one large batch would.  mixed_precision: train with products in float16.
     history: a dict name -> list with a number for each epoch.
     """
 
-    def __init__(self, model, optimizer, loss, metrics=(), *, device="cpu", clip_norm=None):
-        self.model, self.optimizer, self.loss = model.to(device), optimizer, loss
-        self.metrics, self.device, self.clip_norm = list(metrics), device, clip_norm
+    def __init__(
+        self, model, optimizer, loss, metrics=(), *, device="cpu", clip_norm=None, accumulate=1,
+        mixed_precision=False,
+    ):  # fmt: skip
+        if not isinstance(optimizer, optim.Optimizer) or accumulate < 1:
+            raise ValueError("expected an optimizer such as optim.Adam(model.parameters()), got "
+                             f"{optimizer!r}; and accumulate from 1, got {accumulate}")  # fmt: skip
+        self.model, self.optimizer = model.to(device), optimizer
+        metrics = [metrics] if callable(metrics) or isinstance(metrics, str) else metrics
+        self.metrics = {
+            m if isinstance(m, str) else m.__name__: _named("metrics", m, METRICS) for m in metrics
+        }
+        self.loss, self.device = _named("loss", loss, LOSSES), device
+        self.clip_norm, self.accumulate = clip_norm, accumulate
+        self.scaler = LossScaler() if mixed_precision else None
         self.history, self.logs, self.callbacks = {}, {}, []
         self.epoch = self.batch = 0  # the epoch that runs, the batches of it that are done
-        self.sums, self.stopped = {}, False
+        self.seen, self.stopped = 0, False  # the samples of this epoch that `logs` is the mean of
 
     def fit(
         self, train, valid=None, epochs=1, *, batch_size=64, seed=0, callbacks=(), progress=True,
-        resume=None,
+        resume=None, sample_weight=None, class_weight=None,
     ):  # fmt: skip
         """Train until `epochs` epochs are done in all; return the history.
 
-        train, valid: a DataLoader, or a data set, which is shuffled (train) and cut into batches
-        of `batch_size`.  progress: a bar (tqdm), or a line for each epoch where tqdm is missing.
+        train: a DataLoader, or a data set, which is shuffled and cut into batches of `batch_size`.
+        valid: likewise, but not shuffled; or the share of `train` in (0, 1), drawn at random, that
+        is held out.  progress: whether `Progress` is among the callbacks.
         resume: a checkpoint to go on from, exactly; a path that does not exist yet is no error,
         so the same command starts and resumes.
+        sample_weight (N,), or True: the last array of the data; class_weight (K,) or a dict:
+        factors of the training loss of each sample (Keras: also of validation).
         Raises FloatingPointError, naming the operation, when the loss is no longer finite.
         """
-        loader = train
-        if not isinstance(train, DataLoader):
-            loader = DataLoader(train, batch_size, shuffle=True, seed=seed)
-        if not len(loader):
-            raise ValueError("fit: the training data gives no batch")
+        if epochs < 1:
+            raise ValueError(f"epochs must be at least 1, got {epochs}")
+        train, valid = _prepared(train, valid, sample_weight, seed)
+        loader = _loader(train, batch_size, "training ", shuffle=True, seed=seed)
+        valid = None if valid is None else _loader(valid, batch_size, "validation ")
+        weigh = _weigher(self.loss, sample_weight is not None, class_weight)
         shown = [Progress()] if progress else []
         # Checkpoints last, so that they hold what the other callbacks did.
         self.callbacks = sorted([*shown, *callbacks], key=lambda c: isinstance(c, Checkpoint))
+        if not all(isinstance(c, Callback) for c in self.callbacks):
+            raise TypeError(f"callbacks must be Callbacks, such as Progress(), got {callbacks!r}")
         if resume is not None and os.path.exists(resume):
             self.load(resume)
-        self.n_batches, self.n_epochs = len(loader), epochs
+        self.n_epochs = epochs
         self._tell("on_train_begin")
         try:
             while self.epoch < epochs and not self.stopped:
+                loader.epoch = self.epoch
+                self.n_batches = len(loader)
                 self._tell("on_epoch_begin")
-                for batch in loader.batches(self.epoch, start=self.batch):
-                    self._add(self.train_step(batch), len(batch[0]))
-                    self.batch += 1
-                    self.logs = self._means()
+                for group in _groups(loader.batches(self.epoch, self.batch), self.accumulate):
+                    found, n = self.train_step(*group, weigh=weigh), sum(len(b[0]) for b in group)
+                    self.logs = _mean((self.logs, self.seen), (found, n))
+                    self.seen, self.batch = self.seen + n, self.batch + len(group)
                     self._tell("on_batch_end")
-                if valid is not None:
-                    found = self.evaluate(valid, batch_size=batch_size)
-                    self.logs |= {f"valid_{name}": value for name, value in found.items()}
+                found = {} if valid is None else self.evaluate(valid)
+                self.logs |= {f"valid_{name}": value for name, value in found.items()}
                 for name, value in self.logs.items():
                     self.history.setdefault(name, []).append(value)
-                self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
-                loader.epoch = self.epoch
+                self.epoch, self.batch, self.seen = self.epoch + 1, 0, 0
                 self._tell("on_epoch_end")
         finally:
             self._tell("on_train_end")
         return self.history
 
-    def train_step(self, batch):
-        """One step on a batch (inputs ..., target); returns a dict name -> mean over the batch."""
-        *inputs, target = self._tensors(batch)
+    def train_step(self, *batches, weigh=None):
+        """One update from a batch (inputs ..., target), or from several as if they were one.
+
+        weigh: a function batch -> (batch, weight of each sample), or None.
+        Returns a dict name -> mean over all samples.
+        """
         self.model.train()
         self.optimizer.zero_grad()
-        y = self.model(*inputs)
-        loss = self.loss(y, target)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"the loss became {value} at step {self.optimizer.steps} (epoch {self.epoch + 1}, "
-                f"batch {self.batch + 1}): {origin(loss, self.model)}"
-            )
-        loss.backward()
-        if self.clip_norm is not None:
-            optim.clip_grad_norm(self.optimizer.parameters, self.clip_norm)
-        self.optimizer.step()
-        return {"loss": value} | self._measure(y, target)
+        scaler, measured, n = self.scaler, [], sum(len(batch[0]) for batch in batches)
+        # A scaled gradient may overflow: the scaler then skips the step, and nothing is wrong.
+        with np.errstate(over="ignore", invalid="ignore") if scaler else nullcontext():
+            for batch in batches:
+                batch, weight = weigh(batch) if weigh else (batch, None)
+                with autocast() if scaler else nullcontext():
+                    loss, found = self._measure(batch, weight)
+                if not math.isfinite(found["loss"]):
+                    place = f"epoch {self.epoch + 1}, batch {self.batch + len(measured) + 1}"
+                    place = f"{found['loss']} at step {self.optimizer.steps} ({place})"
+                    raise FloatingPointError(f"the loss became {place}: {origin(loss, self.model)}")
+                loss = loss * (len(batch[0]) / n)
+                (scaler.scale(loss) if scaler else loss).backward()
+                measured.append((found, len(batch[0])))
+            if scaler:
+                scaler.unscale(self.optimizer)
+            if self.clip_norm is not None:
+                optim.clip_grad_norm(self.optimizer.parameters, self.clip_norm)
+            scaler.step(self.optimizer) if scaler else self.optimizer.step()
+        return _mean(*measured)
 
     def evaluate(self, data, *, batch_size=256):
         """The loss and metrics over all of `data` (a DataLoader or a data set), as a dict."""
-        before, self.sums = self.sums, {}
-        try:
-            for batch in self._batches(data, batch_size):
-                *inputs, target = self._tensors(batch)
-                y = self._run(inputs)
-                with backend.no_grad():
-                    loss = self.loss(y, target).item()
-                self._add({"loss": loss} | self._measure(y, target), len(batch[0]))
-            return self._means()
-        finally:
-            self.sums = before
+        self.model.eval()
+        with backend.no_grad():
+            batches = _loader(data, batch_size).batches(0)
+            return _mean(*((self._measure(batch)[1], len(batch[0])) for batch in batches))
 
     def predict(self, data, *, batch_size=256):
         """The model's outputs for all of `data`, one NumPy array.
 
         data: an array of inputs, or a DataLoader or data set, whose target is left out.
         """
-        if isinstance(data, (np.ndarray, Tensor)):
-            data = ArrayDataset(
-                data.numpy() if isinstance(data, Tensor) else data, np.empty(len(data))
-            )
-        found = [
-            self._run(self._tensors(batch[:-1])).numpy()
-            for batch in self._batches(data, batch_size)
-        ]
-        return np.concatenate(found)
+        if isinstance(data, Tensor) or backend.is_array(data):
+            x = backend.to_numpy(data.data if isinstance(data, Tensor) else data)
+            data = ArrayDataset(x, np.empty(len(x)))
+        self.model.eval()
+        with backend.no_grad():
+            batches = map(self._tensors, _loader(data, batch_size).batches(0))
+            return np.concatenate([self.model(*inputs).numpy() for *inputs, _ in batches])
 
     def save(self, path):
         """Write all that the rest of the run depends on to `path`, a safetensors file."""
-        arrays = {f"model.{k}": a for k, a in self.model.state_dict().items()}
-        arrays |= {f"optimizer.{k}": a for k, a in self.optimizer.state_dict().items()}
-        kept = []
-        for i, callback in enumerate(c for c in self.callbacks if hasattr(c, "state")):
-            numbers, weights = callback.state()
-            kept.append([type(callback).__name__, numbers])
-            arrays |= {f"callback{i}.{k}": a for k, a in weights.items()}
-        place = {
-            "epoch": self.epoch, "batch": self.batch, "sums": self.sums, "stopped": self.stopped,
-            "history": self.history, "random": backend.random_state(), "callbacks": kept,
-        }  # fmt: skip
+        parts = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        place = {name: getattr(self, name) for name in _PLACE}
+        place |= {"lr": self.optimizer.lr, "random": backend.random_state()}
+        place["scaler"] = self.scaler and self.scaler.state_dict()
+        for callback, name, key in self._kept():
+            value = getattr(callback, name)
+            (parts if isinstance(value, dict) else place)[key] = value
+        arrays = {f"{part}.{k}": a for part, state in parts.items() for k, a in state.items()}
         io.save(path, arrays, {"minidl.trainer": json.dumps(place)})
 
     def load(self, path):
         """Go back to the state that `save` wrote.  Raises ValueError when it does not fit."""
         arrays, metadata = io.load(path)
         if "minidl.trainer" not in metadata:
-            raise ValueError(
-                f"{path} holds arrays, but no training state; was it saved by Trainer?"
-            )
-        place = json.loads(metadata["minidl.trainer"])
-
-        def part(prefix):
-            return {k[len(prefix) :]: a for k, a in arrays.items() if k.startswith(prefix)}
-
-        self.model.load_state_dict(part("model."))
-        self.optimizer.load_state_dict(part("optimizer."))
-        mine = [c for c in self.callbacks if hasattr(c, "state")]
-        for i, (callback, (name, numbers)) in enumerate(zip(mine, place["callbacks"])):
-            if type(callback).__name__ == name:
-                callback.set_state(numbers, part(f"callback{i}."))
-        self.epoch, self.batch, self.sums = place["epoch"], place["batch"], place["sums"]
-        self.history, self.stopped = place["history"], place["stopped"]
+            raise ValueError(f"{path} holds arrays, but no training state; did Trainer save it?")
+        place, parts = json.loads(metadata["minidl.trainer"]), {"model": {}}
+        for path, array in arrays.items():
+            part, _, name = path.partition(".")
+            parts.setdefault(part, {})[name] = array
+        self.model.load_state_dict(parts["model"])
+        self.optimizer.load_state_dict(parts["optimizer"])
+        for callback, name, key in self._kept():
+            if key in parts | place:
+                setattr(callback, name, (parts | place)[key])
+        for name in _PLACE:
+            setattr(self, name, place[name])
+        if self.scaler and place["scaler"]:
+            self.scaler.load_state_dict(place["scaler"])
+        self.optimizer.lr = place["lr"]
         backend.set_random_state(place["random"])
+
+    def _kept(self):
+        """(callback, attribute, its name in a checkpoint) for all that callbacks keep."""
+        for c in self.callbacks:
+            i = [other for other in self.callbacks if type(other) is type(c)].index(c)
+            yield from ((c, name, f"{type(c).__name__}-{i}-{name}") for name in c.kept)
 
     def _tell(self, event):
         for callback in self.callbacks:
-            getattr(callback, event)(self)
-
-    def _batches(self, data, batch_size):
-        loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size)
-        return loader.batches(0)
+            getattr(callback, event, lambda trainer: None)(self)
 
     def _tensors(self, batch):
+        if len(batch) < 2 or not len(batch[0]):
+            raise ValueError("a batch must be (inputs ..., target), and not empty; got shapes "
+                             f"{[np.shape(a) for a in batch]}")  # fmt: skip
         return [Tensor(backend.to_device(a, self.device)) for a in batch]
 
-    def _run(self, inputs):
-        self.model.eval()
+    def _measure(self, batch, weight=None):
+        """The loss for a batch, a Tensor, and a dict of the loss and metrics as numbers."""
+        *inputs, target = self._tensors(batch)
+        y = self.model(*inputs)
+        weighted = {} if weight is None else {"weight": backend.to_device(weight, self.device)}
+        loss = self.loss(y, target, **weighted)
         with backend.no_grad():
-            return self.model(*inputs)
-
-    def _measure(self, y, target):
-        with backend.no_grad():
-            return {metric.__name__: float(metric(y, target)) for metric in self.metrics}
-
-    def _add(self, values, n):
-        """Add a batch of n samples to the sums, from which `_means` takes the means."""
-        for name, value in (values | {"": 1.0}).items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * n
-
-    def _means(self):
-        return {k: v / self.sums[""] for k, v in self.sums.items() if k}
+            found = {name: float(metric(y, target)) for name, metric in self.metrics.items()}
+        return loss, {"loss": loss.item()} | found
 
 
-def origin(loss, model):
-    """A sentence: which operation first made a number that is not finite, in `loss`'s record."""
-    seen, waiting = {}, [loss]
-    while waiting:
-        x = waiting.pop()
-        if isinstance(x, Tensor) and x.number not in seen:
-            seen[x.number] = x
-            waiting += x.inputs or ()
-    for _, x in sorted(seen.items()):  # in the order in which they were made
-        if x.dtype.kind != "f" or np.isfinite(backend.to_numpy(x.data)).all():
-            continue
-        if x.op is not None:
-            shapes = " and ".join(str(getattr(i, "shape", i)) for i in x.inputs)
-            return f"the operation {x.op.name!r} on shapes {shapes} first produced it"
-        for name, p in model.named_parameters():
-            if p is x:
-                return (
-                    f"parameter {name!r} was no longer finite after the last step; "
-                    "lower the learning rate or clip the gradients"
-                )
-        return f"an input of shape {x.shape} was not finite; check the data"
-    return "no operation in its record produced it; look at what the loss computes outside"
+def _weigher(loss, given, by_class):
+    """A function batch -> (batch, weight of each sample), or None where nothing has a weight."""
+    if not given and by_class is None:
+        return None
+    if not _takes_weight(loss):
+        raise TypeError(f"sample_weight and class_weight need a loss with an argument `weight`, "
+                        f"got {loss!r}")  # fmt: skip
+    if by_class is not None and not isinstance(by_class, dict):
+        by_class = dict(enumerate(by_class))
+
+    def weigh(batch):
+        *batch, weight = batch if given else (*batch, 1.0)
+        if by_class is not None:
+            classes, which = np.unique(batch[-1], return_inverse=True)
+            if missing := set(classes.tolist()) - by_class.keys():
+                raise ValueError(f"class_weight has nothing for {missing}, only for {[*by_class]}")
+            of_class = np.array([by_class[k] for k in classes.tolist()])
+            weight = (of_class[which.reshape(batch[-1].shape)].T * weight).T
+        return batch, np.asarray(weight, np.float32)
+
+    return weigh
 
 
-class Callback:
-    """Watches a training run; a subclass writes the events it needs.
-
-    One that must survive a resume also writes `state() -> (numbers, arrays)`, both dicts, the
-    first of what JSON can hold, and `set_state(numbers, arrays)`.
-    """
-
-    def on_train_begin(self, trainer):
-        """Before the first epoch."""
-
-    def on_epoch_begin(self, trainer):
-        """Before the first batch of an epoch (or the first after a resume)."""
-
-    def on_batch_end(self, trainer):
-        """After each step; trainer.logs has the means of the epoch so far."""
-
-    def on_epoch_end(self, trainer):
-        """After each epoch; trainer.logs has its means, with those of the validation data."""
-
-    def on_train_end(self, trainer):
-        """After the last epoch, or when an error ends the run."""
-
-
-class Progress(Callback):
-    """A bar for each epoch, in a terminal or a notebook; without tqdm a line for each epoch."""
-
-    def on_epoch_begin(self, trainer):
-        self.bar, self.began = None, time.perf_counter()
-        try:
-            from tqdm.auto import tqdm
-        except ImportError:
-            return
-        self.bar = tqdm(
-            total=trainer.n_batches, initial=trainer.batch, unit="batch", file=sys.stdout,
-            desc=f"epoch {trainer.epoch + 1}/{trainer.n_epochs}", mininterval=0.2,
-        )  # fmt: skip
-
-    def on_batch_end(self, trainer):
-        if self.bar is not None:
-            if trainer.batch % 10 == 0:
-                self.bar.set_postfix_str(_line(trainer.logs), refresh=False)
-            self.bar.update()
-
-    def on_epoch_end(self, trainer):
-        if self.bar is not None:
-            self.bar.set_postfix_str(_line(trainer.logs))
-            self.bar.close()
-            self.bar = None
-        else:
-            seconds = time.perf_counter() - self.began
-            print(
-                f"epoch {trainer.epoch}/{trainer.n_epochs}: {_line(trainer.logs)}, {seconds:.0f} s"
+def _prepared(train, valid, weight, seed):
+    """`train` with the weights as its last array, and what to validate on, without."""
+    if weight is not None and weight is not True:
+        weight = np.asarray(weight)
+        if not isinstance(train, ArrayDataset) or weight.shape != (len(train),):
+            raise ValueError(
+                "sample_weight: expected a number for each sample of an ArrayDataset, got shape "
+                f"{weight.shape} for a {type(train).__name__} of length {len(train)}; elsewhere, "
+                "weights are the last array of the data set, and sample_weight=True"
             )
-
-    def on_train_end(self, trainer):
-        if getattr(self, "bar", None) is not None:
-            self.bar.close()
-
-
-def _line(logs):
-    return ", ".join(f"{name} {value:.4f}" for name, value in logs.items())
+        train = ArrayDataset(*train.arrays, weight, classes=train.classes)
+    if isinstance(valid, float):
+        valid, train = split(train, valid, seed=seed)
+        valid = ArrayDataset(*valid.arrays[: None if weight is None else -1])
+    return train, valid
 
 
-class EarlyStopping(Callback):
-    """Ends training when `monitor` has not improved for `patience` epochs.
+def _loader(data, batch_size, which="", **options):
+    loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size, **options)
+    if not len(loader):
+        raise ValueError(f"the {which}data gives no batch: it is empty, or smaller than a batch")
+    return loader
 
-    monitor: a name in the history; smaller is better unless `largest`.  The model then gets back
-    the weights of its best epoch.
+
+def _groups(batches, n):
+    while group := list(islice(batches, n)):
+        yield group
+
+
+def _mean(*measured):
+    """The mean, by name, of dicts of numbers, each with the number of samples it stands for."""
+    total = sum(n for _, n in measured)
+    return {k: sum(d.get(k, 0.0) * n for d, n in measured) / total for k in measured[-1][0]}
+
+
+def find_rate(trainer, data, *, lowest=1e-6, highest=1.0, steps=100, batch_size=64):
+    """The loss at rising learning rates, {"rate": [...], "loss": [...]}; `plot_history` draws it.
+
+    Each of `steps` rates, even on a log scale, has one update on the next batch; the trial ends
+    when the loss explodes (Smith 2017, section 3.3).  Take a rate where it still falls steeply.
+    Nothing is changed: a copy is trained, and the random state put back.
     """
-
-    def __init__(self, patience=3, *, monitor="valid_loss", largest=False):
-        self.patience, self.monitor, self.largest = patience, monitor, largest
-        self.best, self.waited, self.weights = None, 0, {}
-
-    def on_epoch_end(self, trainer):
-        if self.monitor not in trainer.logs:
-            raise ValueError(f"no {self.monitor!r} to watch; there are {sorted(trainer.logs)}")
-        value = trainer.logs[self.monitor] * (-1 if self.largest else 1)
-        if self.best is None or value < self.best:
-            self.best, self.waited, self.weights = value, 0, trainer.model.state_dict()
-        else:
-            self.waited += 1
-            trainer.stopped = self.waited >= self.patience
-
-    def on_train_end(self, trainer):
-        if self.weights and sys.exception() is None:
-            trainer.model.load_state_dict(self.weights)
-
-    def state(self):
-        return {"best": self.best, "waited": self.waited}, self.weights
-
-    def set_state(self, numbers, arrays):
-        self.best, self.waited, self.weights = numbers["best"], numbers["waited"], arrays
-
-
-class Checkpoint(Callback):
-    """Saves the run to `path` after each epoch and, if `every` is given, each `every` batches."""
-
-    def __init__(self, path, *, every=None):
-        self.path, self.every = path, every
-
-    def on_batch_end(self, trainer):
-        if self.every and trainer.batch % self.every == 0 and trainer.batch < trainer.n_batches:
-            trainer.save(self.path)
-
-    def on_epoch_end(self, trainer):
-        trainer.save(self.path)
-
-
-def plot_history(history, path=None):
-    """Curves of the history, loss left and metrics right; saved to `path` if given.
-
-    Returns matplotlib's figure.  Needs matplotlib: pip install "minidl[course]".
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('plot_history needs matplotlib: pip install "minidl[course]"') from error
-    losses = [name for name in history if name.endswith("loss")]
-    panels = [group for group in (losses, [k for k in history if k not in losses]) if group]
-    figure = Figure(figsize=(4.5 * len(panels), 3.2), layout="constrained")
-    for axes, names in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
-        for name in names:
-            epochs = range(1, len(history[name]) + 1)
-            axes.plot(epochs, history[name], marker=".", label=name.replace("_", " "))
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(names[0].replace("_", " "))
-        axes.legend()
-    if path is not None:
-        figure.savefig(path, dpi=120)
-    return figure
+    if not 0 < lowest < highest or steps < 2:
+        raise ValueError(f"expected 0 < lowest < highest, got {lowest}, {highest}; 2 steps or more")
+    trial, before, found = copy(trainer), backend.random_state(), {"rate": [], "loss": []}
+    parts = deepcopy((trainer.model, trainer.optimizer, trainer.scaler))
+    trial.model, trial.optimizer, trial.scaler = parts
+    trial.optimizer.schedule = None
+    loader = _loader(data, batch_size, shuffle=True)
+    batches = chain.from_iterable(map(loader.batches, count()))
+    with suppress(FloatingPointError), np.errstate(over="ignore", invalid="ignore"):
+        for rate in np.geomspace(lowest, highest, steps).tolist():
+            trial.optimizer.lr = rate
+            found["loss"].append(trial.train_step(next(batches))["loss"])
+            found["rate"].append(rate)
+            if found["loss"][-1] > min(found["loss"]) + 3 * abs(found["loss"][0]):
+                break
+    backend.set_random_state(before)
+    return found

@@ -1,7 +1,7 @@
-"""The trainer: it learns, reports, stops, and resumes to the bit."""
+"""The trainer: it learns, weighs, accumulates, reports, stops, and resumes to the bit."""
 
 import json
-import os
+import math
 import signal
 import subprocess
 import sys
@@ -14,16 +14,10 @@ import pytest
 import minidl
 from minidl import datasets, io, nn, ops, optim
 from minidl import functional as F
-from minidl.data import ArrayDataset, DataLoader
-from minidl.train import (
-    Callback,
-    Checkpoint,
-    EarlyStopping,
-    Trainer,
-    accuracy,
-    origin,
-    plot_history,
-)
+from minidl.callbacks import AverageWeights, Callback, Checkpoint
+from minidl.data import ArrayDataset, DataLoader, split
+from minidl.tensor import tensor
+from minidl.train import LOSSES, METRICS, Trainer, accuracy, find_rate, top5
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,7 +31,23 @@ def spiral_trainer(**options):
     return Trainer(model, optimizer, F.cross_entropy, [accuracy], **options)
 
 
+def linear_trainer(loss="mse", **options):
+    """One layer without dropout and SGD, so that a step is easily computed by hand."""
+    minidl.manual_seed(2)
+    model = nn.Linear(2, 3)
+    return Trainer(model, optim.SGD(model.parameters(), 0.1), loss, **options)
+
+
 SPIRALS = datasets.spirals(300)
+X, LABELS = (a[:20] for a in SPIRALS.arrays)
+
+
+def loader(batch_size=32):
+    def jitter(batch, rng):
+        x, *rest = batch
+        return x + 0.01 * rng.standard_normal(x.shape).astype("f"), *rest
+
+    return DataLoader(SPIRALS, batch_size, shuffle=True, seed=5, transform=jitter)
 
 
 def weights(trainer):
@@ -58,20 +68,295 @@ def test_it_learns_and_keeps_a_history(device):
     assert np.isclose((labels == SPIRALS.arrays[1]).mean(), found["accuracy"])
 
 
+def test_prediction_takes_arrays_wherever_they_are(device):
+    trainer = spiral_trainer(device=device)
+    y, x = trainer.predict(SPIRALS), tensor(SPIRALS.arrays[0])
+    assert isinstance(y, np.ndarray)
+    for same in (x, x.data, x.to(device), x.to(device).data):
+        assert (trainer.predict(same) == y).all()
+
+
 def test_means_are_over_samples_not_batches():
     trainer = spiral_trainer()
     whole = trainer.evaluate(SPIRALS, batch_size=300)
     parts = trainer.evaluate(SPIRALS, batch_size=77)
     assert all(np.isclose(whole[k], parts[k], rtol=1e-5) for k in whole)
+    still = linear_trainer("cross_entropy", metrics=["accuracy"])
+    still.optimizer.lr = 0.0
+    history = still.fit(SPIRALS, SPIRALS, batch_size=77, progress=False)
+    for name in ("loss", "accuracy"):
+        assert np.isclose(history[name][0], history[f"valid_{name}"][0], rtol=1e-5)
 
 
-def test_the_bar_and_the_line(capsys, monkeypatch):
-    spiral_trainer().fit(SPIRALS, SPIRALS, 2)
-    shown = capsys.readouterr().out
-    assert "epoch 2/2: 100%" in shown and "valid_accuracy" in shown and "5/5" in shown
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-    spiral_trainer().fit(SPIRALS, epochs=1)
-    assert capsys.readouterr().out.startswith("epoch 1/1: loss ")
+# ---- losses and metrics
+
+
+def test_losses_and_metrics_by_name():
+    assert {"cross_entropy", "nll", "mse", "l1", "huber", "bce_with_logits"} <= LOSSES.keys()
+    assert LOSSES["huber"] is F.huber and not any(name.startswith("_") for name in LOSSES)
+    trainer = linear_trainer("huber", metrics=["mae", F.mse, "mse"])
+    target = np.zeros((20, 3), "f")
+    found = trainer.evaluate(ArrayDataset(X, target))
+    assert set(found) == {"loss", "mae", "mse"}
+    y = trainer.predict(X)
+    assert np.isclose(found["mae"], abs(y).mean()) and np.isclose(found["mse"], (y**2).mean())
+    assert np.isclose(found["loss"], F.huber(tensor(y), target).item())
+    assert linear_trainer(metrics="mae").metrics == linear_trainer(metrics=["mae"]).metrics
+    with pytest.raises(
+        ValueError, match=r"metrics: .* one of \['accuracy', 'mae', 'mse', 'top5'\]"
+    ):
+        linear_trainer(metrics=["acuracy"])
+    with pytest.raises(ValueError, match=r"loss: .* one of \['bce_with_logits', .* got 'ce'"):
+        linear_trainer("ce")
+
+
+def test_accuracy_of_classes_and_of_yes_and_no(device):
+    def share(y, labels):
+        return accuracy(tensor(np.asarray(y, "f")).to(device), tensor(labels).to(device))
+
+    y = [[1, 3, 2], [5, 1, 2], [0, 0, 9], [7, 8, 8]]
+    assert share(y, np.array([1, 0, 0, 1])) == 0.75, "the first of equal ones counts"
+    assert share(y, np.eye(3)[[1, 0, 0, 1]]) == 0.75, "probabilities of classes"
+    assert share([y], np.array([[1, 0, 0, 1]])) == 0.75, "a label for each step"
+    assert share([3, -1, 0, 2], np.array([1, 0, 1, 0])) == 0.5
+    assert share([[3], [-1], [0], [2]], np.array([[1.0], [0.0], [0.0], [0.0]])) == 0.75
+
+
+def test_top5_agrees_with_a_sort(device):
+    rng = np.random.default_rng(0)
+    for shape in [(40,), (6, 7)]:
+        y, labels = rng.normal(size=(*shape, 9)).astype("f"), rng.integers(9, size=shape)
+        y[..., 8] = -np.inf
+        best = np.argsort(-y, axis=-1)[..., :5]
+        expected = (best == labels[..., None]).any(-1).mean()
+        assert np.isclose(
+            METRICS["top5"](tensor(y).to(device), tensor(labels).to(device)), expected
+        )
+    assert top5(tensor([[1.0, 2.0, 3.0]]), tensor([0])) == 1.0, "less than five classes"
+
+
+# ---- weights
+
+
+def by_hand(weight, x=X, labels=LABELS):
+    """The weights after one SGD step of `linear_trainer` in float64, by the formula."""
+    w, b = (a.astype(float) for a in linear_trainer().model.state_dict().values())
+    if w.shape == (3, 2):
+        w = w.T
+    y = x @ w + b
+    p = np.exp(y) / np.exp(y).sum(1, keepdims=True)
+    g = (p - np.eye(3)[labels]) * np.asarray(weight)[:, None] / len(x)
+    return w - 0.1 * x.T @ g, b - 0.1 * g.sum(0)
+
+
+def after(trainer):
+    w, b = trainer.model.state_dict().values()
+    return (w.T if w.shape == (3, 2) else w), b
+
+
+RNG = np.random.default_rng(3)
+EACH = RNG.uniform(0, 2, size=20)
+BY_CLASS = np.array([0.5, 3.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    "options, weight",
+    [
+        ({"sample_weight": EACH}, EACH),
+        ({"class_weight": BY_CLASS}, BY_CLASS[LABELS]),
+        ({"class_weight": {2: 0, 0: 0.5, 1: 3}}, BY_CLASS[LABELS]),
+        ({"sample_weight": EACH.tolist(), "class_weight": [*BY_CLASS]}, EACH * BY_CLASS[LABELS]),
+    ],
+)
+def test_weights_are_factors_of_the_loss(options, weight, device):
+    data = ArrayDataset(X, LABELS)
+    for batch_size, accumulate in [(20, 1), (6, 4)]:
+        trainer = linear_trainer("cross_entropy", accumulate=accumulate, device=device)
+        history = trainer.fit(
+            data, data, batch_size=batch_size, progress=False, **options
+        )  # fmt: skip
+        found = [minidl.backend.to_numpy(a) for a in after(trainer)]
+        for a, b in zip(found, by_hand(weight)):
+            assert np.allclose(a, b, atol=1e-6)
+        start = linear_trainer("cross_entropy")
+        log_p = F.log_softmax(tensor(start.predict(X))).numpy()
+        losses = -log_p[np.arange(20), LABELS]
+        assert np.isclose(history["loss"][0], (weight * losses).mean(), rtol=1e-5)
+        found = trainer.evaluate(data)["loss"]
+        assert np.isclose(history["valid_loss"][0], found), "validation has no weights"
+
+
+def test_weights_that_come_with_the_data():
+    weighted = DataLoader(ArrayDataset(X, LABELS, EACH), 20)
+    trainer = linear_trainer("cross_entropy", metrics=["accuracy"])
+    trainer.fit(weighted, progress=False, sample_weight=True, class_weight=BY_CLASS)
+    for a, b in zip(after(trainer), by_hand(EACH * BY_CLASS[LABELS])):
+        assert np.allclose(a, b, atol=1e-6)
+
+
+def test_a_weight_for_each_label_of_a_sequence_and_of_yes_and_no():
+    labels = LABELS.reshape(5, 4)
+    trainer = linear_trainer("cross_entropy")
+    trainer.fit(
+        ArrayDataset(X.reshape(5, 4, 2), labels), batch_size=5, progress=False,
+        class_weight=BY_CLASS, sample_weight=EACH[:5],
+    )  # fmt: skip
+    for a, b in zip(after(trainer), by_hand(np.repeat(EACH[:5], 4) * BY_CLASS[LABELS])):
+        assert np.allclose(a, b, atol=1e-6)
+    model = nn.Linear(2, 1)
+    trainer = Trainer(model, optim.SGD(model.parameters(), 0.1), "bce_with_logits")
+    yes = (LABELS > 0).astype("f")[:, None]
+    before = trainer.predict(X)
+    found = trainer.fit(
+        ArrayDataset(X, yes), batch_size=20, progress=False, class_weight={0: 1.0, 1: 5.0}
+    )  # fmt: skip
+    losses = np.logaddexp(0, before) - before * yes
+    assert np.isclose(found["loss"][0], (losses * (1 + 4 * yes)).mean(), rtol=1e-5)
+
+
+def test_a_weight_of_two_counts_as_two_copies():
+    twice, once = linear_trainer("cross_entropy"), linear_trainer("cross_entropy")
+    copies = np.r_[np.arange(20), np.arange(10)]
+    twice.fit(ArrayDataset(X[copies], LABELS[copies]), batch_size=30, progress=False)
+    weight = 20 / 30 * np.where(np.arange(20) < 10, 2, 1)
+    once.fit(ArrayDataset(X, LABELS), batch_size=20, progress=False, sample_weight=weight)
+    assert np.allclose(weights(once), weights(twice), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            {"sample_weight": EACH[:19]},
+            r"each sample of an ArrayDataset, got shape \(19,\) for .* length 20",
+        ),
+        ({"sample_weight": 2.0}, r"got shape \(\) for a"),
+        ({"class_weight": {0: 1.0, 1: 2.0}}, r"class_weight has nothing for \{2\}, only for"),
+        ({"class_weight": [1.0, 2.0]}, r"class_weight has nothing for \{2\}, only for \[0, 1\]"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"valid": 1.5}, r"fraction must be in \[0, 1\]"),
+        ({"valid": 0.0}, "the validation data gives no batch"),
+        ({"valid": 1.0}, "the training data gives no batch"),
+        ({"valid": ArrayDataset(X[:0], LABELS[:0])}, "the validation data gives no batch"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_what_fit_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        linear_trainer("cross_entropy").fit(ArrayDataset(X, LABELS), progress=False, **options)
+
+
+def test_what_is_no_data_is_refused():
+    trainer = linear_trainer("cross_entropy")
+    with pytest.raises(ValueError, match="for a DataLoader of length 5; elsewhere, weights are"):
+        trainer.fit(DataLoader(ArrayDataset(X, LABELS), 4), sample_weight=EACH, progress=False)
+    with pytest.raises(ValueError, match=r"got DataLoader and 0\.2"):
+        trainer.fit(DataLoader(SPIRALS), 0.2, progress=False)
+    with pytest.raises(RuntimeError, match="ArrayDataset"):
+        trainer.fit(X, LABELS, progress=False)
+    for use in (trainer.fit, trainer.evaluate, trainer.predict):
+        with pytest.raises(ValueError, match=r"\(inputs ..., target\).*got shapes \[\(20, 2\)\]"):
+            use(DataLoader(ArrayDataset(X), 20))
+    for data in (X[:0], ArrayDataset(X[:0], LABELS[:0]), DataLoader(SPIRALS, 301, drop_last=True)):
+        for use in (trainer.evaluate, trainer.predict, trainer.fit):
+            with pytest.raises((ValueError, RuntimeError), match="gives no batch"):
+                use(data)
+    emptied = DataLoader(SPIRALS, transform=lambda batch, rng: tuple(a[:0] for a in batch))
+    with pytest.raises(ValueError, match=r"not empty; got shapes \[\(0, 2\), \(0,\)\]"):
+        trainer.fit(emptied, progress=False)
+
+
+def test_a_loss_without_weights_is_named():
+    def plain(y, labels):
+        return F.cross_entropy(y, labels)
+
+    trainer = linear_trainer(plain)
+    trainer.fit(ArrayDataset(X, LABELS), progress=False)
+    for options in ({"sample_weight": EACH}, {"class_weight": BY_CLASS}):
+        with pytest.raises(TypeError, match=r"a loss with an argument `weight`, got .*plain"):
+            trainer.fit(ArrayDataset(X, LABELS), progress=False, **options)
+
+
+def test_what_a_trainer_is_not_made_of():
+    model = nn.Linear(2, 3)
+    for optimizer in ("adam", optim.Adam):
+        with pytest.raises(ValueError, match=r"expected an optimizer such as optim\.Adam"):
+            Trainer(model, optimizer, "mse")
+    with pytest.raises(ValueError, match="accumulate from 1, got 0"):
+        linear_trainer(accumulate=0)
+    with pytest.raises(TypeError, match=r"callbacks must be Callbacks, .* got \[<class"):
+        linear_trainer().fit(SPIRALS, callbacks=[AverageWeights])
+
+
+def test_a_share_is_held_out():
+    valid, train = split(SPIRALS, 0.3, seed=4)
+    whole = spiral_trainer()
+    whole.fit(train, valid, 2, seed=4, progress=False)
+    held = spiral_trainer()
+    held.fit(SPIRALS, 0.3, 2, seed=4, progress=False)
+    assert (weights(held) == weights(whole)).all() and held.history == whole.history
+    weight = np.full(300, 0.5)
+    held.fit(SPIRALS, 0.3, 3, seed=4, progress=False, sample_weight=weight)
+    found = held.evaluate(valid)
+    assert np.isclose(found["loss"], held.history["valid_loss"][-1], rtol=1e-6)
+
+
+# ---- accumulation and mixed precision
+
+
+@pytest.mark.parametrize("accumulate, batch_size, last", [(2, 10, 20), (3, 7, 1), (5, 4, 20)])
+def test_accumulated_batches_are_one_large_batch(accumulate, batch_size, last, device):
+    n = accumulate * batch_size
+    data = SPIRALS[: 2 * n + last]
+    large = linear_trainer("cross_entropy", metrics=["accuracy"], clip_norm=0.5, device=device)
+    parts = linear_trainer(
+        "cross_entropy", metrics=["accuracy"], clip_norm=0.5, device=device, accumulate=accumulate
+    )
+    for trainer, size in [(large, n), (parts, batch_size)]:
+        trainer.fit(DataLoader(ArrayDataset(*data), size), epochs=2, progress=False)
+    assert large.optimizer.steps == parts.optimizer.steps == 2 * math.ceil((2 * n + last) / n)
+    a, b = ([t.numpy() for _, t in trainer.model.tensors()] for trainer in (large, parts))
+    assert all(np.allclose(x, y, atol=1e-6) for x, y in zip(a, b, strict=True))
+    for name, values in large.history.items():
+        assert np.allclose(values, parts.history[name], rtol=1e-5)
+
+
+def test_a_step_of_ones_own():
+    one, two = linear_trainer("cross_entropy"), linear_trainer("cross_entropy")
+    found = one.train_step((X, LABELS))
+    again = two.train_step((X[:15], LABELS[:15]), (X[15:], LABELS[15:]))
+    assert np.allclose(weights(one), weights(two), atol=1e-6)
+    assert np.isclose(found["loss"], again["loss"]) and set(found) == {"loss"}
+
+
+def test_mixed_precision_learns_as_well(device):
+    plain = spiral_trainer(device=device)
+    mixed = spiral_trainer(device=device, mixed_precision=True, clip_norm=5.0)
+    for trainer in (plain, mixed):
+        trainer.fit(SPIRALS, SPIRALS, 12, batch_size=32, progress=False)
+    assert abs(plain.history["valid_loss"][-1] - mixed.history["valid_loss"][-1]) < 0.05
+    assert all(p.dtype == np.float32 for p in mixed.model.parameters())
+    assert mixed.predict(SPIRALS).dtype == np.float32
+    y = plain.predict(SPIRALS)
+    mixed.model.load_state_dict(
+        {k: minidl.backend.to_numpy(a) for k, a in plain.model.state_dict().items()}
+    )
+    assert (mixed.predict(SPIRALS) == y).all(), "only training is in half precision"
+
+
+def test_a_scaled_step_that_overflows_is_skipped_not_an_error():
+    for options in ({}, {"clip_norm": 1.0}):
+        trainer = linear_trainer("cross_entropy", mixed_precision=True, **options)
+        trainer.scaler.factor = 2.0**30
+        start = weights(trainer)
+        trainer.fit(ArrayDataset(X, LABELS), batch_size=20, progress=False)
+        assert (weights(trainer) == start).all() and trainer.scaler.factor == 2.0**29
+        assert trainer.optimizer.steps == 0
+        trainer.fit(ArrayDataset(X, LABELS), epochs=30, batch_size=20, progress=False)
+        assert (weights(trainer) != start).any() and trainer.history["loss"][-1] < 1.1
+
+
+# ---- saving and resuming
 
 
 class Interrupt(Callback):
@@ -87,13 +372,6 @@ class Interrupt(Callback):
 
 @pytest.mark.parametrize("epoch, batch", [(0, 1), (1, 4), (2, 10)])
 def test_resume_is_exact_wherever_it_was_interrupted(tmp_path, epoch, batch):
-    def loader():
-        return DataLoader(SPIRALS, 32, shuffle=True, seed=5, transform=jitter)
-
-    def jitter(batch, rng):
-        x, y = batch
-        return x + 0.01 * rng.standard_normal(x.shape).astype("f"), y
-
     whole = spiral_trainer()
     whole.fit(loader(), SPIRALS, 4, progress=False)
     path = tmp_path / "run.safetensors"
@@ -111,6 +389,32 @@ def test_resume_is_exact_wherever_it_was_interrupted(tmp_path, epoch, batch):
     third = spiral_trainer()
     third.fit(loader(), SPIRALS, 4, progress=False, resume=path)
     assert (weights(whole) == weights(third)).all(), "a finished run is not trained further"
+
+
+@pytest.mark.parametrize("mixed_precision", [False, True])
+def test_resume_is_exact_with_everything_at_once(tmp_path, mixed_precision):
+    def run(path, *more):
+        trainer = spiral_trainer(accumulate=2, mixed_precision=mixed_precision, clip_norm=1.0)
+        if mixed_precision:
+            trainer.scaler.factor, trainer.scaler.every = 2.0**22, 4  # it changes soon, both ways
+        path = tmp_path / path
+        trainer.fit(
+            SPIRALS, 0.2, 3, batch_size=32, progress=False, resume=path, class_weight=[1, 2, 0.5],
+            sample_weight=np.linspace(0, 2, 300),
+            callbacks=[Checkpoint(path, every=1), AverageWeights(0.9), *more],
+        )  # fmt: skip
+        return trainer
+
+    whole = run("whole.safetensors")
+    for at in [(0, 2), (1, 6), (2, 8)]:  # two batches to an update, eight to an epoch
+        path = f"run{at}.safetensors"
+        with pytest.raises(KeyboardInterrupt):
+            run(path, Interrupt(*at))
+        again = run(path)
+        assert (weights(again) == weights(whole)).all() and again.history == whole.history
+        if mixed_precision:
+            assert again.scaler.state_dict() == whole.scaler.state_dict()
+            assert whole.scaler.factor != 2.0**22
 
 
 KILLED = """
@@ -149,33 +453,6 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_in_the_same_bits(tmp_path):
     assert resumed.stdout == whole.stdout and len(whole.stdout) > 1000
 
 
-def test_early_stopping_gives_back_the_best_weights(tmp_path):
-    class Worse(Callback):
-        """From the third epoch on, the validation loss only grows."""
-
-        def on_epoch_end(self, trainer):
-            trainer.logs["valid_loss"] = [3.0, 2.0, 1.0, 4.0, 5.0, 6.0][trainer.epoch - 1]
-            kept.append(weights(trainer))
-
-    kept = []
-    trainer = spiral_trainer()
-    stop = EarlyStopping(patience=2)
-    path = tmp_path / "run.safetensors"
-    trainer.fit(
-        SPIRALS, SPIRALS, 6, progress=False, callbacks=[Checkpoint(path), Worse(), stop]
-    )  # fmt: skip
-    assert trainer.epoch == 5 and trainer.stopped
-    assert (weights(trainer) == kept[2]).all()
-    again = spiral_trainer()
-    again.fit(SPIRALS, SPIRALS, 6, progress=False, callbacks=[EarlyStopping(2)], resume=path)
-    assert again.epoch == 5 and (weights(again) == kept[2]).all(), "stopped stays stopped"
-
-
-def test_early_stopping_names_what_there_is_to_watch():
-    with pytest.raises(ValueError, match=r"no 'valid_loss' to watch; there are"):
-        spiral_trainer().fit(SPIRALS, epochs=1, progress=False, callbacks=[EarlyStopping()])
-
-
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     io.save(tmp_path / "a", {"x": np.zeros(1)})
     with pytest.raises(ValueError, match="holds arrays, but no training state"):
@@ -184,6 +461,9 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     Trainer(other, optim.SGD(other.parameters()), F.mse).save(tmp_path / "b")
     with pytest.raises(ValueError, match="does not fit Sequential"):
         spiral_trainer().load(tmp_path / "b")
+
+
+# ---- a loss that is not finite
 
 
 def diverging(loss=None, rate=0.1, data=None):
@@ -211,16 +491,7 @@ def test_a_loss_that_becomes_nan_stops_and_names_the_operation():
         diverging(data=broken)
 
 
-def test_origin_reads_the_living_record():
-    x = minidl.tensor([1.0, 0.0], requires_grad=True)
-    with np.errstate(divide="ignore"):
-        loss = (ops.log(x) * 2.0).sum()
-    assert origin(loss, nn.Module()) == "the operation 'log' on shapes (2,) first produced it"
-
-
-def test_no_data_and_clipping():
-    with pytest.raises(ValueError, match="gives no batch"):
-        spiral_trainer().fit(ArrayDataset(np.zeros((0, 2)), np.zeros(0)), progress=False)
+def test_clipping():
     clipped = spiral_trainer(clip_norm=1e-3)
     start = weights(clipped)
     clipped.optimizer = optim.SGD(clipped.model.parameters(), 1.0)
@@ -228,9 +499,51 @@ def test_no_data_and_clipping():
     assert 0.9e-3 < np.linalg.norm(weights(clipped) - start) < 1.1e-3
 
 
-def test_curves_are_saved(tmp_path):
-    pytest.importorskip("matplotlib")
-    history = {"loss": [2, 1], "accuracy": [0.1, 0.9], "valid_loss": [2, 1.5]}
-    figure = plot_history(history, tmp_path / "curves.png")
-    assert [a.get_ylabel() for a in figure.axes] == ["loss", "accuracy"]
-    assert len(figure.axes[0].lines) == 2 and os.path.getsize(tmp_path / "curves.png") > 5000
+# ---- the learning-rate finder
+
+
+def test_the_finder_goes_through_the_rates_and_stops_when_the_loss_explodes(device):
+    trainer = linear_trainer(device=device)
+    targets = X @ np.array([[1.0, 2.0, 3.0], [-1.0, 0.5, 0.0]], "f")
+    found = find_rate(
+        trainer, ArrayDataset(X, targets), lowest=1e-4, highest=1e5, steps=91, batch_size=7
+    )
+    rates, losses = found["rate"], found["loss"]
+    assert len(rates) == len(losses) < 91 and np.allclose(rates[:11:10], [1e-4, 1e-3])
+    best = rates[int(np.argmin(losses))]
+    assert 0.1 < best < 100 and rates[-1] > best and losses[-1] > 4 * losses[0] * 0.7
+    assert max(losses[:-1]) <= min(losses) + 3 * losses[0]
+    trainer.optimizer.schedule = optim.cosine(2)
+    again = find_rate(
+        trainer, ArrayDataset(X, targets), lowest=1e-4, highest=1e5, steps=91, batch_size=7
+    )
+    assert again == found, "the rates are those that it says, whatever the schedule"
+
+
+@pytest.mark.parametrize("mixed_precision", [False, True])
+def test_the_finder_leaves_all_as_it_was(mixed_precision):
+    def run(search):
+        trainer = spiral_trainer(mixed_precision=mixed_precision)
+        trainer.optimizer.schedule = optim.cosine(100)
+        trainer.fit(SPIRALS, epochs=1, progress=False)
+        if search:
+            found = find_rate(trainer, SPIRALS, steps=12)
+            assert np.allclose(found["rate"], np.geomspace(1e-6, 1, 12)[: len(found["rate"])])
+        trainer.fit(SPIRALS, epochs=2, progress=False)
+        return trainer
+
+    plain, searched = run(False), run(True)
+    assert (weights(plain) == weights(searched)).all() and plain.history == searched.history
+    assert searched.optimizer.steps == 10 and searched.optimizer.lr == 0.02
+
+
+def test_the_finder_ends_where_the_loss_is_no_longer_finite():
+    trainer = linear_trainer(lambda y, target: (y * y).sum() * 1e18)
+    found = find_rate(trainer, ArrayDataset(X, X), lowest=1e30, highest=1e32, steps=4)
+    assert len(found["rate"]) == len(found["loss"]) == 1
+
+
+def test_the_finder_needs_a_range():
+    for options in ({"lowest": 0.0}, {"lowest": 1.0, "highest": 0.1}, {"steps": 1}):
+        with pytest.raises(ValueError, match="expected 0 < lowest < highest"):
+            find_rate(linear_trainer(), SPIRALS, **options)

@@ -1,0 +1,389 @@
+"""Callbacks: each does what it says, alone and beside the others, and survives a resume."""
+
+import math
+import os
+import sys
+
+import numpy as np
+import pytest
+from test_train import SPIRALS, Interrupt, loader, spiral_trainer, weights
+
+from minidl import functional as F
+from minidl import io, manual_seed, nn, optim
+from minidl.callbacks import (
+    AverageWeights,
+    Callback,
+    Checkpoint,
+    CSVLog,
+    EarlyStopping,
+    HistoryPlot,
+    Monitor,
+    Progress,
+    ReduceOnPlateau,
+    Schedule,
+    plot_history,
+)
+from minidl.train import Trainer, find_rate
+
+
+class Pretend(Callback):
+    """Replaces the validation loss by given numbers, and keeps the weights after each epoch."""
+
+    def __init__(self, *losses):
+        self.losses, self.found = losses, {}
+
+    def on_epoch_end(self, trainer):
+        trainer.logs["valid_loss"] = self.losses[trainer.epoch - 1]
+        self.found[trainer.epoch] = weights(trainer)
+
+
+class Rates(Callback):
+    """Notes the learning rate of each update."""
+
+    def __init__(self):
+        self.found = []
+
+    def on_batch_end(self, trainer):
+        self.found.append(trainer.optimizer.rate())
+
+
+def fit(trainer, *callbacks, epochs=6, **options):
+    return trainer.fit(
+        loader(), SPIRALS, epochs, callbacks=callbacks, progress=False, **options
+    )  # fmt: skip
+
+
+# ---- showing
+
+
+def test_a_line_for_each_epoch_and_a_bar_while_it_runs(capsys, monkeypatch):
+    trainer = spiral_trainer()
+    trainer.fit(SPIRALS, SPIRALS, 2)
+    out, bar = capsys.readouterr()
+    first, second = out.splitlines()
+    assert first.startswith("epoch 1/2: loss ") and second.startswith("epoch 2/2: loss ")
+    assert f"valid_accuracy {trainer.history['valid_accuracy'][1]:.4f}" in second
+    assert second.endswith(" s") and "epoch 2/2:   0%" in bar and "0/5" in bar
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    spiral_trainer().fit(SPIRALS, epochs=1)
+    out, bar = capsys.readouterr()
+    assert out.startswith("epoch 1/1: loss ") and not bar
+
+
+def test_the_bar_counts_batches_where_an_update_takes_several(capsys):
+    bars = Progress()
+
+    class Watch(Callback):
+        def on_batch_end(self, trainer):
+            seen.append((bars.bar.n, bars.bar.total))
+
+    seen = []
+    trainer = spiral_trainer(accumulate=3)
+    trainer.fit(SPIRALS, callbacks=[bars, Watch()], batch_size=64, progress=False)
+    assert seen == [(3, 5), (5, 5)]
+
+
+def test_the_bar_is_closed_by_an_error():
+    bars = Progress()
+    with pytest.raises(KeyboardInterrupt):
+        fit(spiral_trainer(), bars, Interrupt(0, 2))
+    assert bars.bar.disable, "tqdm's mark of a closed bar"
+
+
+def test_the_csv_has_one_line_for_each_epoch_after_a_resume_too(tmp_path):
+    log, path = tmp_path / "log.csv", tmp_path / "run.safetensors"
+    whole = fit(spiral_trainer(), CSVLog(tmp_path / "whole.csv"), epochs=4)
+    with pytest.raises(KeyboardInterrupt):
+        fit(spiral_trainer(), CSVLog(log), Checkpoint(path, best_only=True), Interrupt(3, 2))
+    assert len(log.read_text().splitlines()) == 4, "flushed after each epoch"
+    fit(spiral_trainer(), CSVLog(log), epochs=4, resume=path)
+    assert log.read_text() == (tmp_path / "whole.csv").read_text()
+    found = np.genfromtxt(log, delimiter=",", names=True)
+    assert found["epoch"].tolist() == [1, 2, 3, 4]
+    assert all(found[name].tolist() == values for name, values in whole.items())
+
+
+def test_curves_are_saved(tmp_path):
+    pytest.importorskip("matplotlib")
+    history = {"loss": [2, 1], "accuracy": [0.1, 0.9], "valid_loss": [2, 1.5]}
+    figure = plot_history(history, tmp_path / "curves.png")
+    assert [a.get_ylabel() for a in figure.axes] == ["loss", "accuracy"]
+    assert len(figure.axes[0].lines) == 2 and os.path.getsize(tmp_path / "curves.png") > 5000
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [1, 2]
+
+
+def test_the_search_for_a_rate_is_drawn_over_the_rates():
+    pytest.importorskip("matplotlib")
+    found = find_rate(spiral_trainer(), SPIRALS, steps=5)
+    (axes,) = plot_history(found).axes
+    assert axes.get_xscale() == "log" and axes.get_xlabel() == "learning rate"
+    assert axes.lines[0].get_xdata().tolist() == found["rate"]
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r'pip install "minidl\[course\]"'):
+        plot_history({"loss": [1]})
+
+
+def test_outside_a_notebook_the_picture_is_written(tmp_path):
+    pytest.importorskip("matplotlib")
+    fit(spiral_trainer(), HistoryPlot(tmp_path / "curves.png"), HistoryPlot(), epochs=1)
+    assert os.path.getsize(tmp_path / "curves.png") > 5000
+
+
+def test_in_a_notebook_one_picture_changes(monkeypatch):
+    pytest.importorskip("matplotlib")
+    shells = pytest.importorskip("IPython.core.interactiveshell")
+    from IPython.utils.capture import capture_output
+
+    shell = shells.InteractiveShell.instance()
+    try:
+        plot = HistoryPlot()
+        with capture_output() as seen:
+            fit(spiral_trainer(), plot, epochs=3)
+            fit(spiral_trainer(), plot, epochs=1)
+    finally:
+        shell.history_manager.enabled = False
+        shells.InteractiveShell.clear_instance()
+    assert not seen.stdout and not seen.stderr
+    assert all(output.data["image/png"] for output in seen.outputs)
+    names = [output.transient["display_id"] for output in seen.outputs]
+    assert names[0] == names[1] == names[2] != names[3], "each run has a picture of its own"
+    assert [output.update for output in seen.outputs] == [False, True, True, False]
+
+
+# ---- stopping and the rate
+
+
+def test_early_stopping_gives_back_the_best_weights(tmp_path):
+    losses = Pretend(3.0, 2.0, 1.0, 4.0, 5.0, 6.0)
+    trainer, path = spiral_trainer(), tmp_path / "run.safetensors"
+    fit(trainer, Checkpoint(path), losses, EarlyStopping(patience=2))
+    assert trainer.epoch == 5 and trainer.stopped
+    assert (weights(trainer) == losses.found[3]).all()
+    again = spiral_trainer()
+    fit(again, EarlyStopping(2), resume=path)
+    assert again.epoch == 5 and (weights(again) == losses.found[3]).all(), "it stays stopped"
+
+
+def test_early_stopping_remembers_after_a_resume(tmp_path):
+    path, losses = tmp_path / "run.safetensors", (3.0, 1.0, 4.0, 5.0, 6.0, 7.0)
+    with pytest.raises(KeyboardInterrupt):
+        first = Pretend(*losses)
+        fit(spiral_trainer(), first, EarlyStopping(3), Checkpoint(path), Interrupt(3, 1))
+    trainer, stop = spiral_trainer(), EarlyStopping(3)
+    # Another callback in front does not hide it.
+    fit(trainer, Pretend(*losses), ReduceOnPlateau(9), stop, resume=path)
+    assert trainer.epoch == 5 and stop.best == 1.0
+    assert (weights(trainer) == first.found[2]).all()
+
+
+def test_an_error_leaves_the_weights_as_they_are():
+    trainer, losses = spiral_trainer(), Pretend(1.0, 2.0, 3.0)
+    with pytest.raises(KeyboardInterrupt):
+        fit(trainer, losses, EarlyStopping(5), Interrupt(2, 1))
+    assert (weights(trainer) != losses.found[1]).any()
+
+
+@pytest.mark.parametrize(
+    "monitor, largest, values, better",
+    [
+        ("valid_loss", None, [3.0, 2.0, 2.0, 4.0], [True, True, False, False]),
+        ("valid_accuracy", None, [0.1, 0.3, 0.2], [True, True, False]),
+        ("top5", None, [0.1, 0.3, 0.2], [True, True, False]),
+        ("valid_score", True, [0.1, 0.3, 0.2], [True, True, False]),
+        ("valid_accuracy", False, [0.1, 0.3, 0.05], [True, False, True]),
+        ("loss", None, [3.0, math.nan, 2.0], [True, False, True]),
+    ],
+)
+def test_what_counts_as_better(monitor, largest, values, better):
+    watch, trainer = Monitor(monitor=monitor, largest=largest), spiral_trainer()
+    found = []
+    for value in values:
+        trainer.logs = {monitor: value}
+        found.append(watch.improved(trainer))
+    assert found == better
+    assert watch.waited == better[::-1].index(True)
+
+
+@pytest.mark.parametrize(
+    "callback", [EarlyStopping(), ReduceOnPlateau(), Checkpoint("x", best_only=True)]
+)
+def test_what_there_is_to_watch_is_named(callback):
+    with pytest.raises(ValueError, match=r"no 'valid_loss' to watch; there are .*'loss'"):
+        spiral_trainer().fit(SPIRALS, epochs=1, progress=False, callbacks=[callback])
+
+
+def test_a_schedule_sets_the_rate_of_each_epoch(tmp_path):
+    rates, path = Rates(), tmp_path / "run.safetensors"
+
+    def schedule(epoch):
+        return 0.1 / (1 + epoch)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(spiral_trainer(), Schedule(schedule), rates, Checkpoint(path), Interrupt(1, 10))
+    fit(spiral_trainer(), Schedule(schedule), rates, epochs=3, resume=path)
+    assert np.allclose(rates.found, np.repeat([0.1, 0.05, 0.05, 0.1 / 3], 10))
+
+
+def test_the_rate_is_reduced_on_a_plateau(tmp_path):
+    losses, path = (1.0, 2.0, 3.0, 2.0, 1.5, 0.5, 0.6, 0.7), tmp_path / "run.safetensors"
+
+    def callbacks(rates):
+        return Pretend(*losses), ReduceOnPlateau(2, factor=0.5, lowest=0.006), rates
+
+    whole, first, second = Rates(), Rates(), Rates()
+    fit(spiral_trainer(), *callbacks(whole), epochs=8)
+    expected = [0.02, 0.02, 0.02, 0.01, 0.01, 0.006, 0.006, 0.006]
+    assert np.allclose(whole.found, np.repeat(expected, 10))
+    with pytest.raises(KeyboardInterrupt):
+        fit(spiral_trainer(), *callbacks(first), Checkpoint(path), Interrupt(4, 1), epochs=8)
+    fit(spiral_trainer(), *callbacks(second), epochs=8, resume=path)
+    assert first.found[:40] + second.found == whole.found
+
+
+# ---- saving
+
+
+def test_a_checkpoint_of_the_best_epoch_only(tmp_path):
+    losses, path = Pretend(3.0, 1.0, 2.0, 0.5, 0.7, 0.6), tmp_path / "best.safetensors"
+    fit(spiral_trainer(), losses, Checkpoint(path, best_only=True))
+    best = spiral_trainer()
+    best.load(path)
+    assert best.epoch == 4 and (weights(best) == losses.found[4]).all()
+    # A resumed run still knows how good the saved one was.
+    fit(best, Pretend(*[0.6] * 6), Checkpoint(path, best_only=True), resume=path)
+    best.load(path)
+    assert best.epoch == 4
+
+
+def test_a_checkpoint_counts_updates_not_batches(tmp_path):
+    class Saves(Checkpoint):
+        def on_batch_end(self, trainer):
+            before = os.path.exists(self.path) and os.stat(self.path).st_ino
+            super().on_batch_end(trainer)
+            if os.path.exists(self.path) and os.stat(self.path).st_ino != before:
+                saved.append((trainer.epoch, trainer.batch))
+
+    saved = []
+    trainer = spiral_trainer(accumulate=2)
+    fit(trainer, Saves(tmp_path / "a", every=2), epochs=2)  # 10 batches, 5 updates
+    assert saved == [(0, 4), (0, 8), (1, 4), (1, 8)]
+
+
+# ---- averaging
+
+
+def small(device="cpu"):
+    manual_seed(3)
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm(3))
+    return Trainer(model, optim.SGD(model.parameters(), 0.05), F.cross_entropy, device=device)
+
+
+def test_the_average_is_that_of_the_definition(device):
+    trainer, seen = small(device), []
+    start = trainer.model.state_dict()
+
+    class Watch(Callback):
+        def on_batch_end(self, trainer):
+            seen.append({k: t.numpy() for k, t in trainer.model.tensors()})
+
+    trainer.fit(loader(), epochs=1, callbacks=[Watch(), AverageWeights(0.9)], progress=False)
+    expected = seen[0]
+    for t, state in enumerate(seen[1:], 2):
+        keep = min(0.9, (1 + t) / (10 + t))
+        expected = {k: keep * expected[k] + (1 - keep) * a for k, a in state.items()}
+    found = {k: t.numpy() for k, t in trainer.model.tensors()}
+    assert start.keys() == found.keys() == expected.keys()
+    for name, a in found.items():
+        assert a.dtype == np.float32 and np.allclose(a, expected[name], rtol=1e-5), name
+
+
+def test_the_average_agrees_with_pytorch(torch):
+    trainer, decay = small(), 0.05  # below (1 + t) / (10 + t) from the first update on
+    p = torch.nn.Parameter(torch.zeros(2, 3))
+    average = torch.optim.swa_utils.AveragedModel(
+        torch.nn.ParameterList([p]), multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
+    )
+
+    class Watch(Callback):
+        def on_batch_end(self, trainer):
+            with torch.no_grad():
+                p.copy_(torch.tensor(trainer.model[0].weight.numpy()))
+            average.update_parameters(torch.nn.ParameterList([p]))
+
+    trainer.fit(loader(), epochs=2, callbacks=[Watch(), AverageWeights(decay)], progress=False)
+    assert np.allclose(trainer.model[0].weight.numpy(), next(average.parameters()).detach(), 1e-5)
+
+
+def test_the_average_is_validated_and_is_not_trained_from():
+    class Watch(Callback):
+        def on_batch_end(self, trainer):
+            own.append(weights(trainer))
+
+    own = []
+    fit(spiral_trainer(), Watch(), epochs=3)
+    trained, own, averaged = own, [], spiral_trainer()
+    fit(averaged, Watch(), AverageWeights(0.99), epochs=3)
+    assert all((a == b).all() for a, b in zip(trained, own, strict=True))
+    assert (weights(averaged) != own[-1]).any()
+    assert np.isclose(averaged.evaluate(SPIRALS)["loss"], averaged.history["valid_loss"][-1])
+
+
+@pytest.mark.parametrize("at", [(0, 10), (1, 5), (2, 1)])
+def test_the_average_survives_a_resume_to_the_bit(tmp_path, at):
+    def callbacks(path, *more):
+        return AverageWeights(0.9), EarlyStopping(9), Checkpoint(tmp_path / path, every=2), *more
+
+    whole = spiral_trainer()
+    fit(whole, *callbacks("whole"), epochs=4)
+    with pytest.raises(KeyboardInterrupt):
+        fit(spiral_trainer(), *callbacks("run", Interrupt(*at)), epochs=4)
+    second = spiral_trainer()
+    fit(second, *callbacks("run"), epochs=4, resume=tmp_path / "run")
+    assert (weights(second) == weights(whole)).all() and whole.history == second.history
+
+
+def test_the_average_goes_back_to_its_device(tmp_path, device):
+    whole, path = small(device), tmp_path / "run"
+    fit(whole, AverageWeights(0.9), epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(small(device), AverageWeights(0.9), Checkpoint(path), Interrupt(1, 3), epochs=2)
+    second = small(device)
+    fit(second, AverageWeights(0.9), epochs=2, resume=path)
+    pairs = zip(whole.model.tensors(), second.model.tensors(), strict=True)
+    assert all((a.numpy() == b.numpy()).all() and b.device == device for (_, a), (_, b) in pairs)
+
+
+def test_the_average_learns():
+    trainer = spiral_trainer()
+    fit(trainer, AverageWeights(0.9), epochs=40)
+    assert trainer.history["valid_accuracy"][-1] > 0.95
+
+
+def test_an_average_needs_a_share_to_keep():
+    for decay in (-0.1, 1.0, 2):
+        with pytest.raises(ValueError, match=r"decay must be in \[0, 1\)"):
+            AverageWeights(decay)
+
+
+def test_a_callback_of_ones_own_keeps_numbers_and_arrays(tmp_path):
+    class Own(Callback):
+        kept = "count", "arrays"
+
+        def __init__(self):
+            self.count, self.arrays = 0, {}
+
+        def on_batch_end(self, trainer):
+            self.count += 1
+            self.arrays = {"a.b": np.full(2, self.count)}
+
+    path = tmp_path / "run.safetensors"
+    fit(spiral_trainer(), Own(), Own(), Checkpoint(path), epochs=1)
+    one, two = Own(), Own()
+    trainer = spiral_trainer()
+    trainer.callbacks = [one, two]
+    trainer.load(path)
+    assert one.count == two.count == 10 and one.arrays["a.b"].tolist() == [10, 10]
+    assert "Own-1-arrays.a.b" in io.load(path)[0]
