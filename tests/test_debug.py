@@ -13,7 +13,7 @@ from minidl.debug import origin, plot_statistics, statistics, stop_at_nan
 from minidl.module import checkpoint
 from minidl.precision import autocast
 from minidl.recurrent import LSTM
-from minidl.tensor import _handlers
+from minidl.tensor import handlers
 
 
 def leaf(values, device="cpu", dtype="float32"):
@@ -46,7 +46,7 @@ def test_names_operation_layer_and_shapes(device):
         stop_at_nan(model),
     ):
         model(leaf([1.0, -1.0], device))
-    assert not _handlers
+    assert not handlers
 
 
 def test_names_the_innermost_layer_and_shapes():

@@ -31,7 +31,6 @@ BEGIN, END = "<!-- ONNX's cases: python tests/test_onnx_nodes.py -->\n", "<!-- e
 
 # Cases that apply and do not pass: name -> why.
 COARSE = "float16: softmax is exp(log_softmax), 2 units off; ONNX allows 1"
-EMPTY = "a query that may look nowhere: NaN here, 0 in ONNX"
 DIFFERS = {
     "attention_4d_fp16": COARSE,
     "attention_4d_causal_fp16": COARSE,
