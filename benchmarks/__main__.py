@@ -1,146 +1,129 @@
-"""Each pair runs in alternating rounds in one process; the table shows medians of the rounds.
+"""minidl measured beside PyTorch and scikit-learn: the table of docs/benchmarks.md.
 
 Only the ratios mean something, and those to about 10 %: times differ from machine to machine.
 """
 
 import argparse
-import itertools
+import os
 import platform
-import statistics
-import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
+import sklearn
 import torch
 
-import minidl
-from minidl import backend, datasets, nn, optim
-from minidl import functional as F
+from . import overhead
+from .race import BASE, ROOT, VARIANTS, difference, median, race, ratios, start
+from .workloads import WORKLOADS
+
+NOTES = """
+**How it is measured.** Each variant runs in a process of its own, the same steps on the same
+batches from the same first weights; they take turns, in an order shuffled for each round, and who
+waits sleeps. A step is forward, loss, backward, update, and reading the loss. A ratio is PyTorch
+eager's time by the variant's in the same round; medians over the rounds, in brackets the range.
+The losses of the first five steps agree to 1e-4, the mean of each turn to 5 %, for rounding grows.
+*First step*: seconds to the first loss, compilation included. *Memory*: how far the process's
+resident memory rose from before the first step to its peak, compilation included (Linux only).
+*PyTorch compiled*: `torch.compile` of model and loss, nothing cached on disk, fused optimiser.
+*scikit-learn*: `MLPClassifier`, the same arithmetic; one `partial_fit` for 100 steps, so that it
+checks its input once for all of them.
+
+**The picture's lower part.** Arithmetic is that of the products and convolutions alone, counted in
+[workloads.py](../benchmarks/workloads.py); bytes are their operands and results and those of the
+update, each once. A real step moves more, so its true place is further left.
+"""
 
 
-def add_once():
-    """One recorded a + b on 4 x 4 tensors (per addition)."""
-    a = np.random.default_rng(0).standard_normal((4, 4), dtype=np.float32)
-
-    def repeat(x):
-        for _ in range(2000):
-            x + x
-
-    ours, theirs = minidl.tensor(a, requires_grad=True), torch.tensor(a, requires_grad=True)
-    return lambda: repeat(ours), lambda: repeat(theirs), 2000
-
-
-def chain():
-    """A chain of 1,000 additions, forward and backward (per chain)."""
-    a = np.random.default_rng(0).standard_normal((4, 4), dtype=np.float32)
-
-    def repeat(x, b):
-        for _ in range(10):
-            x.grad = b.grad = None
-            y = x
-            for _ in range(1000):
-                y = y + b
-            y.sum().backward()
-
-    ours = [minidl.tensor(a, requires_grad=True) for _ in range(2)]
-    theirs = [torch.tensor(a, requires_grad=True) for _ in range(2)]
-    return lambda: repeat(*ours), lambda: repeat(*theirs), 10
+def machine(options):
+    """The date, the machine, the versions."""
+    info = Path("/proc/cpuinfo")
+    found = info.read_text().partition("model name")[2] if info.exists() else ""
+    cpu = found.partition("\n")[0].strip("\t :") or platform.machine()
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {cpu}, {os.cpu_count()} processors, {options.threads} "
+        f"threads, Python {platform.python_version()}, NumPy {np.__version__}, PyTorch "
+        f"{torch.__version__}, scikit-learn {sklearn.__version__}, {options.rounds} rounds."
+    )
 
 
-def mlp():
-    """W2: 784-256-128-10 on Fashion-MNIST, batch 128, SGD with momentum (per step)."""
-    sizes, batches = [784, 256, 128, 10], 100
-    train, _ = datasets.fashion_mnist(flat=True, fallback=True)
-    x = train.arrays[0][: 128 * batches].reshape(-1, 128, 784)
-    labels = train.arrays[1][: 128 * batches].reshape(-1, 128)
-    backend.manual_seed(0)
-    layers, twins = [], []
-    for n_in, n_out in itertools.pairwise(sizes):
-        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
-        twins += [torch.nn.Linear(n_in, n_out), torch.nn.ReLU()]
-    model, twin = nn.Sequential(*layers[:-1]), torch.nn.Sequential(*twins[:-1])
-    with torch.no_grad():
-        for p, q in zip(model.parameters(), twin.parameters()):
-            q.copy_(torch.tensor(p.data.T.copy()))
-    optimizer = optim.SGD(model.parameters(), 0.05, momentum=0.9)
-    twin_optimizer = torch.optim.SGD(twin.parameters(), 0.05, momentum=0.9)
-
-    def ours():
-        for xs, ys in zip(x, labels):
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(minidl.Tensor(xs)), minidl.Tensor(ys))
-            loss.backward()
-            optimizer.step()
-        return loss.item()
-
-    inputs, targets = torch.tensor(x), torch.tensor(labels)
-
-    def theirs():
-        for xs, ys in zip(inputs, targets):
-            twin_optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(twin(xs), ys)
-            loss.backward()
-            twin_optimizer.step()
-        return loss.item()
-
-    # The same work is measured: same loss at the start, both before any step.
-    start = F.cross_entropy(model(minidl.Tensor(x[0])), minidl.Tensor(labels[0])).item()
-    twin_start = torch.nn.functional.cross_entropy(twin(inputs[0]), targets[0]).item()
-    if abs(start - twin_start) > 1e-5:
-        raise AssertionError(f"losses differ at the start: {start} and {twin_start}")
-    return ours, theirs, len(x)
+def summary(results):
+    """One row for each workload: how many times as fast as PyTorch eager each variant is."""
+    columns = [v for v in VARIANTS if v != BASE]
+    yield f"| times as fast as PyTorch eager | {' | '.join(columns)} |"
+    yield "|---|" + "--:|" * len(columns)
+    for name, result in results.items():
+        cells = [median(ratios(result, v)) if v in result else np.nan for v in columns]
+        cells = ["–" if np.isnan(cell) else f"{cell:.2f}" for cell in cells]
+        yield f"| **{name}** {WORKLOADS[name].title} | {' | '.join(cells)} |"
 
 
-def measure(job, rounds):
-    """Seconds of one unit for both, and the ratio, medians over alternating rounds."""
-    ours, theirs, units = job()
-    ours(), theirs()
-    pairs = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        ours()
-        middle = time.perf_counter()
-        theirs()
-        pairs.append(((middle - start) / units, (time.perf_counter() - middle) / units))
-    return *map(statistics.median, zip(*pairs)), statistics.median(b / a for a, b in pairs)
+def details(results):
+    """One row for each variant of each workload."""
+    yield "| work | variant | ms a step | times as fast | first step, s | memory, MB |"
+    yield "|---|---|--:|--:|--:|--:|"
+    for name, result in results.items():
+        for variant, found in result.items():
+            if "missing" in found:
+                yield f"| {name} | {variant} | not measured: {found['missing']} | | | |"
+                continue
+            ms = spread([1e3 * turn["seconds"] for turn in found["turns"]])
+            ratio, peak = spread(ratios(result, variant)), found["turns"][-1]["memory"] / 1e6
+            yield f"| {name} | {variant} | {ms} | {ratio} | {found['first']:.2f} | {peak:.0f} |"
 
 
-def imports(rounds):
-    """Seconds of `import numpy` and of `import minidl`, each in a Python of its own."""
-    pairs = []
-    for _ in range(rounds):
-        pair = []
-        for name in ("numpy", "minidl"):
-            code = f"import time; t = time.time(); import {name}; print(time.time() - t)"
-            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-            pair.append(float(done.stdout))
-        pairs.append(pair)
-    return *map(statistics.median, zip(*pairs)), statistics.median(b / a for a, b in pairs)
+def spread(values):
+    """The median (least to most)."""
+    return f"{median(values):.3g} ({min(values):.3g}–{max(values):.3g})" if values else ""
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    names = [*WORKLOADS, "overhead"]
+    parser.add_argument("--only", help=f"some of: {','.join(names)}", default=",".join(names))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="3 rounds, without torch.compile")
+    parser.add_argument("--write", action="store_true", help="also write docs/benchmarks.md, .png")
+    options = parser.parse_args()
+    options.only = options.only.split(",")
+    if unknown := set(options.only) - set(names):
+        parser.error(f"--only: expected some of {names}, got {sorted(unknown)}")
+    if options.write and (options.quick or options.only != names):
+        parser.error("--write writes the whole table: leave --only and --quick out")
+    if options.quick:
+        options.rounds = 3
+        del VARIANTS["PyTorch compiled"]
+    return options
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(
-        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {options.threads} threads, Python "
-        f"{platform.python_version()}, NumPy {np.__version__}, PyTorch {torch.__version__}, "
-        f"medians of {options.rounds} alternating rounds\n"
-    )
-    print("| what | minidl | PyTorch eager | speed of minidl / PyTorch |")
-    print("|---|--:|--:|--:|")
-    for job in (add_once, chain, mlp):
-        ours, theirs, ratio = measure(job, options.rounds)
-        print(f"| {job.__doc__} | {ours * 1e6:,.1f} µs | {theirs * 1e6:,.1f} µs | {ratio:.2f} |")
-    alone, together, ratio = imports(options.rounds)
-    print(
-        f"\n`import numpy` {alone * 1000:.0f} ms, `import minidl`, which includes it, "
-        f"{together * 1000:.0f} ms: {ratio:.2f} times"
-    )
+    options = arguments()
+    text, results = ["# minidl measured", "", machine(options)], {}
+    for name in WORKLOADS:
+        if name in options.only:
+            print(f"{name}: {WORKLOADS[name].title}", file=sys.stderr)
+            results[name] = race(name, options.rounds, options.threads)
+    pairs = [(name, variant) for name in results for variant in results[name]]
+    wrong = [(*pair, why) for pair in pairs if (why := difference(results[pair[0]], pair[1]))]
+    if results:
+        text += ["", *summary(results), "", *details(results), ""]
+    text += [f"**Not the same work**: {name}, {variant}: {why}." for name, variant, why in wrong]
+    if "overhead" in options.only:
+        text += ["", *overhead.lines(2 * options.rounds + 1)]
+    text.append(NOTES)
+    print(*text, sep="\n")
+    if options.write:
+        from .pictures import draw
+
+        worker = start(options.threads, "-m", "benchmarks.race", "ceilings", str(options.threads))
+        ceilings = map(float, worker.communicate()[0].split())
+        draw(results, ceilings, ROOT / "docs" / "benchmarks.png")
+        text[2] += "\n\n![speed beside PyTorch, and the roofline](benchmarks.png)"
+        (ROOT / "docs" / "benchmarks.md").write_text("\n".join(text), encoding="utf-8")
+    return bool(wrong)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

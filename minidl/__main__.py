@@ -15,31 +15,21 @@ def blas() -> str:
         from threadpoolctl import threadpool_info
     except ImportError:
         return f'{name}, threads unknown (pip install -e ".[course]" to see them)'
-    threads = max(
-        (p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"), default=1
-    )
-    return f"{name}, {threads} thread{'s' if threads != 1 else ''}"
-
-
-def report() -> list[tuple[str, str]]:
-    """Pairs of a label and what was found; the label is empty where a line continues."""
-    lines = [
-        ("minidl", __version__),
-        ("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        ("NumPy", np.__version__),
-        ("BLAS", blas()),
-        ("GPU", backend.cuda_status()),
-    ]
-    found = datasets.available()
-    width = max(map(len, found), default=0)
-    for i, (name, where) in enumerate(found.items()):
-        lines.append(("" if i else "Data", f"{name:{width}}  {where}"))
-    return lines
+    n = max((p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"), default=1)
+    return f"{name}, {n} thread{'s' if n != 1 else ''}"
 
 
 def main() -> None:
-    for label, found in report():
-        print(f"{label:8}{found}")
+    """Print a label and what was found in each line; the label is empty where one continues."""
+    print(f"minidl  {__version__}")
+    print(f"Python  {platform.python_version()} on {platform.system()} {platform.machine()}")
+    print(f"NumPy   {np.__version__}")
+    print(f"BLAS    {blas()}")
+    print(f"GPU     {backend.cuda_status()}")
+    found = datasets.available()
+    width = max(map(len, found), default=0)
+    for i, (name, where) in enumerate(found.items()):
+        print(f"{'' if i else 'Data':8}{name:{width}}  {where}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """The one door to arrays: which module an array belongs to, devices, random numbers.
 
-Every other file receives the array module as an argument named `xp` and calls `xp.exp(a)`,
-never `np.exp(a)`.  The rule of this file: whatever differs between NumPy and CuPy stands here,
-and only here is CuPy imported.
+The one rule of this file: whatever differs between NumPy and CuPy stands here, and only here is
+CuPy imported.  Other files are given the array module as `xp`: xp.exp(a), never np.exp(a).
 
 Explained in course/07.
 """
@@ -20,8 +19,7 @@ _seed = 0
 
 # A tape keeps its results alive, so each result would live in fresh pages, which cost far more
 # than the arithmetic.  Freeing one large block teaches glibc to keep what is freed from then on.
-_warm = np.empty(1 << 25, dtype=np.uint8)
-del _warm
+np.empty(1 << 25, dtype=np.uint8)
 
 
 class _Modes(threading.local):
@@ -52,12 +50,10 @@ def array_module(*arrays):
     found = None
     for a in arrays:
         module = _modules.get(type(a)) or _module_of_other(a)
-        if module is None:
-            continue
-        if found is not None and module is not found:
+        if found and module and module is not found:
             names = " and ".join(sorted({found.__name__, module.__name__}))
             raise TypeError(f"arrays live on different devices: {names}; move one with .to(device)")
-        found = module
+        found = module or found
     return found or np
 
 
@@ -65,17 +61,13 @@ def _module_of_other(a):
     """The module of a scalar (None: any), or of a subclass of ndarray, or an error."""
     if isinstance(a, (bool, int, float, complex, np.generic)):
         return None
+    if sys.modules.get("cupy"):
+        _cupy()
     for kind, module in _modules.items():
         if isinstance(a, kind):
             return module
-    if "cupy" in sys.modules:
-        cupy = _cupy()
-        if isinstance(a, cupy.ndarray):
-            return cupy
-    raise TypeError(
-        f"expected an array or a number, got {type(a).__name__}: {a!r:.60}; "
-        "make a tensor of it with minidl.tensor(...)"
-    )
+    way = ".numpy() gives one" if hasattr(a, "numpy") else "minidl.tensor(...) makes one"
+    raise TypeError(f"expected an array or a number, got {type(a).__name__}: {a!r:.60}; {way}")
 
 
 def is_array(a):
@@ -89,8 +81,7 @@ def device_module(device):
     Raises ValueError for an unknown name and RuntimeError when there is no usable GPU.
     """
     if device == "cuda" and device not in _devices:
-        status = cuda_status()
-        if not status.startswith("available"):
+        if not (status := cuda_status()).startswith("available"):
             raise RuntimeError(f"device 'cuda' cannot be used: {status}")
         _cupy()
     if device not in _devices:
@@ -107,9 +98,7 @@ def device_of(a):
 def to_device(a, device):
     """Copy array `a` to `device`; an array that is there already is returned as it is."""
     module = device_module(device)
-    if array_module(a) is module:
-        return a
-    return module.asarray(to_numpy(a))
+    return a if array_module(a) is module else module.asarray(to_numpy(a))
 
 
 def to_numpy(a):
@@ -126,15 +115,12 @@ def _cupy():
 
 
 def cuda_status():
-    """One sentence: "available: ...", or why no GPU can be used.
-
-    CuPy imports on machines without a GPU, so the driver is asked, not the import.
-    """
+    """One sentence: "available: ...", or why no GPU can be used."""
     try:
         import cupy
     except ImportError:
         return 'CuPy is not installed; pip install "minidl[gpu]"'
-    try:
+    try:  # CuPy imports without a GPU too, so the driver is asked
         count = cupy.cuda.runtime.getDeviceCount()
         name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode() if count else ""
     except cupy.cuda.runtime.CUDARuntimeError as error:
@@ -143,8 +129,10 @@ def cuda_status():
 
 
 def manual_seed(seed):
-    """Start the random numbers of every device again from the integer `seed`."""
+    """Start the random numbers of every device again from `seed`, an integer from 0."""
     global _seed
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"expected a seed, an integer from 0, got {seed!r:.60}")
     _seed = int(seed)
     _generators.clear()
 

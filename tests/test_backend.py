@@ -59,6 +59,13 @@ def test_what_is_no_array():
     assert len(str(caught.value)) < 200, "a long list is cut short"
 
 
+def test_what_holds_an_array_is_told_how_to_take_it():
+    with pytest.raises(TypeError, match=r"got Tensor: .*\.numpy\(\) gives one"):
+        backend.to_numpy(tensor([1.0]))
+    with pytest.raises(TypeError, match=r"got list: .*minidl\.tensor\(\.\.\.\) makes one"):
+        backend.to_numpy([1.0])
+
+
 def test_is_array():
     assert backend.is_array(np.ones(2))
     assert backend.is_array(standin.ones(2))
@@ -194,6 +201,16 @@ def test_manual_seed_starts_again(device):
         assert backend.generator(xp) is backend.generator(xp)
         draws.append(backend.to_numpy(backend.generator(xp).random(5)).tolist())
     assert draws[0] == draws[1] != draws[2]
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "3", None])
+def test_seeds_that_cannot_be(seed):
+    backend.manual_seed(5)
+    with pytest.raises(ValueError, match=f"expected a seed, an integer from 0, got {seed!r}"):
+        backend.manual_seed(seed)
+    assert backend.random_state()["seed"] == 5, "as it was"
+    backend.manual_seed(np.int64(3))
+    assert type(backend.random_state()["seed"]) is int
 
 
 def test_random_state_goes_there_and_back():

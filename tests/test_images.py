@@ -239,8 +239,13 @@ def test_mixup_mixes_inputs_and_targets_alike():
         wanted[labels[k]] += share
         wanted[labels[other[k]]] += 1 - share
         np.testing.assert_allclose(targets[k], wanted, 1e-5, 1e-7)
-    with pytest.raises(IndexError):
-        images.mixup((x, labels), rng(), classes=2)
+    for wrong in (labels, labels - 1, labels[:5], labels[:, None], labels / 2, "012110"):
+        with pytest.raises(
+            ValueError, match=r"labels: expected whole numbers in \[0, 1\].* or 6, got"
+        ):
+            images.mixup((x, wrong), rng(), classes=2)
+    bright = np.full((2, 1), 200, np.uint8)
+    assert (images.mixup((bright, [0, 1]), rng(), classes=2)[0] == 200).all(), "bytes, too"
 
 
 def test_mixups_share_follows_beta():
@@ -311,7 +316,9 @@ def test_resize_and_rotate_stay_between_the_smallest_and_the_largest(h, w, new_h
     [*DRAWING, lambda x, rng: images.resize(x, 3), lambda x, rng: images.normalize(x, 0, 1)],
 )
 def test_what_is_no_batch_of_images_is_refused(function, x):
-    with pytest.raises(ValueError, match=r"expected floats \(N, C, H, W\).*got (uint8|float32) \("):
+    with pytest.raises(
+        ValueError, match=r"expected NumPy floats \(N, C, H, W\).*got (uint8|float32) \("
+    ):
         function(x, rng())
 
 
@@ -404,3 +411,69 @@ def test_without_pillow_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match=r'pip install "minidl\[images\]"'):
         images.read_folder(tmp_path)
+
+
+# ---- what cannot be
+
+
+X = some(4, 1, 4, 4)
+
+
+@pytest.mark.parametrize("wrong", [-1, (3,), (3, -1), (1, 2, 3), 2.5, "3", None, [[3, 3]], True])
+def test_sizes_that_cannot_be(wrong):
+    for call in (
+        lambda: images.resize(X, wrong),
+        lambda: images.crop(X, size=wrong),
+        lambda: images.crop(X, size=3, padding=wrong),
+        lambda: images.cutout(X, rng(), size=wrong),
+    ):
+        with pytest.raises(
+            ValueError, match=r"(size|padding): expected whole numbers in \[.* got "
+        ):
+            call()
+    for none in (0, (0, 3), (3, 0)):
+        for function in (partial(images.resize, X), partial(images.crop, X)):
+            with pytest.raises(ValueError, match=r"size: expected whole numbers in \[1, "):
+                function(size=none)
+
+
+def test_sizes_may_be_of_numpy():
+    assert images.resize(X, np.int64(3)).shape == (4, 1, 3, 3)
+    assert images.crop(X, size=np.array([2, 3])).shape == (4, 1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "wrong", [[1, 2], [1, 2, 3, 4, 5], np.ones((2, 2)), np.nan, np.inf, "30", None]
+)
+@pytest.mark.parametrize("seed", [None, 0])
+def test_angles_that_cannot_be(wrong, seed):
+    with pytest.raises(ValueError, match=r"degrees: expected numbers in .* one or 4, got "):
+        images.rotate(X, None if seed is None else rng(seed), degrees=wrong)
+
+
+def test_shares_that_cannot_be():
+    for p in (-0.1, 1.1, np.nan, "half"):
+        with pytest.raises(ValueError, match=r"flip: p: expected numbers in \[0, 1\].* got "):
+            images.flip(X, rng(), p=p)
+    for amount in (-1, np.inf, "a"):
+        with pytest.raises(ValueError, match=r"color_jitter: expected numbers in \[0, "):
+            images.color_jitter(X, rng(), contrast=amount)
+
+
+@pytest.mark.parametrize("function", DRAWING, ids=lambda f: getattr(f, "func", f).__name__)
+@pytest.mark.parametrize("wrong", [0, 3, "seed", np.random])
+def test_chance_comes_from_a_generator(function, wrong):
+    with pytest.raises(ValueError, match="expected a numpy Generator as rng, got "):
+        function(X, wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, [[[[0.5]]]], "image"])
+def test_what_is_no_array_is_named(wrong):
+    with pytest.raises(ValueError, match=f"got {type(wrong).__name__}"):
+        images.flip(wrong)
+
+
+@pytest.mark.parametrize("size", [0, (3,), "big"])
+def test_a_folders_size_that_cannot_be(folder, size):
+    with pytest.raises(ValueError, match="size: expected whole numbers"):
+        images.read_folder(folder, size)

@@ -135,6 +135,11 @@ def test_a_module_goes_and_comes_back(tmp_path):
         ({3: np.ones(2)}, None, "name must be a string other than __metadata__, got 3"),
         ({"__metadata__": np.ones(2)}, None, "other than __metadata__"),
         ({}, {"epoch": 3}, "metadata must be a dict of strings"),
+        ({}, {3: "epoch"}, "metadata must be a dict of strings"),
+        ({}, "epoch 3", "metadata must be a dict of strings, got 'epoch 3'"),
+        ([np.ones(2)], None, r"tensors must be a dict, as from state_dict\(\), got \[array"),
+        (nn.Linear(2, 1), None, "tensors must be a dict"),
+        ({"a": [1.0]}, None, r"expected an array or a number, got list: \[1.0\]"),
     ],
 )
 def test_what_cannot_be_written_is_refused_and_the_old_file_stays(
@@ -148,8 +153,12 @@ def test_what_cannot_be_written_is_refused_and_the_old_file_stays(
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(OSError, match="nowhere"):
-        io.save(tmp_path / "nowhere" / "a", {})
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "nowhere" / "a", tmp_path / "file" / "a", tmp_path):
+        with pytest.raises(OSError, match="could not save") as caught:
+            io.save(path, {})
+        assert caught.value.filename == str(path)
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_permissions_are_those_of_any_new_file(tmp_path):
@@ -177,7 +186,7 @@ HOSTILE = {
     "a huge header": (raw(b"{}", length=2**63), "claims 9223372036854775808 bytes, at most"),
     "a header over the limit": (raw(b"{}", length=100_000_001), "at most 100000000"),
     "a header beyond the end": (raw(b"{}", length=3), "only 2 follow: truncated"),
-    "truncated data": (ONE[:-1], "truncated"),
+    "truncated data": (ONE[:-1], "at byte 8, the file at 7 .truncated"),
     "more data": (ONE + b"\0", "the arrays end at byte 8, the file at 9"),
     "a pickle": (b"\x80\x04\x95" + bytes(40), "claims|begin with"),
     "no JSON": (raw(b"{'w': 1}"), "no JSON"),
@@ -202,24 +211,43 @@ HOSTILE = {
     "half a length": (raw({"w": entry(shape=[2.0])}, bytes(8)), "shape must be whole"),
     "a truth as length": (raw({"w": entry(shape=[True, 2])}, bytes(8)), "shape must be whole"),
     "no shape": (raw({"w": entry(shape=None)}, bytes(8)), "shape must be whole"),
-    "a huge shape": (raw({"w": entry(shape=[2**40, 2**40])}, bytes(8)), "needs"),
-    "a shape with zero and huge": (raw({"w": entry(shape=[0, 2**70])}, bytes(8)), "needs 0 bytes"),
-    "a shape with zero and huge, of no bytes": (
-        raw({"w": entry(shape=[0, 2**70], offsets=[0, 0])}), "more elements than can be counted"
+    "a huge shape": (raw({"w": entry(shape=[2**40, 2**40])}, bytes(8)), "elements than can be"),
+    "a shape with zero": (raw({"w": entry(shape=[0, 2**59])}, bytes(8)), "needs 0 bytes"),
+    "a shape with zero and huge": (
+        raw({"w": entry(shape=[0, 2**70], offsets=[0, 0])}), "elements than can be counted"
     ),
-    "too many axes": (raw({"w": entry(shape=[1] * 65 + [2])}, bytes(8)), "needs"),
+    "too many axes": (raw({"w": entry(shape=[1] * 65 + [2])}, bytes(8)), "more axes"),
+    "a product without end": (
+        raw({"w": entry(shape=[10**4000] * 60)}), "more axes or elements than can be counted"
+    ),
+    "a number without end": (raw(b'{"w": ' + b"9" * 5000 + b"}"), "no JSON"),
     "a negative offset": (raw({"w": entry(offsets=[-8, 0])}, bytes(8)), "data_offsets must be"),
-    "offsets the wrong way": (raw({"w": entry(offsets=[8, 0])}, bytes(8)), "in order"),
-    "offsets beyond the end": (raw({"w": entry(offsets=[8, 16])}, bytes(8)), "in order within"),
-    "one offset": (raw({"w": entry(offsets=[0])}, bytes(8)), "in order"),
+    "offsets the wrong way": (raw({"w": entry(offsets=[8, 0])}, bytes(8)), r"\[0, 8\], got \[8, 0"),
+    "offsets beyond the end": (raw({"w": entry(offsets=[8, 16])}, bytes(8)), r"got \[8, 16\]"),
+    "arrays beyond the end": (
+        raw({"a": entry(), "b": entry(offsets=[8, 16])}, bytes(8)), "end at byte 16, the file at 8"
+    ),
+    "no offset": (raw({"w": entry(offsets=[])}, bytes(8)), r"\[0, 8\], got \[\]"),
+    "one offset": (raw({"w": entry(offsets=[0])}, bytes(8)), r"\[0, 8\], got \[0\]"),
+    "three offsets": (raw({"w": entry(offsets=[0, 8, 8])}, bytes(8)), r"\[0, 8\], got \[0, 8, 8"),
     "overlap": (
-        raw({"a": entry(offsets=[0, 8]), "b": entry(offsets=[4, 12])}, bytes(12)), "overlap"
+        raw({"a": entry(offsets=[0, 8]), "b": entry(offsets=[4, 12])}, bytes(12)),
+        r"'b' needs 8 bytes, the ones before end at 8: .* must be \[8, 16\], got \[4, 12\]",
     ),
-    "the same bytes twice": (raw({"a": entry(), "b": entry()}, bytes(8)), "overlap"),
+    "the same bytes twice": (
+        raw({"a": entry(), "b": entry()}, bytes(8)), r"end at 8: .* \[8, 16\], got \[0, 8\]"
+    ),
     "a hole": (
-        raw({"a": entry(offsets=[0, 8]), "b": entry(offsets=[9, 17])}, bytes(17)), "leave a hole"
+        raw({"a": entry(offsets=[0, 8]), "b": entry(offsets=[9, 17])}, bytes(17)),
+        r"end at 8: data_offsets must be \[8, 16\], got \[9, 17\]",
     ),
-    "a hole before": (raw({"a": entry(offsets=[1, 9])}, bytes(9)), "leave a hole"),
+    "a hole before": (
+        raw({"a": entry(offsets=[1, 9])}, bytes(9)), r"end at 0: .* \[0, 8\], got \[1, 9\]"
+    ),
+    "a long name": (raw({"n" * 10_000: entry(offsets=[0, 7])}, bytes(8)), "'nnnn"),
+    "one name twice": (
+        raw(b'{"w":1,"__metadata__":{"a":"b","a":"c"}}'), "the same key twice: duplicate"
+    ),
     "metadata of numbers": (raw({"__metadata__": {"epoch": 3}}), "object of strings"),
     "metadata that is a list": (raw({"__metadata__": []}), "object of strings"),
 }  # fmt: skip
@@ -263,6 +291,15 @@ def test_a_changed_byte_is_refused_or_changes_a_value(tmp_path_factory, data):
     except ValueError:
         return
     assert sum(a.nbytes for a in found.values()) <= 32 and isinstance(metadata, dict)
+
+
+def test_arrays_may_lie_in_another_order_than_the_header_has(tmp_path):
+    header = {
+        "b": entry(offsets=[8, 16]), "a": entry(), "none": entry(shape=[0], offsets=[8, 8])
+    }  # fmt: skip
+    (tmp_path / "a").write_bytes(raw(header, np.arange(4, dtype="<f4").tobytes()))
+    found, _ = io.load(tmp_path / "a")
+    assert {name: x.tolist() for name, x in found.items()} == {"a": [0, 1], "b": [2, 3], "none": []}
 
 
 def test_a_file_that_is_not_there(tmp_path):

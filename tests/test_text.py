@@ -213,7 +213,7 @@ def test_any_numbers_become_some_text(numbers):
 
 
 def test_there_is_a_token_for_each_byte():
-    with pytest.raises(ValueError, match="size must be at least 256, got 100"):
+    with pytest.raises(ValueError, match="expected a size from 256, the number of bytes, got 100"):
         BytePairEncoding.train("text", 100)
 
 
@@ -244,6 +244,7 @@ def test_an_encoding_goes_through_json(tmp_path):
         ([(97, 98), (256, 257)], ValueError, r"in \[0, 257\), got 257"),
         ([(-1, 98)], ValueError, "got -1"),
         ([(97, 98, 99)], ValueError, "unpack"),
+        ([(97.5, 98)], ValueError, r"integers in \[0, 256\), got 97.5"),
         ([(97.0, 98)], TypeError, "integers"),
     ],
 )
@@ -300,7 +301,7 @@ def test_batches_by_length_are_shuffled():
     assert firsts != sorted(firsts)
     sets = [{frozenset(b) for b in text.batches_by_length(lengths, 8, rng(k))} for k in range(2)]
     assert len(sets[0] & sets[1]) < 5, "equals meet others"
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size of at least 1, got 0"):
         text.batches_by_length(lengths, 0, rng())
 
 
@@ -319,7 +320,7 @@ def test_windows_against_slices(n, length, step):
     numbers = rng(n).integers(0, 9, n)
     starts = range(0, n - length, step)
     if length >= n:
-        with pytest.raises(ValueError, match=f"length = {length}"):
+        with pytest.raises(ValueError, match=rf"length = {length} .*got \(\({n},\)"):
             text.windows(numbers, length, step=step)
         return
     x, y = text.windows(numbers, length, step=step)
@@ -329,8 +330,79 @@ def test_windows_against_slices(n, length, step):
 
 @pytest.mark.parametrize(
     "numbers, length, step",
-    [([], 1, None), ([1, 2], 2, None), ([1, 2], 0, None), ([[1, 2]], 1, None), ([1, 2, 3], 1, -1)],
-)
+    [
+        ([], 1, None), ([1, 2], 2, None), ([1, 2], 0, None), ([[1, 2]], 1, None),
+        ([1, 2, 3], 1, -1), ([1, 2, 3], 1, 0),
+        ([1, 2, 3], 1.5, None), ([1, 2, 3], 1, 0.5), ("hello", 2, None),
+    ],
+)  # fmt: skip
 def test_windows_refuse_what_is_too_short(numbers, length, step):
-    with pytest.raises(ValueError, match="windows: expected more than"):
+    with pytest.raises(
+        ValueError, match=rf"expected numbers \(N > length = {length} >= 1,\) and step >= 1, got "
+    ):
         text.windows(numbers, length, step=step)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        text.characters, text.words, lambda t: BytePairEncoding.train(t, 300),
+        BytePairEncoding().encode,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("wrong", [None, 3, b"bytes", ["the", "cat"]])
+def test_what_is_no_string_is_refused(function, wrong):
+    with pytest.raises(ValueError, match="expected one string, got ") as caught:
+        function(wrong)
+    assert str(caught.value).endswith(repr(wrong))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"unknown": "?", "special": ["<pad>"], "max_size": 1}, "expected max_size >= 2, got 1"),
+        ({"unknown": "?", "max_size": 0}, "max_size >= 1, got 0"),
+        ({"max_size": -1}, "max_size >= 0, got -1"),
+        ({"special": "<pad>"}, "expected a list of special tokens, got '<pad>'"),
+        ({"tokens": [["the", "cat"], ["sat"]]}, r"one flat list, got \[\['the'"),
+    ],
+)
+def test_a_vocabulary_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        Vocabulary(**{"tokens": "abc"} | options)
+    assert Vocabulary("abc", unknown="?", max_size=1).encode("a") == [0], "as few as that will do"
+
+
+def test_a_vocabulary_takes_any_iterable():
+    vocabulary = Vocabulary(token for token in "abca")
+    assert vocabulary.tokens == ["a", "b", "c"]
+    assert vocabulary.encode(token for token in "cb") == [2, 1]
+    for wrong in (iter("az"), {"z"}):
+        with pytest.raises(ValueError, match="no number for 'z'"):
+            vocabulary.encode(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["ab", [0.5], [[1, 2]], np.eye(2, dtype=int), [None], None])
+def test_what_are_no_numbers_of_tokens(wrong):
+    for encoding, size in ((Vocabulary("abc"), 3), (BytePairEncoding(), 256)):
+        with pytest.raises(ValueError, match=rf"expected integers in \[0, {size}\), got "):
+            encoding.decode(wrong)
+
+
+@pytest.mark.parametrize("size", [None, "300", 300.5, 2**21, -1])
+def test_sizes_that_cannot_be(size):
+    with pytest.raises(ValueError, match=f"expected a size from 256.*got {size!r}"):
+        BytePairEncoding.train("text", size)
+
+
+@pytest.mark.parametrize(
+    "batch_size, error", [(-1, ValueError), (0.5, ValueError), (1.5, TypeError)]
+)
+def test_batch_sizes_that_cannot_be(batch_size, error):
+    with pytest.raises(error, match=r"batch_size of at least 1|as an integer"):
+        text.batches_by_length([1, 2], batch_size, rng())
+
+
+def test_lengths_on_one_axis():
+    with pytest.raises(ValueError, match=r"lengths \(N,\), got \[\[1\], \[3\]\]"):
+        text.batches_by_length([[1], [3]], 2, rng())

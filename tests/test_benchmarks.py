@@ -1,0 +1,105 @@
+"""The benchmarks measure the same work: minidl's steps and PyTorch's give the same losses."""
+
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks import race
+from benchmarks.workloads import WORKLOADS, product
+from minidl import Tensor, datasets
+from minidl.data import ArrayDataset
+
+# Two batches, the first of them again: losses depend on the update too.
+STEPS = (0, 1, 0)
+CASES = [(name, {}) for name in WORKLOADS] + [
+    ("W1", {"fused": True}), ("W2", {"fused": True}), ("W3", {"fused": True}),
+    ("W3", {"channels_last": True}),
+]  # fmt: skip
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """In the place of Fashion-MNIST, which is large and may have to be fetched, noise."""
+
+    def noise(flat, fallback):
+        rng = np.random.default_rng(0)
+        x = rng.random((400, 784) if flat else (400, 1, 28, 28), dtype=np.float32)
+        return ArrayDataset(x, rng.integers(10, size=400)), None
+
+    monkeypatch.setattr(datasets, "fashion_mnist", noise)
+
+
+@pytest.mark.parametrize("name, options", CASES)
+def test_both_libraries_do_the_same_work(torch, small, name, options):
+    from benchmarks import twins
+
+    work = WORKLOADS[name]
+    x, y = work.arrays(2)
+    ours, theirs = work.minidl_step(), work.torch_step(**options)
+    last = options.get("channels_last", False)
+    a, b = twins.tensors(x, channels_last=last), twins.tensors(y)
+    seen = []
+    for i in STEPS:
+        loss, twin = ours(Tensor(x[i]), Tensor(y[i])), theirs(a[i], b[i])
+        np.testing.assert_allclose(loss.numpy(), twin.detach().numpy(), rtol=1e-4, atol=1e-5)
+        seen.append(loss.numpy())
+    assert np.any(seen[0] != seen[2]) == work.training
+
+
+def test_scikit_learn_does_the_work_of_w2(small):
+    work = WORKLOADS["W2"]
+    x, y = work.arrays(3)
+    pytest.importorskip("sklearn", reason="waits for scikit-learn")
+    run, step = race.sklearn_run(work, x, y), work.minidl_step()
+    losses = [step(Tensor(a), Tensor(b)).item() for a, b in zip(x, y)]
+    np.testing.assert_allclose([run(i, i + 1) for i in range(2)], losses[:2], rtol=1e-4)
+
+
+def test_arithmetic_is_counted():
+    flops, elements = product(5, 3, 2, gradients=0)
+    assert (flops, elements) == (2 * 5 * 3 * 2, 15 + 6 + 10)
+    weights = sum(math.prod(shape) for shape in ((784, 256), (256, 128), (128, 10)))
+    for name, batch in ("W2 predicts 128", 128), ("W2 predicts 1", 1):
+        assert WORKLOADS[name].cost()[0] == 2 * batch * weights
+    # All three products of each layer but the first one's gradient of its input.
+    assert WORKLOADS["W2"].cost()[0] == 2 * 128 * (3 * weights - 784 * 256)
+    # A window of nine places does nine times the arithmetic of one, on the same image.
+    assert product(8, 2, 4, window=9)[0] == 9 * product(8, 2, 4)[0]
+
+
+def turns(seconds, losses=(1.0, 1.0), steps=(2.0, 1.5)):
+    return {"losses": list(steps), "first": 1.0, "turns": [
+        {"seconds": s, "loss": loss, "memory": 0} for s, loss in zip(seconds, losses)
+    ]}  # fmt: skip
+
+
+def test_ratios_are_taken_inside_a_round():
+    results = {race.BASE: turns([2.0, 9.0]), "minidl": turns([1.0, 3.0])}
+    assert race.ratios(results, "minidl") == [2.0, 3.0]
+    results["minidl"] = {"missing": "no compiler", "turns": []}
+    assert race.ratios(results, "minidl") == [] and math.isnan(race.median([]))
+
+
+@pytest.mark.parametrize(
+    "other, complaint",
+    [
+        (turns([1, 1]), ""),
+        (turns([1, 1], steps=(2.0, 1.51)), "the loss of step 2 is 1.51, PyTorch's 1.5"),
+        (turns([1, 1], losses=(1.0, 1.2)), "the loss of turn 2 is 1.2, PyTorch's 1"),
+        (turns([1, 1], losses=(math.nan, 1.0)), "the loss of turn 1 is nan, PyTorch's 1"),
+        ({"missing": "no compiler", "turns": []}, ""),
+    ],
+)
+def test_other_work_is_noticed(other, complaint):
+    assert race.difference({race.BASE: turns([1, 1]), "minidl": other}, "minidl") == complaint
+
+
+def test_a_race_goes_on_without_who_cannot_run():
+    names = ["minidl", "no such variant"]
+    results = race.race("W1", rounds=2, threads=1, names=names)
+    assert results["no such variant"] == {"missing": "'no such variant'", "turns": []}
+    found = results["minidl"]
+    assert len(found["turns"]) == 2 and len(found["losses"]) == race.CHECKED
+    last = [turn["loss"] for turn in found["turns"]]
+    assert found["losses"][0] > found["losses"][-1] > last[0] > last[1]
