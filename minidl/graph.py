@@ -12,7 +12,7 @@ import numpy as np
 
 from . import backend
 from .tensor import Tensor
-from .trace import NUMBERS, PLACED, VIEWS, Line, Record, Traced, Value, call, flat, mapped
+from .trace import VIEWS, Line, Record, Value, call, flat, mapped
 
 DRAWS = {"random", "standard_normal"}
 
@@ -77,7 +77,9 @@ def without_repeats(graph):
         pure = line.function not in DRAWS
         bases = {line.out.base, *(v.base for v in line.inputs())}
         if pure and not bases & written:
-            key = repr((str(line.function), mapped(line.args, _identity), line.options, line.out.dtype))
+            key = repr(
+                (str(line.function), mapped(line.args, _identity), line.options, line.out.dtype)
+            )
             if key in seen:
                 new[line.out] = seen[key]
                 continue
@@ -189,9 +191,16 @@ def with_products(graph):
     for line in graph.lines:
         if line.function == "reduce add" and line.out.shape == () and not line.into:
             inner = made.get(line.args[0])
-            if inner and inner.function == "multiply" and all(
-                isinstance(a, Value) and a.shape == inner.out.shape and a.dtype == line.out.dtype
-                and a.base not in written for a in inner.args
+            if (
+                inner
+                and inner.function == "multiply"
+                and all(
+                    isinstance(a, Value)
+                    and a.shape == inner.out.shape
+                    and a.dtype == line.out.dtype
+                    and a.base not in written
+                    for a in inner.args
+                )
             ):
                 long = []
                 for a in inner.args:
@@ -217,8 +226,14 @@ def with_joined(graph):
         for v in line.args[0]:
             base = v.base
             can = (
-                base.kind == "made" and settled.get(base, -1) < i and base not in moved and base.size == v.size and _ordered(base)
-                and _contiguous(v, makers) and base in makers and makers[base].function not in VIEWS
+                base.kind == "made"
+                and settled.get(base, -1) < i
+                and base not in moved
+                and base.size == v.size
+                and _ordered(base)
+                and _contiguous(v, makers)
+                and base in makers
+                and makers[base].function not in VIEWS
                 and not callable(makers[base].function)
             )
             rows = slice(start, start + v.shape[0])
@@ -255,7 +270,9 @@ def with_joined(graph):
                 if not can:
                     if line.out not in opened:
                         opened.add(line.out)
-                        lines.append(Line("empty", (line.out.shape,), {"dtype": line.out.dtype}, line.out))
+                        lines.append(
+                            Line("empty", (line.out.shape,), {"dtype": line.out.dtype}, line.out)
+                        )
                     part = Value(np.empty(v.shape, v.dtype), base=line.out)
                     lines.append(Line("getitem", (line.out, rows), {}, part))
                     lines.append(Line("copyto", (part, v), {}, part, into=True))
@@ -289,7 +306,11 @@ PASSES = [without_dead, with_constants, with_algebra, without_repeats, with_alge
 def elementwise(line):
     """Whether each element of the result needs only the elements at its own place."""
     f = line.function
-    return f != "matmul" and isinstance(getattr(np, f, None), np.ufunc) if isinstance(f, str) else False
+    return (
+        f != "matmul" and isinstance(getattr(np, f, None), np.ufunc)
+        if isinstance(f, str)
+        else False
+    )
 
 
 class Plan:
@@ -338,7 +359,13 @@ class Plan:
             if state is not None:
                 continue
             for v in line.inputs():
-                if v.base is v and v.kind == "made" and v.dtype is not None and self.lives[v][1] == i and v not in taken:
+                if (
+                    v.base is v
+                    and v.kind == "made"
+                    and v.dtype is not None
+                    and self.lives[v][1] == i
+                    and v not in taken
+                ):
                     if (v.shape, v.dtype, v.order) == (out.shape, out.dtype, out.order):
                         self.homes[out] = v
                         taken.add(v)
@@ -348,7 +375,9 @@ class Plan:
         """Whether line i may write into the state: it is read there elementwise, or before."""
         last = self.lives.get(state, [0, -1])[1]
         whole = all(v is state or v.base is not state for v in line.inputs())
-        return last < i or (last == i and whole and (out.shape, out.order) == (state.shape, state.order))
+        return last < i or (
+            last == i and whole and (out.shape, out.order) == (state.shape, state.order)
+        )
 
     def allocate(self):
         """Offsets in one block of memory, largest holes first filled by what fits best."""
@@ -367,7 +396,9 @@ class Plan:
         for home, (first, last, n) in sorted(groups.items(), key=lambda g: -g[1][2]):
             n = -(-max(n, 1) // 64) * 64
             offset = 0
-            for other in sorted((p for p in placed if p[0] <= last and first <= p[1]), key=lambda p: p[2]):
+            for other in sorted(
+                (p for p in placed if p[0] <= last and first <= p[1]), key=lambda p: p[2]
+            ):
                 if other[2] - offset >= n:
                     break
                 offset = max(offset, other[2] + other[3])
@@ -384,7 +415,18 @@ class Plan:
 # ---- source
 
 
-UFUNCS = {"add", "subtract", "multiply", "divide", "maximum", "minimum", "less", "less_equal", "equal", "greater"}
+UFUNCS = {
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "maximum",
+    "minimum",
+    "less",
+    "less_equal",
+    "equal",
+    "greater",
+}
 
 
 def _plain_matrix(a):
@@ -447,9 +489,12 @@ class Source:
         offset, _ = self.plan.places[home]
         self.setup.append(
             f"{self.names[v]} = arena[{offset}:{offset + v.nbytes}].view({self.name(v.dtype)})"
-            + (f".reshape({self.name(v.shape)})" if _ordered(v) else
-               f".reshape({self.name(tuple(v.shape[i] for i in v.order))})"
-               f".transpose({self.name(tuple(np.argsort(v.order).tolist()))})")
+            + (
+                f".reshape({self.name(v.shape)})"
+                if _ordered(v)
+                else f".reshape({self.name(tuple(v.shape[i] for i in v.order))})"
+                f".transpose({self.name(tuple(np.argsort(v.order).tolist()))})"
+            )
         )
 
     def line(self, line):
@@ -485,12 +530,16 @@ class Source:
 
     def key(self, key):
         parts = key if isinstance(key, tuple) else (key,)
+
         def one(k):
             if k is Ellipsis:
                 return "..."
             if isinstance(k, slice):
-                return ":".join("" if x is None else str(x) for x in (k.start, k.stop)) + (f":{k.step}" if k.step not in (None, 1) else "")
+                return ":".join("" if x is None else str(x) for x in (k.start, k.stop)) + (
+                    f":{k.step}" if k.step not in (None, 1) else ""
+                )
             return self.name(k)
+
         return ", ".join(map(one, parts)) or "()"
 
     def args(self, line):
@@ -530,11 +579,19 @@ class Source:
         if f == "maximum" and args[1] == 0:
             args = (args[0], self.constant(np.zeros(line.out.shape, line.out.dtype)))
         if f in UFUNCS and line.out.dtype is not None:
-            kind = next((a.dtype for a in args if isinstance(a, Value) and a.dtype is not None), None)
+            kind = next(
+                (a.dtype for a in args if isinstance(a, Value) and a.dtype is not None), None
+            )
             if kind is not None and kind.kind == "f":
-                args = tuple(self.constant(np.array(a, kind)) if type(a) in (int, float) else a for a in args)
+                args = tuple(
+                    self.constant(np.array(a, kind)) if type(a) in (int, float) else a for a in args
+                )
         line = Line(f, args, line.options, line.out)
-        if f in ("argmax", "dot") or f == "concatenate" or isinstance(getattr(np, f, None), np.ufunc):
+        if (
+            f in ("argmax", "dot")
+            or f == "concatenate"
+            or isinstance(getattr(np, f, None), np.ufunc)
+        ):
             return f"np.{f}({self.args(line)}{options}, out={out})"
         return f"{out}[...] = np.{f}({self.args(line)}{options})"
 
@@ -595,9 +652,14 @@ class Program:
             block = parts[0].base if all(_owned.get(id(a)) is a for a in parts) else None
             joined = np.concatenate([a.reshape(-1) for a in parts])
             ends = np.cumsum([a.size for a in parts]).tolist()
-            fits = block is not None and block.shape == joined.shape and all(
-                a.__array_interface__["data"][0] == block[e - a.size :].__array_interface__["data"][0]
-                for a, e in zip(parts, ends)
+            fits = (
+                block is not None
+                and block.shape == joined.shape
+                and all(
+                    a.__array_interface__["data"][0]
+                    == block[e - a.size :].__array_interface__["data"][0]
+                    for a, e in zip(parts, ends)
+                )
             )
             block = block if fits else joined
             for t, e in zip(v.data, ends):
@@ -609,7 +671,9 @@ class Program:
             self.state(v.base)
             return v.data.data
         array = v.data.data
-        self.memory[v] = self.keep(v.data, array if _owned.get(id(array)) is array else np.array(array, order="C"))
+        self.memory[v] = self.keep(
+            v.data, array if _owned.get(id(array)) is array else np.array(array, order="C")
+        )
         return self.memory[v]
 
     def keep(self, tensor, array):
@@ -628,7 +692,9 @@ class Program:
             kept.data = g
             tensor.grad = kept
         found = iter(found)
-        return mapped(self.graph.result, lambda v: Tensor(next(found)) if isinstance(v, Value) else v)
+        return mapped(
+            self.graph.result, lambda v: Tensor(next(found)) if isinstance(v, Value) else v
+        )
 
 
 import weakref  # noqa

@@ -285,8 +285,8 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
     """Go from `outputs` back to the leaves (or `targets`); return pairs (tensor, its gradient).
 
     A result is always made after its inputs, so by falling `number` each tensor's turn comes
-    when all its users have sent their share.  `pending` holds each tensor with the sum of its
-    shares so far, and is popped as the walk goes.
+    when all its users have sent their share.  `pending` holds each tensor with what `_added` says
+    of the shares so far, and is popped as the walk goes.
     """
     cast = primitives["cast"]
     retain_graph = create_graph if retain_graph is None else retain_graph
@@ -318,7 +318,10 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
                     continue
                 if x.number not in pending:
                     heappush(queue, -x.number)
-                pending[x.number] = x, *_added(share, x, *pending.get(x.number, (x, None, False))[1:])
+                pending[x.number] = (
+                    x,
+                    *_added(share, x, *pending.get(x.number, (x, None, False))[1:]),
+                )
             if not retain_graph:
                 y.inputs = None
     finally:
@@ -378,5 +381,5 @@ def _start(outputs, gradients, create_graph):
         if g.shape != y.shape:
             raise ValueError(f"the gradient has shape {g.shape}, the tensor {y.shape}; must agree")
         g = g if create_graph else g.data
-        pending[y.number] = y, (pending[y.number][1] + g if y.number in pending else g)
+        pending[y.number] = y, (pending[y.number][1] + g if y.number in pending else g), False
     return pending

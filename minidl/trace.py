@@ -123,7 +123,9 @@ class Traced:
 
     def __setitem__(self, key, new):
         place = self[key]
-        if not (isinstance(new, Traced) and _same_memory(new.array, place.array)):  # after y[i] += x
+        if not (
+            isinstance(new, Traced) and _same_memory(new.array, place.array)
+        ):  # after y[i] += x
             write("copyto", place, new, into=place)
 
     def reshape(self, *shape):
@@ -400,7 +402,9 @@ class Record:
             after, grad = tensor.data, tensor.grad
             if done and after.value is not value and id(tensor) not in whole:
                 self.updates.append((value, after.value))
-            elif tensor.number > self.began and after.value is value:  # made inside, and never changed
+            elif (
+                tensor.number > self.began and after.value is value
+            ):  # made inside, and never changed
                 value.kind, value.data = "constant", before
             tensor.data = after.array if done else before
             if grad is not None and isinstance(grad.data, Traced):

@@ -5,7 +5,7 @@ import pytest
 
 import minidl
 from minidl import functional as F
-from minidl import optim, recurrent, tensor
+from minidl import optim, tensor
 from minidl.recurrent import GRU, LSTM, RNN, Recurrent
 
 CELLS = [RNN, LSTM, GRU]
