@@ -2,6 +2,7 @@
 
 from . import ops, shapes
 from .backend import manual_seed, no_grad
+from .compiled import compile
 from .ops import where
 from .seams import replaced
 from .shapes import concatenate, stack
@@ -10,6 +11,7 @@ from .tensor import Tensor, grad, tensor
 __version__ = "0.1.0"
 __all__ = [
     "Tensor",
+    "compile",
     "concatenate",
     "grad",
     "manual_seed",

@@ -80,8 +80,8 @@ class Module:
         return [p for _, p in self.named_parameters()]
 
     def state_dict(self):
-        """A dict path -> array of all parameters and buffers; training leaves it as it is."""
-        return {path: part.data for path, part in self.tensors()}
+        """A dict path -> array of all parameters and buffers, copies of what they are now."""
+        return {path: part.data.copy() for path, part in self.tensors()}
 
     def load_state_dict(self, state):
         """Copy the arrays of `state` (path -> array) into the parameters and buffers.

@@ -107,7 +107,7 @@ def _(g, y, a, b):
     if len(a.shape) == 1 or len(b.shape) == 1:
         return _matmul_vector_gradient(g, a, b)
     if len(a.shape) > 2 and len(b.shape) == 2:
-        return lambda: g @ swap(b), lambda: swap(_tall(a)) @ _tall(g)
+        return lambda: matmul(g, swap(b)), lambda: swap(_tall(a)) @ _tall(g)
     return lambda: g @ swap(b), lambda: swap(a) @ g
 
 

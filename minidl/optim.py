@@ -60,7 +60,7 @@ class Optimizer:
             backend.modes.record.update(self, jobs, lr, t)
             return
         for p, state in jobs:
-            arrays = {slot: kept.data for slot, kept in state.items()}
+            arrays = {slot: kept.data.copy() for slot, kept in state.items()}
             p.data = self.update(p.data, p.grad.data, arrays, lr, t)
             for slot, kept in state.items():
                 kept.data = arrays[slot]
@@ -78,7 +78,7 @@ class Optimizer:
         """A dict "steps" and "parameter number.slot" -> array."""
         found = {"steps": backend.np.asarray(self.steps)}
         for i, state in enumerate(self.state):
-            found |= {f"{i}.{slot}": kept.data for slot, kept in state.items()}
+            found |= {f"{i}.{slot}": kept.data.copy() for slot, kept in state.items()}
         return found
 
     def load_state_dict(self, state):

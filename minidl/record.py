@@ -1,0 +1,145 @@
+"""A run of a function, written down: where its inputs come from, and where its results go.
+
+The one rule of this file: after recording every Tensor holds a plain array again, the new one, or
+after an error the old one.
+
+Explained in course/20.
+"""
+
+import sys
+from itertools import accumulate
+
+import numpy as np
+
+from . import backend
+from .seams import intercepted
+from .tensor import Tensor
+from .trace import Traced, Value, _here, mapped, write
+
+
+class Record:
+    """A run written down.
+
+    lines: the Lines.  inputs: the Values of the function's arguments.  numbers: those of Python
+    numbers that are asked for at each run.  updates: dict state -> the Value it has at the end.
+    grads: pairs (Tensor, Value) of gradients that are left in `.grad`.  result: what the function
+    returned, Values in place of Tensors.
+    """
+
+    def __init__(self, function, args):
+        self.lines, self.inputs, self.numbers, self.states = [], [], [], {}
+        self.updates, self.grads, self.constants = {}, [], {}
+        self.began = Tensor(np.empty(0)).number  # Tensors with a larger number are made inside
+        self.function = function
+        self.inputs = [Value(x.data, "input") for x in args]
+        inside = [Tensor(Traced(x.data, v)) for x, v in zip(args, self.inputs)]
+        if getattr(_here, "record", None):
+            raise RuntimeError("a function that is being recorded called another compiled one")
+        _here.record, backend.modes.record = self, self
+        sys_profile, done = sys.getprofile(), False
+        try:
+            sys.setprofile(self._name)
+            with intercepted(self._handle):
+                found = function(*inside)
+            done = True
+        finally:
+            sys.setprofile(sys_profile)
+            _here.record = backend.modes.record = None
+            self._finish(done)
+        self.result = mapped(found, lambda r: self.value(r.data) if isinstance(r, Tensor) else r)
+        self.first = mapped(found, lambda r: Tensor(r.data.array) if isinstance(r, Tensor) else r)
+
+    # What the rest of minidl calls while `backend.modes.record` is this record.
+
+    def capture(self, tensor):
+        """The Traced data of a Tensor that no operation of this record made."""
+        if not isinstance(tensor.data, Traced):
+            value = Value(tensor.data, "state", data=tensor)
+            self.states[id(tensor)] = tensor, tensor.data, value
+            tensor.data = Traced(tensor.data, value)
+        return tensor.data
+
+    def number(self, function):
+        """The number function(), asked for again at each run."""
+        result = function()
+        self.numbers.append(Value(result, "number", data=function))
+        return Traced(result, self.numbers[-1])
+
+    def effect(self, function, *args):
+        """Call function(*args), now and at each run."""
+        traced = any(isinstance(a, Traced) for a in args)
+        return write(function, *args) if traced else function(*args)
+
+    def update(self, optimizer, jobs, lr, t):
+        """What Optimizer.step does.  Where elements do not meet, all parameters are one array:
+        then an update takes a few calls, not a few for each parameter.
+        """
+        groups = {}
+        for i, (p, state) in enumerate(jobs):
+            groups.setdefault(p.dtype if optimizer.elementwise else i, []).append((p, state))
+        for group in groups.values():
+            tensors = {"": [p for p, _ in group]}
+            tensors |= {slot: [state[slot] for _, state in group] for slot in optimizer.slots}
+            arrays = {slot: self._joined(ts) for slot, ts in tensors.items()}
+            grads = [p.grad.data for p in tensors[""]]
+            if len(group) > 1:
+                grads = [write("concatenate", tuple(g.reshape(-1) for g in grads))]
+            new = optimizer.update(arrays.pop(""), *grads, arrays, lr, t)
+            for slot, ts in tensors.items():
+                self._divide(ts, new if slot == "" else arrays[slot])
+
+    def value(self, a):
+        """The Value of an argument; what is no array stays as it is."""
+        if isinstance(a, Traced):
+            return a.value
+        if not isinstance(a, np.ndarray):
+            return a
+        return self.constants.setdefault(id(a), Value(a, "constant", data=a))
+
+    def _joined(self, tensors):
+        """One array of all elements of `tensors`, which become parts of one state."""
+        parts = [self.capture(t) for t in tensors]
+        if len(parts) == 1:
+            return parts[0]
+        block = np.concatenate([part.array.reshape(-1) for part in parts])
+        whole = Value(block, "state", data=list(tensors))
+        for t in tensors:
+            self.states[id(t)][2].base = whole
+        return Traced(block, whole)
+
+    def _divide(self, tensors, array):
+        """Give `tensors` the new array that `_joined` made of them."""
+        if len(tensors) == 1:
+            tensors[0].data = array
+            return
+        self.updates[self.states[id(tensors[0])][2].base] = array.value
+        for t, end in zip(tensors, accumulate(t.size for t in tensors)):
+            t.data = array[end - t.size : end].reshape(t.shape)
+
+    def _handle(self, op, inputs, attrs):
+        """An operation while this record is written: Tensors from outside are captured."""
+        for x in inputs:
+            if isinstance(x, Tensor) and x.op is None:
+                self.capture(x)
+        return op(*inputs, **attrs)
+
+    def _name(self, frame, event, arg):
+        """A profile function: Values get the names of the variables of the recorded function."""
+        if event == "return" and frame.f_code is getattr(self.function, "__code__", None):
+            for name, x in frame.f_locals.items():
+                if isinstance(x, Tensor) and isinstance(x.data, Traced):
+                    x.data.value.name = name
+
+    def _finish(self, done):
+        """Take the Traced arrays out of the Tensors, and note which states end as other Values."""
+        whole = {id(t) for state in self.updates for t in state.data}
+        for tensor, before, value in self.states.values():
+            after, grad = tensor.data, tensor.grad
+            if after.value is value and tensor.number > self.began:  # made inside, never changed
+                value.kind, value.data = "constant", before
+            elif after.value is not value and id(tensor) not in whole:
+                self.updates[value] = after.value
+            tensor.data = after.array if done else before
+            if grad is not None and isinstance(grad.data, Traced):
+                self.grads.append((tensor, grad.data.value))
+                tensor.grad = Tensor(grad.data.array) if done else None
