@@ -8,6 +8,8 @@ Explained in course/20.
 import builtins
 import inspect
 import weakref
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from .module import Module
 from .record import Record
 from .source import Plan, Source
 from .tensor import Tensor
-from .trace import Value, mapped
+from .trace import DRAWS, Value, mapped
 
 _owned = weakref.WeakValueDictionary()  # id -> array: the memory of states of all programs
 
@@ -29,9 +31,9 @@ class Program:
     states, inputs and constants.
     """
 
-    def __init__(self, record, passes=PASSES):
-        self.before = str(Graph(record))
-        self.graph = Graph(record)
+    def __init__(self, graph, passes=PASSES):
+        self.before = str(graph)
+        self.graph = graph
         for change in passes:
             self.graph = change(self.graph)
         self.plan = Plan(self.graph)
@@ -39,21 +41,32 @@ class Program:
         self.source, self.memory = self.text.text, self.plan.size
         space = {}
         exec(builtins.compile(self.source, "<minidl.compile>", "exec"), space)
-        self.kept, self.arrays = [], {}
-        given = [self._state(v) if v.kind == "state" else v.data for v in self.text.given]
-        self.given = given
-        self.step = space["make"](_Draws(), *given)
+        self.kept, self.arrays, self.make = [], {}, space["make"]
+        self.given = [self._state(v) if v.kind == "state" else v.data for v in self.text.given]
+        self.step = self.make(_Draws(), *self.given)
         self.grads = [(tensor, Tensor(v.data)) for tensor, v in self.graph.grads]
 
-    def __call__(self, arrays):
+    def twin(self):
+        """The same program on the same states, with memory of its own, for another thread."""
+        twin = copy(self)
+        twin.step = self.make(_Draws(), *self.given)
+        return twin
+
+    def run(self, arrays):
+        """The results as arrays, and the gradients, without any Tensor."""
         for tensor, array in self.kept:
             if tensor.data is not array:  # someone gave it new values
                 np.copyto(array, tensor.data)
                 tensor.data = array
-        found, grads = self.step(*arrays, *(v.data() for v in self.graph.numbers))
+        return self.step(*arrays, *(v.data() for v in self.graph.numbers))
+
+    def __call__(self, arrays):
+        found, grads = self.run(arrays)
         for (tensor, kept), g in zip(self.grads, grads):
             kept.data = g
             tensor.grad = kept
+        for function in self.graph.after:
+            function()
         found = iter(found)
         return mapped(
             self.graph.result, lambda v: Tensor(next(found)) if isinstance(v, Value) else v
@@ -105,6 +118,95 @@ class _Draws:
         return getattr(backend.generator(), name)
 
 
+class Halves:
+    """A training step on two threads: each computes the gradients of half of the batch.
+
+    Then they meet: the gradients become those of the whole batch, and one thread updates.  The
+    results equal those of one thread to rounding: that is checked, on the first batch.
+    """
+
+    def __init__(self, function, args, passes):
+        n = {len(x.data) if x.ndim else 0 for x in args}
+        if len(n) != 1 or (rows := n.pop()) % 2 or not rows:
+            raise ValueError(
+                f"threads=2 halves all inputs; their lengths are {n or rows}, not even"
+            )
+        self.half = rows // 2
+        record = Record(function, [Tensor(x.data[: self.half]) for x in args], dry=True)
+        gradients, update = self._cut(record)
+        first = Program(gradients, passes)
+        self.parts, self.update = [first, first.twin()], Program(update, passes)
+        self.pool = ThreadPoolExecutor(1, "minidl-half")
+        self.blas = _blas()
+        halves = self._gradients([x.data for x in args])
+        whole = Record(function, args)
+        self.first, self.scale = whole.first, None
+        for scale in (0.5, 1.0):  # a mean over the batch, or a sum
+            pairs = zip(whole.meeting[1], *halves[1])
+            if all(_equal(g.array, scale * (a + b)) for g, a, b in pairs):
+                self.scale = scale
+        if self.scale is None:
+            raise ValueError("threads=2: the gradients of the halves do not make up the whole's")
+
+    def _cut(self, record):
+        """The graph up to where the gradients are known, and the one that updates with them."""
+        if record.meeting is None or record.grads:
+            raise ValueError("threads=2 needs a step that ends with optimizer.zero_grad()")
+        at, grads = record.meeting
+        before, after = Graph(record), Graph(record)
+        before.lines, after.lines = record.lines[:at], record.lines[at:]
+        before.updates, before.grads, before.after, before.numbers = {}, [], [], []
+        before.grads = [(None, g.value) for g in grads]
+        after.result = None
+        given = {g.value: Value(g.array, "input") for g in grads}
+        after = after.changed(after.lines, given)
+        after.inputs = list(given.values())
+        made = {line.out for line in after.lines}
+        early = {line.out for line in before.lines}
+        late = {v for line in after.lines for v in line.inputs()} - made
+        if late & early or any(v in early for v in after.updates.values()):
+            raise ValueError("threads=2: besides gradients, something else crosses to the update")
+        if any(line.function in DRAWS for line in record.lines):
+            raise ValueError("threads=2: random draws (dropout) would not be those of one thread")
+        return before, after
+
+    def _gradients(self, arrays):
+        """What both halves return: (results, gradients), each a pair."""
+        halves = [[a[: self.half] for a in arrays], [a[self.half :] for a in arrays]]
+        threads = [(lib, lib.get_num_threads()) for lib in self.blas]
+        for lib, _ in threads:
+            lib.set_num_threads(1)
+        try:
+            other = self.pool.submit(self.parts[1].run, halves[1])
+            found = [self.parts[0].run(halves[0]), other.result()]
+        finally:
+            for lib, n in threads:
+                lib.set_num_threads(n)
+        return tuple(zip(*found))
+
+    def __call__(self, arrays):
+        results, grads = self._gradients(arrays)
+        for a, b in zip(*grads):
+            np.add(a, b, out=a)
+            np.multiply(a, self.scale, out=a)
+        self.update(grads[0])
+        found = iter([Tensor(np.asarray(self.scale * (a + b), a.dtype)) for a, b in zip(*results)])
+        graph = self.parts[0].graph
+        return mapped(graph.result, lambda v: next(found) if isinstance(v, Value) else v)
+
+
+def _equal(a, b):
+    return np.allclose(a, b, rtol=1e-3, atol=1e-5 * float(np.abs(a).max(initial=0)))
+
+
+def _blas():
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError as error:
+        raise ImportError('threads=2 needs threadpoolctl: pip install "minidl[course]"') from error
+    return ThreadpoolController().select(user_api="blas").lib_controllers
+
+
 def _modules(function):
     """The modules that a function refers to, whose `training` is part of a signature."""
     inner = getattr(function, "__func__", function)
@@ -119,8 +221,10 @@ def _modules(function):
 class Compiled:
     """What `minidl.compile` makes of a function."""
 
-    def __init__(self, function, passes):
-        self.function, self.passes, self.programs = function, passes, {}
+    def __init__(self, function, passes, threads):
+        if threads not in (1, 2):
+            raise ValueError(f"threads must be 1 or 2, got {threads}")
+        self.function, self.passes, self.threads, self.programs = function, passes, threads, {}
         self.modules = _modules(function)
         self.__doc__ = function.__doc__
 
@@ -131,8 +235,12 @@ class Compiled:
         program = self.programs.get(key)
         if program is not None:
             return program(arrays)
-        record = Record(self.function, [Tensor(a) for a in arrays])
-        self.programs[key] = Program(record, self.passes)
+        tensors = [Tensor(a) for a in arrays]
+        if self.threads == 2:
+            self.programs[key] = halves = Halves(self.function, tensors, self.passes)
+            return halves.first
+        record = Record(self.function, tensors)
+        self.programs[key] = Program(Graph(record), self.passes)
         return record.first
 
     @property
@@ -143,15 +251,17 @@ class Compiled:
     source = property(lambda self: self.program.source)
 
 
-def compile(function, *, passes=PASSES):
+def compile(function, *, passes=PASSES, threads=1):
     """`function` of Tensors or arrays, recorded at its first call for each signature (shapes,
     types, modes), simplified, and run from then on as one piece of NumPy source.
 
     A whole training step may be one function: gradients, optimiser, running statistics, random
     draws and schedules are recorded with it.  What is not an operation (print, an if on a value)
     happens at recording only; asking for a value raises RuntimeError.  Tensors from outside are
-    read anew at each run, bare arrays are constants.  Results and `.grad` are as without compiling;
-    parameters and states keep one array each, which runs change in place (`state_dict` copies).
-    passes: functions Graph -> Graph, applied in turn.
+    read anew at each run, bare arrays are constants.  Results and `.grad` are as without
+    compiling; parameters and states keep one array each, which runs change in place (`state_dict`
+    copies).
+    passes: functions Graph -> Graph, applied in turn.  threads: 1, or 2, each of which then works
+    on half of the batch (the first axis of all inputs) with one BLAS thread; see Halves.
     """
-    return Compiled(function, passes)
+    return Compiled(function, passes, threads)

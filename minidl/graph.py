@@ -19,6 +19,7 @@ class Graph:
     def __init__(self, record):
         self.inputs, self.numbers, self.lines = record.inputs, record.numbers, record.lines
         self.updates, self.grads, self.result = record.updates, record.grads, record.result
+        self.after = record.after
 
     def ends(self):
         """The Values that are needed when the last line has run."""
@@ -35,7 +36,7 @@ class Graph:
             return v
 
         final = {v: last(v) for v in new}
-        graph.inputs, graph.numbers = self.inputs, self.numbers
+        graph.inputs, graph.numbers, graph.after = self.inputs, self.numbers, self.after
         graph.lines = [line.replaced(final) for line in lines] if new else lines
         graph.result = mapped(self.result, last)
         graph.updates = {state: last(v) for state, v in self.updates.items()}
@@ -177,6 +178,19 @@ def ones_and_zeros(line, made):
     return None
 
 
+def signs(line, made):
+    """-(c a) is (-c) a."""
+    before = made.get(line.args[0]) if line.function == "negative" else None
+    if before and before.function == "multiply":
+        for c, a in (before.args, before.args[::-1]):
+            if isinstance(c, Value) and c.kind == "constant" and c.dtype == line.out.dtype:
+                line.function, line.args = "multiply", (Value(-c.data, "constant", data=-c.data), a)
+                return
+            if type(c) is float:
+                line.function, line.args = "multiply", (-c, a)
+                return
+
+
 def _alike(a, b):
     return isinstance(a, Value) and (a.shape, a.dtype) == (b.shape, b.dtype)
 
@@ -208,7 +222,7 @@ def masks(line, made):
             line.function, line.args = "multiply", (a, Value(mask, "constant", data=mask))
 
 
-RULES = [numbers_for_constants, ones_and_zeros, nothing_to_move, masks]
+RULES = [numbers_for_constants, ones_and_zeros, signs, nothing_to_move, masks]
 
 
 def with_products(graph):
@@ -223,7 +237,8 @@ def with_products(graph):
         return lines[-1].out
 
     def whole(v):  # so that a reshape is a view
-        return isinstance(v, Value) and v.base is v and v.in_order() and v not in written
+        mine = isinstance(v, Value) and (v.kind == "state" or (v.base is v and v.in_order()))
+        return mine and v.base not in written
 
     for line in graph.lines:
         a, axis = line.args[0] if line.args else None, line.options.get("axis")
@@ -234,6 +249,10 @@ def with_products(graph):
                 if all(whole(b) and _alike(b, a) for b in before.args):
                     long = tuple(flat_view(b, (b.size,)) for b in before.args)
                     line = Line("dot", long, {}, line.out)
+            elif line.out.shape == () and whole(a) and a.size <= 1 << 12:
+                ones = np.ones(a.size, a.dtype)
+                long = Value(ones, "constant", data=ones), flat_view(a, (a.size,))
+                line = Line("dot", long, {}, line.out)
             elif len(line.out.shape) == 1 and sorted(every) == list(range(n - 1)) and whole(a):
                 table = flat_view(a, (a.size // a.shape[-1], a.shape[-1]))
                 ones = np.ones(table.shape[0], a.dtype)

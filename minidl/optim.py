@@ -49,7 +49,7 @@ class Optimizer:
 
     def step(self):
         """Give every parameter that has a gradient its next value."""
-        lr, t = backend.asked(self.rate), backend.asked(self._count)
+        lr, t = backend.asked(self.rate), backend.asked(self._number)
         jobs = [(p, state) for p, state in zip(self.parameters, self.state) if p.grad is not None]
         for p, state in jobs:
             for slot in self.slots:
@@ -58,16 +58,19 @@ class Optimizer:
                     state[slot] = Tensor(backend.array_module(a).zeros_like(a))
         if backend.modes.record:
             backend.modes.record.update(self, jobs, lr, t)
-            return
+            jobs = []
         for p, state in jobs:
             arrays = {slot: kept.data.copy() for slot, kept in state.items()}
             p.data = self.update(p.data, p.grad.data, arrays, lr, t)
             for slot, kept in state.items():
                 kept.data = arrays[slot]
+        backend.effect(self._count)
+
+    def _number(self):
+        return self.steps + 1
 
     def _count(self):
         self.steps += 1
-        return self.steps
 
     def zero_grad(self):
         """Forget the gradients, before the next backward adds new ones."""

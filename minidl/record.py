@@ -23,12 +23,15 @@ class Record:
     lines: the Lines.  inputs: the Values of the function's arguments.  numbers: those of Python
     numbers that are asked for at each run.  updates: dict state -> the Value it has at the end.
     grads: pairs (Tensor, Value) of gradients that are left in `.grad`.  result: what the function
-    returned, Values in place of Tensors.
+    returned, Values in place of Tensors.  after: functions to call after each run.  meeting: where
+    the first optimiser's step begins: (number of lines before it, the gradients as Traced arrays).
+    dry: the function leaves no trace, as if it had not been called.
     """
 
-    def __init__(self, function, args):
+    def __init__(self, function, args, *, dry=False):
         self.lines, self.inputs, self.numbers, self.states = [], [], [], {}
         self.updates, self.grads, self.constants = {}, [], {}
+        self.after, self.meeting = [], None
         self.began = Tensor(np.empty(0)).number  # Tensors with a larger number are made inside
         self.function = function
         self.inputs = [Value(x.data, "input") for x in args]
@@ -36,17 +39,22 @@ class Record:
         if getattr(_here, "record", None):
             raise RuntimeError("a function that is being recorded called another compiled one")
         _here.record, backend.modes.record = self, self
-        sys_profile, done = sys.getprofile(), False
+        profile, random, done = sys.getprofile(), backend.random_state(), False
         try:
             sys.setprofile(self._name)
             with intercepted(self._handle):
                 found = function(*inside)
             done = True
         finally:
-            sys.setprofile(sys_profile)
+            sys.setprofile(profile)
             _here.record = backend.modes.record = None
-            self._finish(done)
+            self._finish(done and not dry)
+            if dry:
+                backend.set_random_state(random)
+        self.dry = dry
         self.result = mapped(found, lambda r: self.value(r.data) if isinstance(r, Tensor) else r)
+        for function in [] if dry else self.after:
+            function()
         self.first = mapped(found, lambda r: Tensor(r.data.array) if isinstance(r, Tensor) else r)
 
     # What the rest of minidl calls while `backend.modes.record` is this record.
@@ -66,7 +74,10 @@ class Record:
         return Traced(result, self.numbers[-1])
 
     def effect(self, function, *args):
-        """Call function(*args), now and at each run."""
+        """Call function(*args), now and at each run; without arguments, after the run."""
+        if not args:
+            self.after.append(function)
+            return None
         traced = any(isinstance(a, Traced) for a in args)
         return write(function, *args) if traced else function(*args)
 
@@ -77,14 +88,18 @@ class Record:
         groups = {}
         for i, (p, state) in enumerate(jobs):
             groups.setdefault(p.dtype if optimizer.elementwise else i, []).append((p, state))
+        found = []
         for group in groups.values():
             tensors = {"": [p for p, _ in group]}
             tensors |= {slot: [state[slot] for _, state in group] for slot in optimizer.slots}
             arrays = {slot: self._joined(ts) for slot, ts in tensors.items()}
-            grads = [p.grad.data for p in tensors[""]]
+            grads = tuple(p.grad.data for p, _ in group)
             if len(group) > 1:
-                grads = [write("concatenate", tuple(g.reshape(-1) for g in grads))]
-            new = optimizer.update(arrays.pop(""), *grads, arrays, lr, t)
+                grads = (write("concatenate", tuple(g.reshape(-1) for g in grads)),)
+            found.append((tensors, arrays, *grads))
+        self.meeting = self.meeting or (len(self.lines), [g for *_, g in found])
+        for tensors, arrays, g in found:
+            new = optimizer.update(arrays.pop(""), g, arrays, lr, t)
             for slot, ts in tensors.items():
                 self._divide(ts, new if slot == "" else arrays[slot])
 

@@ -341,7 +341,7 @@ def _added(share, x, total, own):
 
     Such an array is changed in place: a new one for each share would cost more than the addition.
     """
-    own = own and not modes.recording
+    own = own and x.data.ndim > 0 and not modes.recording  # NumPy's sums of 0-d arrays are numbers
     if type(share) is Piece:
         if own:
             total[share.key] += share.data

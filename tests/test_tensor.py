@@ -797,3 +797,22 @@ def test_misfitting_shapes_name_the_operation_and_both():
         with pytest.raises(ValueError) as caught:
             primitives[name](leaf(np.ones((2, 3))), leaf(np.ones(wrong)))
         assert str(caught.value).startswith(f"{name}: cannot work on shapes (2, 3) and {wrong}")
+
+
+def test_pieces_of_a_number_add_up():
+    for f in (
+        lambda x: x[None] + x * 2 + x * 3,
+        lambda x: x * 2 + x * 3 + x[None],
+        lambda x: x[None] + x[..., None] + x * 4,
+    ):
+        x = tensor(2.0, requires_grad=True)
+        assert minidl.grad(f(x).sum(), x)[0].item() == 6
+
+
+def test_sums_in_place_change_nothing_that_others_hold(device):
+    x = tensor(np.arange(6.0), requires_grad=True, device=device)
+    y = x[1:4] + x[2:5] + x[:3] * x[3:] + (x + x)[:3]
+    given = tensor(np.ones(3), device=device)
+    y.backward(given)
+    np.testing.assert_array_equal(x.grad.numpy(), [5, 7, 9, 2, 2, 2])
+    assert given.numpy().tolist() == [1, 1, 1]
