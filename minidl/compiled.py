@@ -230,6 +230,9 @@ class Compiled:
 
     def __call__(self, *args):
         arrays = [a.data if isinstance(a, Tensor) else a for a in args]
+        if not all(isinstance(a, np.ndarray) for a in arrays):
+            kinds = [type(a).__name__ for a in arrays]
+            raise TypeError(f"a compiled function takes Tensors and arrays on the CPU, got {kinds}")
         key = tuple((a.shape, a.dtype.char) for a in arrays), backend.modes.recording
         key += tuple(module.training for module in self.modules)
         program = self.programs.get(key)

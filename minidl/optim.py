@@ -191,14 +191,14 @@ class AdamW(Adam):
 def clip_grad_norm(parameters, max_norm):
     """Scale all gradients together so that their common length is at most `max_norm`.
 
-    Returns the length before, a float.  Pascanu et al. 2013, algorithm 1.
+    Returns the length before, a Tensor with one element.  Pascanu et al. 2013, algorithm 1.
     """
     with_grad = [p for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum(float((p.grad.data * p.grad.data).sum()) for p in with_grad))
-    if norm > max_norm:
-        for p in with_grad:
-            p.grad = Tensor(p.grad.data * (max_norm / (norm + 1e-6)))
-    return norm
+    norm = sqrt(sum((p.grad.data * p.grad.data).sum() for p in with_grad))
+    factor = minimum(max_norm / (norm + 1e-6), 1.0)
+    for p in with_grad:
+        p.grad = Tensor(p.grad.data * factor)
+    return Tensor(backend.array_module(norm).asarray(norm))
 
 
 def clip_grad_value(parameters, limit):

@@ -17,7 +17,7 @@ from itertools import chain, count, islice
 
 import numpy as np
 
-from . import backend, functional, io, optim
+from . import backend, compiled, functional, io, optim
 from .callbacks import Callback, Checkpoint, Progress
 from .data import ArrayDataset, DataLoader, split
 from .debug import origin
@@ -73,13 +73,16 @@ class Trainer:
     device: where the model is moved and the batches follow.  clip_norm: None, or the length to
     which all gradients together are cut (`optim.clip_grad_norm`).  accumulate: how many batches
     make an update, as one large batch would.  mixed_precision: train with products in float16.
+    compile: run each step as NumPy source (`minidl.compile`); with neither of these two.
     history: a dict name -> list with a number for each epoch.
     """
 
     def __init__(
         self, model, optimizer, loss, metrics=(), *, device="cpu", clip_norm=None, accumulate=1,
-        mixed_precision=False,
+        mixed_precision=False, compile=False,
     ):  # fmt: skip
+        if compile and (mixed_precision or accumulate > 1):
+            raise ValueError("compile=True goes with neither accumulate nor mixed_precision")
         if not isinstance(optimizer, optim.Optimizer) or accumulate < 1:
             raise ValueError("expected an optimizer such as optim.Adam(model.parameters()), got "
                              f"{optimizer!r}; and accumulate from 1, got {accumulate}")  # fmt: skip
@@ -91,6 +94,7 @@ class Trainer:
         self.loss, self.device = _named("loss", loss, LOSSES), device
         self.clip_norm, self.accumulate = clip_norm, accumulate
         self.scaler = LossScaler() if mixed_precision else None
+        self.compiled = compiled.compile(self._whole_step) if compile else None
         self.history, self.logs, self.callbacks = {}, {}, []
         self.epoch = self.batch = 0  # the epoch that runs, the batches of it that are done
         self.seen, self.stopped = 0, False  # the samples of this epoch that `logs` is the mean of
@@ -152,6 +156,8 @@ class Trainer:
         Returns a dict name -> mean over all samples.
         """
         self.model.train()
+        if self.compiled:
+            return self._compiled_step(batches[0], weigh)
         self.optimizer.zero_grad()
         scaler, measured, n = self.scaler, [], sum(len(batch[0]) for batch in batches)
         # A scaled gradient may overflow: the scaler then skips the step, and nothing is wrong.
@@ -173,6 +179,30 @@ class Trainer:
                 optim.clip_grad_norm(self.optimizer.parameters, self.clip_norm)
             scaler.step(self.optimizer) if scaler else self.optimizer.step()
         return _mean(*measured)
+
+    def _compiled_step(self, batch, weigh):
+        batch, weight = weigh(batch) if weigh else (batch, None)
+        self.weighted = weight is not None
+        loss, y = self.compiled(*self._tensors((*batch, weight) if self.weighted else batch))
+        value, place = loss.item(), f"epoch {self.epoch + 1}, batch {self.batch + 1}"
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"the loss became {value} ({place}); compile=False says which operation made it"
+            )
+        target = self._tensors(batch)[-1]
+        return {"loss": value} | {name: float(m(y, target)) for name, m in self.metrics.items()}
+
+    def _whole_step(self, *tensors):
+        """A training step from the batch to the update, as it is compiled."""
+        *inputs, target, weight = tensors if self.weighted else (*tensors, None)
+        y = self.model(*inputs)
+        loss = self.loss(y, target, **({"weight": weight} if self.weighted else {}))
+        loss.backward()
+        if self.clip_norm is not None:
+            optim.clip_grad_norm(self.optimizer.parameters, self.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss, y
 
     def evaluate(self, data, *, batch_size=256):
         """The loss and metrics over all of `data` (a DataLoader or a data set), as a dict."""

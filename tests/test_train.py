@@ -88,6 +88,46 @@ def test_means_are_over_samples_not_batches():
         assert np.isclose(history[name][0], history[f"valid_{name}"][0], rtol=1e-5)
 
 
+# ---- compiled steps
+
+
+@pytest.mark.parametrize("options", [{}, {"class_weight": [1.0, 2.0, 0.5]}])
+def test_compiled_steps_end_in_the_same_weights(options):
+    found = []
+    for compile in (False, True):
+        trainer = spiral_trainer(compile=compile, clip_norm=0.5)
+        average = AverageWeights(0.9)
+        history = trainer.fit(
+            SPIRALS, SPIRALS, 3, batch_size=64, progress=False, callbacks=[average], **options
+        )
+        found.append((weights(trainer), *history.values()))
+    for eager, compiled in zip(*found):
+        np.testing.assert_allclose(compiled, eager, rtol=2e-4, atol=1e-6)
+
+
+def test_a_compiled_run_resumes_to_the_bit(tmp_path):
+    def run(epochs, **options):
+        trainer = spiral_trainer(compile=True)
+        keep = Checkpoint(tmp_path / "run")
+        trainer.fit(loader(), epochs=epochs, progress=False, callbacks=[keep], **options)
+        return weights(trainer)
+
+    whole = run(4)
+    (tmp_path / "run").unlink()
+    run(2)
+    np.testing.assert_array_equal(run(4, resume=tmp_path / "run"), whole)
+
+
+def test_what_a_compiled_trainer_refuses():
+    for options in ({"accumulate": 2}, {"mixed_precision": True}):
+        with pytest.raises(ValueError, match="goes with neither accumulate nor mixed_precision"):
+            spiral_trainer(compile=True, **options)
+    trainer = spiral_trainer(compile=True)
+    data = ArrayDataset(np.full((8, 2), np.nan, "f"), np.zeros(8, int))
+    with pytest.raises(FloatingPointError, match=r"loss became nan \(epoch 1, batch 1\); compile="):
+        trainer.fit(data, progress=False)
+
+
 # ---- losses and metrics
 
 
