@@ -1,6 +1,6 @@
 """minidl: a deep-learning framework small enough to read, built in the notebooks of `course/`."""
 
-from . import ops, shapes
+from . import ops, reductions, shapes
 from .backend import manual_seed, no_grad
 from .compiled import compile
 from .ops import where
@@ -17,6 +17,7 @@ __all__ = [
     "manual_seed",
     "no_grad",
     "ops",
+    "reductions",
     "replaced",
     "shapes",
     "stack",

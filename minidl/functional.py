@@ -9,7 +9,7 @@ pooling) and course/17 (attention).
 
 import math
 
-from . import ops
+from . import ops, reductions
 from .backend import array_module
 from .ops import cast, swap, where
 from .shapes import from_windows, max_windows, reshape, scatter, transpose, windows
@@ -31,12 +31,12 @@ def leaky_relu(x, *, slope=0.01):
 
 def softmax(x, *, axis=-1):
     """Probabilities, positive and with sum 1 along `axis`: exp(x) / sum(exp(x))."""
-    return ops.softmax(x, axis=axis)
+    return reductions.softmax(x, axis=axis)
 
 
 def log_softmax(x, *, axis=-1):
     """The logarithm of softmax; exact where softmax itself would round to 0."""
-    return x - ops.logsumexp(x, axis=axis)
+    return x - reductions.logsumexp(x, axis=axis)
 
 
 def dropout(x, *, p=0.5, training=True):
@@ -164,7 +164,8 @@ def attention(q, k, v, *, mask=None):
     """
     if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ValueError(f"attention: q {q.shape}, k {k.shape}, v {v.shape}: D or S do not agree")
-    scores = q @ swap(k) * (1 / math.sqrt(q.shape[-1]))  # (..., T, S)
+    root = q.shape[-1] ** -0.25  # of the scale of both; so float16 keeps more
+    scores = (q * root) @ swap(k * root)  # (..., T, S)
     if mask is not None:
         scores = where(mask, scores, -math.inf)
     return softmax(scores) @ v
@@ -220,7 +221,7 @@ def cross_entropy(logits, target, *, smoothing=0.0, weight=None):
     """
     if smoothing or target.shape == logits.shape or target.shape != logits.shape[:-1]:
         return nll(log_softmax(logits), target, smoothing=smoothing, weight=weight)
-    return _mean(ops.label_loss(logits, target), weight)  # the same, in one operation
+    return _mean(reductions.label_loss(logits, target), weight)  # the same, in one operation
 
 
 def nll(log_probabilities, target, *, smoothing=0.0, weight=None):

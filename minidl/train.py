@@ -21,8 +21,9 @@ from . import backend, compiled, functional, io, optim
 from .callbacks import Callback, Checkpoint, Progress
 from .data import ArrayDataset, DataLoader, split
 from .debug import origin
-from .ops import argmax, one_hot, where
+from .ops import one_hot, where
 from .precision import LossScaler, autocast
+from .reductions import argmax
 from .tensor import Tensor
 
 

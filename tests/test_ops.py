@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import backend, ops
-from minidl.tensor import ARRAY, Tensor, primitives, tensor
+from minidl import backend, ops, reductions
+from minidl.tensor import ARRAY, Piece, Tensor, primitives, tensor
 
 ALL = slice(None)
 ROWS = np.array([2, 0, 2])  # 2 twice: what falls on one place adds up
@@ -369,6 +369,7 @@ def test_rule_computes_in_float32(c):
     shares = primitives[c.name].rule(weights(y.shape, y.dtype), y, *inputs, **c.attrs)
     for x, share in zip(inputs, shares):
         share = share() if isinstance(share, FunctionType) else share
+        share = share.data if isinstance(share, Piece) else share
         assert share is None or share.dtype == x.dtype
 
 
@@ -478,7 +479,7 @@ def test_far_from_zero_nothing_overflows(name, dtype, device, torch):
 def test_logsumexp_of_nothing_but_minus_infinity(device):
     x = tensor([[-np.inf, -np.inf], [-np.inf, 1.0]], device=device)
     with np.errstate(divide="ignore"):
-        y = ops.logsumexp(x)
+        y = reductions.logsumexp(x)
     assert y.numpy().tolist() == [[-np.inf], [1.0]]
 
 
@@ -596,7 +597,7 @@ def test_steps_stop_the_gradient(device):
 
 
 def test_argmax_gives_the_first_of_equals(device):
-    assert ops.argmax(
+    assert reductions.argmax(
         tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]], device=device)
     ).numpy().tolist() == [1, 0]
 

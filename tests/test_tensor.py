@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import minidl
-from minidl import backend, ops
+from minidl import backend, ops, reductions
 from minidl.seams import intercepted
 from minidl.tensor import Tensor, handlers, primitives, tensor
 
@@ -566,7 +566,7 @@ def network(x):
     parts.append((parts[-1] - parts[-1].max(1, True)).exp())
     parts.append(minidl.concatenate(parts[-1], parts[1]))
     parts.append(ops.maximum(parts[-1], 0.5) ** 2)
-    parts.append(ops.logsumexp(parts[-1]))
+    parts.append(reductions.logsumexp(parts[-1]))
     result = parts[-1].mean()
     return result, [weakref.ref(part) for part in parts[1:]]
 

@@ -1,0 +1,77 @@
+"""Operations along an axis that look at the elements: the largest, and the softmax family.
+
+The one rule of this file: the largest element is taken out first wherever exp follows, so nothing
+overflows.  How rules are written is said at the head of ops.py.
+
+Explained in course/08 (max, argmax) and course/10 (softmax, losses).
+"""
+
+from .ops import cast, check_labels, equal, exp, one_hot
+from .shapes import keep, reshape, sum
+from .tensor import primitive
+
+
+@primitive
+def argmax(xp, a, *, axis=-1):
+    """The index of the (first) maximum along `axis`"""
+    return xp.argmax(a, axis=axis)
+
+
+@primitive
+def max(xp, a, *, axis=None, keepdims=False):
+    """The maximum of a over `axis`; equal maxima share the gradient"""
+    return a.max(axis=axis, keepdims=keepdims)
+
+
+@max.gradient
+def _(g, y, a, *, axis=None, keepdims=False):
+    mask = cast(equal(a, keep(y, a, axis)), dtype=a.dtype)
+    return (mask * (keep(g, a, axis) / sum(mask, axis=axis, keepdims=True)),)
+
+
+@primitive
+def softmax(xp, a, *, axis=-1):
+    """exp(a) over its sum along `axis`; 0 where a is -inf, even along the whole axis.
+
+    The maximum is subtracted first, so exp cannot overflow, and the sum is 1 or more.
+    """
+    top = a.max(axis=axis, keepdims=True)
+    y = xp.exp(a - xp.maximum(top, xp.finfo(a.dtype).min))
+    return y / xp.maximum(y.sum(axis=axis, keepdims=True), 1)
+
+
+@softmax.gradient
+def _(g, y, a, *, axis=-1):
+    return (y * (g - sum(g * y, axis=axis, keepdims=True)),)
+
+
+@primitive
+def label_loss(xp, logits, labels):
+    """-log(softmax(logits) at the labels): logits (..., K), labels (...) in [0, K) -> (...)."""
+    check_labels(logits.shape[-1], labels)
+    top = logits.max(axis=-1, keepdims=True)
+    top = xp.maximum(top, xp.finfo(logits.dtype).min)
+    total = xp.log(xp.exp(logits - top).sum(axis=-1, keepdims=True)) + top
+    return (total - xp.take_along_axis(logits, labels[..., None], axis=-1))[..., 0]
+
+
+@label_loss.gradient
+def _(g, y, logits, labels):
+    wrong = softmax(logits) - one_hot(labels, classes=logits.shape[-1], dtype=logits.dtype)
+    return reshape(g, shape=(*g.shape, 1)) * wrong, None
+
+
+@primitive
+def logsumexp(xp, a, *, axis=-1):
+    """log(sum(exp(a))) over `axis`, which stays as length 1.
+
+    The maximum is subtracted first, so exp cannot overflow.
+    """
+    top = a.max(axis=axis, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, 0.0).astype(a.dtype)
+    return xp.log(xp.exp(a - top).sum(axis=axis, keepdims=True)) + top
+
+
+@logsumexp.gradient
+def _(g, y, a, *, axis=-1):
+    return (g * exp(a - y),)
