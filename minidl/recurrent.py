@@ -6,7 +6,7 @@ Explained in course/16.
 """
 
 from . import functional as F
-from .backend import array_module
+from .backend import array_module, effect
 from .module import Module, Parameter
 from .nn import _uniform, check_counts
 from .ops import less, sigmoid, tanh, where
@@ -16,8 +16,9 @@ from .tensor import Tensor, tensor
 
 class Recurrent(Module):
     """The base of RNN, LSTM and GRU: all but `step(from_x, from_h, *states)`, which gives the tuple
-    of the next states, each (N, H), the first of them the output h.  There from_x = x @ weight_ih
-    + bias_ih and from_h = h @ weight_hh + bias_hh, both (N, gates * H).
+    of the next states, the first of them the output h.  Inside the loop features stand before
+    samples, which makes products faster and gates whole blocks: states are (H, N), and from_x =
+    (x @ weight_ih + bias_ih).T and from_h = (h.T @ weight_hh + bias_hh).T are (gates * H, N).
 
     dropout in [0, 1): of the outputs between two layers, in training.  bidirectional: each layer
     also reads backwards.  Parameters are PyTorch's by name (weight_ih_l0, bias_hh_l1_reverse) and
@@ -55,7 +56,8 @@ class Recurrent(Module):
             raise ValueError(f"{self!r}: expected x (N, T > 0, {self.n_in}), got {x.shape}")
         begin, inside = self._begin(x, state, lengths)
         x = x.transpose(1, 0, 2)  # (N, T, D) -> (T, N, D), so that an element is one block
-        x = x if inside is None else where(inside, x, 0.0)
+        if inside is not None:  # (T, 1, N), which is how it is used inside the loop
+            x = where(inside.transpose(0, 2, 1), x, 0.0)
         ends = []  # the last states of each layer and direction
         for layer in range(self.n_layers):
             x = F.dropout(x, p=self.dropout, training=self.training) if layer else x
@@ -68,18 +70,21 @@ class Recurrent(Module):
     def _loop(self, x, states, inside, place):
         """One layer in one direction over x (T, N, D): its outputs (T, N, H), its last states."""
         w_x, w_h, b_x, b_h = (getattr(self, name + place) for name in self.names)
-        from_x = x @ w_x + b_x  # (T, N, gates * H)
-        outputs, times = [None] * len(from_x), range(len(from_x))
+        from_x = (x @ w_x + b_x).transpose(0, 2, 1)  # (T, N, gates * H) -> (T, gates * H, N)
+        w_h, b_h = w_h.T, b_h.reshape(-1, 1)
+        states = [state.T for state in states]  # (N, H) -> (H, N)
+        outputs, times = [None] * len(x), range(len(x))
         for t in reversed(times) if place.endswith("reverse") else times:
-            after = self.step(from_x[t], states[0] @ w_h + b_h, *states)
+            after = self.step(from_x[t], w_h @ states[0] + b_h, *states)
             if inside is not None:
                 after = [where(inside[t], new, old) for new, old in zip(after, states)]
             states, outputs[t] = after, after[0]
-        y = stack(outputs)
-        return y if inside is None else where(inside, y, 0.0), states
+        y = stack(outputs)  # (T, H, N)
+        y = y if inside is None else where(inside, y, 0.0)
+        return y.transpose(0, 2, 1), [state.T for state in states]
 
     def _begin(self, x, state, lengths):
-        """The first states of each layer and direction; which elements are real, (T, N, 1)."""
+        """The first states of each layer and direction; which elements are real, (T, 1, N)."""
         n, last, h = *x.shape[:2], self.bias_hh_l0
         shape = (self.n_layers * len(self.directions), n, self.n_hidden)
         if state is None:
@@ -93,9 +98,16 @@ class Recurrent(Module):
             return state, None
         lengths = lengths if isinstance(lengths, Tensor) else tensor(lengths, device=h.device)
         a = lengths.data
-        if a.shape != (n,) or a.dtype.kind not in "iu" or ((a < 1) | (a > last)).any():
+        if a.shape != (n,) or a.dtype.kind not in "iu":
             raise ValueError(f"{self!r}: expected {n} integer lengths 1 to {last}, got {lengths}")
-        return state, stack([less(t, lengths.reshape(n, 1)) for t in range(last)])
+        effect(_check_lengths, a, last, repr(self))
+        return state, stack([less(t, lengths.reshape(1, n)) for t in range(last)])
+
+
+def _check_lengths(lengths, last, layer):
+    if ((lengths < 1) | (lengths > last)).any():
+        n = len(lengths)
+        raise ValueError(f"{layer}: expected {n} integer lengths 1 to {last}, got {lengths}")
 
 
 class RNN(Recurrent):
@@ -112,8 +124,8 @@ class LSTM(Recurrent):
 
     def step(self, from_x, from_h, h, c):
         n, both = self.n_hidden, from_x + from_h
-        i, f, o = (sigmoid(both[:, k * n : (k + 1) * n]) for k in (0, 1, 3))
-        c = f * c + i * tanh(both[:, 2 * n : 3 * n])
+        i, f, o = (sigmoid(both[k * n : (k + 1) * n]) for k in (0, 1, 3))
+        c = f * c + i * tanh(both[2 * n : 3 * n])
         return o * tanh(c), c
 
 
@@ -124,6 +136,6 @@ class GRU(Recurrent):
 
     def step(self, from_x, from_h, h):
         n = self.n_hidden
-        r, z = (sigmoid(from_x[:, k : k + n] + from_h[:, k : k + n]) for k in (0, n))
-        new = tanh(from_x[:, 2 * n :] + r * from_h[:, 2 * n :])
+        r, z = (sigmoid(from_x[k : k + n] + from_h[k : k + n]) for k in (0, n))
+        new = tanh(from_x[2 * n :] + r * from_h[2 * n :])
         return (new + z * (h - new),)

@@ -70,7 +70,7 @@ def test_a_state_that_does_not_fit_changes_nothing(change, complaint):
     change(state)
     with pytest.raises(ValueError, match=f"does not fit Net: .*{complaint}"):
         net.load_state_dict(state)
-    assert all(net.state_dict()[k] is before[k] for k in before)
+    assert all((net.state_dict()[k] == before[k]).all() for k in before)
 
 
 def test_train_and_eval_reach_every_module():
