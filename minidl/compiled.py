@@ -13,7 +13,7 @@ from copy import copy
 
 import numpy as np
 
-from . import backend
+from . import backend, costs, drawing
 from .graph import PASSES, Graph
 from .module import Module
 from .record import Record
@@ -32,8 +32,7 @@ class Program:
     """
 
     def __init__(self, graph, passes=PASSES):
-        self.before = str(graph)
-        self.graph = graph
+        self.record_graph = self.graph = graph
         for change in passes:
             self.graph = change(self.graph)
         self.plan = Plan(self.graph)
@@ -51,6 +50,8 @@ class Program:
         twin = copy(self)
         twin.step = self.make(_Draws(), *self.given)
         return twin
+
+    before = property(lambda self: str(self.record_graph))
 
     def run(self, arrays):
         """The results as arrays, and the gradients, without any Tensor."""
@@ -248,10 +249,36 @@ class Compiled:
 
     @property
     def program(self):
-        """The Program of the last signature that was recorded."""
-        return list(self.programs.values())[-1]
+        """The Program of the last signature that was recorded; with two threads, that of a half."""
+        if not self.programs:
+            raise RuntimeError("nothing is recorded yet: call the compiled function first")
+        last = list(self.programs.values())[-1]
+        return last.parts[0] if isinstance(last, Halves) else last
 
     source = property(lambda self: self.program.source)
+    memory = property(lambda self: self.program.memory, doc="Bytes of arrays besides states.")
+
+    @property
+    def flops(self):
+        """Floating-point operations of a run: see `costs.flops`."""
+        return sum(map(costs.flops, self.program.graph.lines))
+
+    def profile(self, *args, repeats=20):
+        """A table of how long each line takes on `args`, beside what this machine could do: see
+        `costs.Profile`.  It runs on copies: parameters, states and random draws stay as they are.
+
+        Raises ValueError when no call with such arguments was recorded.
+        """
+        arrays = [a.data if isinstance(a, Tensor) else a for a in args]
+        given = [(a.shape, a.dtype) for a in arrays]
+        for program in reversed(self.programs.values()):
+            if [(v.shape, v.dtype) for v in program.graph.inputs] == given:
+                return costs.profile(program, arrays, repeats)
+        raise ValueError(f"no call with such arguments is recorded yet, call it first: {given}")
+
+    def draw(self, path=None):
+        """A figure of the graph before and after the passes: see `drawing.draw`."""
+        return drawing.draw(self.program.record_graph, self.program.graph, path)
 
 
 def compile(function, *, passes=PASSES, threads=1):

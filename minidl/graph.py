@@ -38,6 +38,8 @@ class Graph:
         final = {v: last(v) for v in new}
         graph.inputs, graph.numbers, graph.after = self.inputs, self.numbers, self.after
         graph.lines = [line.replaced(final) for line in lines] if new else lines
+        for line in graph.lines:  # what was a view of something replaced is a view of the other
+            line.out.base = final.get(line.out.base, line.out.base).base
         graph.result = mapped(self.result, last)
         graph.updates = {state: last(v) for state, v in self.updates.items()}
         graph.grads = [(tensor, last(v)) for tensor, v in self.grads]
@@ -126,7 +128,8 @@ def with_algebra(graph):
             if isinstance(same, Value) and line.out.base not in written:
                 new[line.out] = same
                 continue
-        made[line.out] = line
+        if not ({line.out.base} | _bases(line)) & written:  # else it says no more what they hold
+            made[line.out] = line
         lines.append(line)
     return graph.changed(lines, new)
 
@@ -160,7 +163,7 @@ def ones_and_zeros(line, made):
     )
     if f == "divide" and args[1] == 1 and _alike(args[0], out):
         return args[0]
-    if f == "add" and args[0] is args[1]:
+    if f == "add" and args[0] is args[1] and out.dtype is not None and out.dtype.kind == "f":
         f, args = line.function, line.args = "multiply", (args[0], 2.0)
         pairs = [(2.0, args[0])]
     for a, b in pairs:
@@ -243,12 +246,15 @@ def with_products(graph):
     for line in graph.lines:
         a, axis = line.args[0] if line.args else None, line.options.get("axis")
         if line.function == "add.reduce" and not line.into and a.dtype.kind == "f" and a.size:
-            before, n = made.get(a), len(a.shape)
-            every = range(n) if axis is None else [i % n for i in np.atleast_1d(axis)]
+            before, n = made.get(a) if a.base not in written else None, len(a.shape)
+            every = list(range(n)) if axis is None else [i % n for i in np.atleast_1d(axis)]
             if line.out.shape == () and before and before.function == "multiply":
                 if all(whole(b) and _alike(b, a) for b in before.args):
                     long = tuple(flat_view(b, (b.size,)) for b in before.args)
                     line = Line("dot", long, {}, line.out)
+            elif n == 2 and every == [1] and len(line.out.shape) == 1 and whole(a):
+                ones = np.ones(a.shape[1], a.dtype)
+                line = Line("dot", (a, Value(ones, "constant", data=ones)), {}, line.out)
             elif line.out.shape == () and whole(a) and a.size <= 1 << 12:
                 ones = np.ones(a.size, a.dtype)
                 long = Value(ones, "constant", data=ones), flat_view(a, (a.size,))
@@ -267,7 +273,7 @@ def with_joined(graph):
     """Arrays that will be joined by a concatenate are written where they will lie."""
     makers = {line.out: line for line in graph.lines if not line.into}
     settled = {line.out.base: i for i, line in enumerate(graph.lines) if line.into}
-    homes, wholes, lines, opened = {}, {}, [], set()
+    homes, wholes, lines, opened, written = {}, {}, [], set(), graph.written()
 
     def movable(v, i):
         base, line = v.base, makers.get(v)
@@ -281,7 +287,8 @@ def with_joined(graph):
         )  # fmt: skip
 
     for i, line in enumerate(graph.lines):
-        if line.function == "concatenate" and not line.options.get("axis") and line.out.in_order():
+        joins = line.function == "concatenate" and not line.options.get("axis")
+        if joins and line.out.in_order() and line.out not in written:
             ends = np.cumsum([v.shape[0] for v in line.args[0]]).tolist()
             parts = [(v, slice(e - v.shape[0], e)) for v, e in zip(line.args[0], ends)]
             found = {v.base: (line.out, rows) for v, rows in parts if movable(v, i)}

@@ -287,7 +287,7 @@ class BatchNorm(LayerNorm):
         error = x.detach() - mean
         var = (error * error).sum(axes) * (1 / (count - 1))
         for running, new in (self.running_mean, mean.reshape(self.n)), (self.running_var, var):
-            running.data = (1 - self.momentum) * running.data + self.momentum * new.data
+            running.data = ((1 - self.momentum) * running + self.momentum * new).data
         return _by_channel(F.standardise(x, axes, eps=self.eps), self.weight, self.bias)
 
 

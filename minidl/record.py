@@ -136,6 +136,8 @@ class Record:
         for x in inputs:
             if isinstance(x, Tensor) and x.op is None:
                 self.capture(x)
+        if any(isinstance(x, (Tensor, Traced)) for x in inputs):  # bare arrays are constants
+            inputs = [Traced(x, self.value(x)) if type(x) is np.ndarray else x for x in inputs]
         return op(*inputs, **attrs)
 
     def _name(self, frame, event, arg):

@@ -10,8 +10,9 @@ import math
 
 import numpy as np
 
-from .trace import DRAWS, VIEWS, Value, flat
+from .trace import DRAWS, VIEWS, Line, Value, flat, mapped
 
+RESERVED = {"np", "rng", "memory", "make", "step", "float", "bool"}  # what the source itself says
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**"}
 
 
@@ -20,6 +21,24 @@ def elementwise(line):
     f = line.function
     found = getattr(np, f, None) if isinstance(f, str) else None
     return f in ("astype", "copy", "where") or (isinstance(found, np.ufunc) and f != "matmul")
+
+
+def with_copies(graph):
+    """What is needed at the end is copied first if it lies where a run writes: in a state that
+    changes, or, for a gradient that is left, in any state or input.
+    """
+    graph = graph.changed(list(graph.lines))
+    graph.updates = {state: v for state, v in graph.updates.items() if v is not state}
+    left = {v for _, v in graph.grads if v.base.kind in ("state", "input")}
+    copies = {}
+    for v in graph.ends():
+        if v not in copies and (v in left or v.base in graph.updates):
+            copies[v] = Value(np.empty(v.shape, v.dtype))
+            graph.lines.append(Line("copy", (v,), {}, copies[v]))
+    graph.result = mapped(graph.result, lambda v: copies.get(v, v) if isinstance(v, Value) else v)
+    graph.updates = {state: copies.get(v, v) for state, v in graph.updates.items()}
+    graph.grads = [(tensor, copies.get(v, v)) for tensor, v in graph.grads]
+    return graph
 
 
 class Plan:
@@ -31,7 +50,7 @@ class Plan:
     """
 
     def __init__(self, graph):
-        self.graph, self.homes, self.places = graph, {}, {}
+        self.graph, self.homes, self.places = with_copies(graph), {}, {}
         self.lives = self._lifetimes()
         self._take_over()
         self._allocate()
@@ -106,6 +125,8 @@ class Source:
     def __init__(self, plan):
         self.plan, self.graph, self.given, self.names = plan, plan.graph, [], {}
         self.setup, self.body, self.imports, self.shared = [], [], set(), {}
+        functions = {line.function.__name__ for line in self.graph.lines if callable(line.function)}
+        self.used = functions | RESERVED  # names that are taken
         self.inside = set()  # Values that exist only while it runs: inputs, numbers, their views
         self.costs = []  # the line that each line of the body came from, or None
         for v in [*self.graph.inputs, *self.graph.numbers]:
@@ -117,9 +138,12 @@ class Source:
 
     def _call(self, v, prefix):
         """Name v after the user's variable, or by a letter for its kind and a number."""
-        named = v.name if v.name and v.name not in self.names.values() else None
-        self.names[v] = named or f"{prefix}{len(self.names)}"
-        return self.names[v]
+        name = v.name if v.name and v.name not in self.used else f"{prefix}{len(self.names)}"
+        while name in self.used:
+            name += "_"
+        self.used.add(name)
+        self.names[v] = name
+        return name
 
     def name(self, v):
         """The text of an argument; arrays that have no name yet get one, and their memory."""
@@ -129,7 +153,7 @@ class Source:
             elif v not in self.names:
                 self._call(v, v.kind[0])
                 if v in self.shared.values():
-                    what = f"{self.name(v.shape)}, {v.data.flat[0].item()!r}, {self.name(v.dtype)}"
+                    what = ", ".join(map(self.name, (v.shape, v.data.flat[0], v.dtype)))
                     self.setup.append(f"{self.names[v]} = np.full({what})")
                 else:
                     self.given.append(v)
@@ -237,12 +261,12 @@ class Source:
         if not ufunc or len(args) != 2 or len(kinds) != 1 or (kind := kinds.pop()).kind != "f":
             return args
         shape = ()
-        if f == "maximum":  # two whole arrays are compared much faster than one with a number
+        if f == "maximum" and line.out.size:  # two whole arrays are compared much faster
             shape = line.out.shape if line.out.nbytes < 1 << 16 else line.out.shape[1:]
         return tuple(self._shared(a, shape, kind) if type(a) in (int, float) else a for a in args)
 
     def _shared(self, number, shape, dtype):
-        key = number, shape, dtype
+        key = repr(number), shape, dtype  # 0.0 and -0.0 are equal, but not the same
         if key not in self.shared:
             a = np.full(shape, number, dtype)
             self.shared[key] = Value(a, "constant", data=a)

@@ -90,7 +90,8 @@ def flat(parts):
 def mapped(parts, change):
     """Nested tuples, lists and dicts with each leaf changed."""
     if isinstance(parts, (tuple, list)):
-        return type(parts)(mapped(part, change) for part in parts)
+        parts, kind = [mapped(part, change) for part in parts], type(parts)
+        return kind(*parts) if hasattr(kind, "_fields") else kind(parts)  # a named tuple, or not
     if isinstance(parts, dict):
         return {key: mapped(part, change) for key, part in parts.items()}
     return change(parts)
@@ -176,7 +177,8 @@ class Traced:
 def _operators():
     """Give Traced the operators, each of which is a function of NumPy."""
     two = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power",
-           "matmul": "matmul", "and": "bitwise_and", "or": "bitwise_or"}  # fmt: skip
+           "mod": "remainder", "matmul": "matmul", "and": "bitwise_and",
+           "or": "bitwise_or"}  # fmt: skip
     compare = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal",
                "gt": "greater", "ge": "greater_equal"}  # fmt: skip
     for name, f in two.items():

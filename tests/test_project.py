@@ -20,8 +20,8 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 # From the ground up: a module imports only those before it. __init__ and __main__ are free.
 ORDER = """
     backend tensor seams shapes ops reductions functional module precision debug nn init
-    recurrent transformer optim trace record graph source compiled costs data images text datasets io
-    callbacks train estimators onnx distributed
+    recurrent transformer optim trace record graph source costs drawing compiled data images text
+    datasets io callbacks train estimators onnx distributed
 """.split()
 FREE = {"__init__", "__main__"}
 

@@ -1,0 +1,378 @@
+"""A compiled function does what the function does: every operation, layer, optimiser, step."""
+
+import numpy as np
+import pytest
+from static import MODELS, classifier, compare, contents, drawn, equal, labelled
+from test_ops import STEPS, TABLE, apply, label, leaves, numbers, weights
+
+import minidl
+from minidl import Tensor, nn, optim, tensor
+from minidl import functional as F
+from minidl.module import checkpoint
+
+# ---- every operation, layer, optimiser
+
+
+def moved(c, i, dtype):
+    """The inputs of a case for its call i: the same numbers at other places."""
+    moved = [np.roll(a.reshape(-1), i).reshape(a.shape) for a in numbers(c, dtype)]
+    fixed = [a + i if np.ndim(a) == 4 else np.roll(a, i) for a in c.inputs]
+    return [m if isinstance(x, tuple) else f for x, m, f in zip(c.inputs, moved, fixed)]
+
+
+@pytest.mark.parametrize("where", ["arguments", "parameters"])
+@pytest.mark.parametrize("c", TABLE + STEPS, ids=label)
+def test_every_operation(c, where):
+    """Value and gradient at three calls, each with other inputs: nothing is baked in."""
+    dtype = {"arguments": "float32", "parameters": "float64"}[where]
+
+    def make(wrap):
+        held = [tensor(a, requires_grad=a.dtype.kind == "f") for a in numbers(c, dtype)]
+
+        def step(*given):
+            given = [Tensor(x.data, requires_grad=x.dtype.kind == "f") for x in given]
+            inputs = held if where == "parameters" else given
+            y = apply(c, inputs)
+            if c in STEPS:
+                return y
+            w = tensor(weights(y.shape, y.dtype))
+            return y, minidl.grad((y * w).sum(), leaves(inputs))
+
+        return wrap(step), held
+
+    def between(i, held):
+        for x, a in zip(held, moved(c, i, dtype)):
+            x.data = a
+
+    calls = [moved(c, i, dtype) if where == "arguments" else [] for i in range(3)]
+    compare(make, calls, between if where == "parameters" else None)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_layer_and_optimiser(name):
+    compare(*MODELS[name])
+
+
+# ---- what happens between the runs
+
+
+def test_training_and_prediction_share_a_model():
+    """Two compiled functions, one after the other: each sees what the other did."""
+
+    def make(wrap):
+        model = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm(6), nn.ReLU(), nn.Dropout(0.3))
+        model = nn.Sequential(model, nn.Linear(6, 3))
+        optimizer = optim.Adam(model.parameters(), 0.05)
+
+        def train(x, labels):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), labels)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        def predict(x):
+            with minidl.no_grad():
+                return model(x)
+
+        train, predict = wrap(train), wrap(predict)
+
+        def both(x, labels):
+            loss = train(x, labels)
+            model.eval()
+            answer = predict(x)
+            model.train()
+            return loss, predict(x), answer
+
+        return both, [model, optimizer]
+
+    compare(make, labelled(4, 5))
+
+
+@pytest.mark.parametrize("kind", ["SGD", "momentum", "Adam"])
+def test_states_that_are_loaded_and_saved(kind):
+    """A state that is loaded is used; one that was saved stays as it was."""
+    saved = []
+
+    def between(i, parts):
+        model, optimizer = parts
+        if i == 1:
+            saved[:] = [(model.state_dict(), optimizer.state_dict())]
+            before = contents(saved, [])
+            saved.append(before)
+        if i == 3:  # an optimiser's state that is loaded between two runs is not seen yet
+            equal([contents(saved[:1], [])], [saved[1]])
+            model.load_state_dict(saved[0][0])
+        if i == 4:
+            model.parameters()[0].data = drawn(5, 6)
+            optimizer.lr = 0.3
+
+    compare(classifier(kind, optim.step_decay(1, 0.5)), labelled(4, 5), between)
+
+
+def test_gradients_are_left():
+    def make(wrap):
+        model = nn.Linear(4, 2)
+
+        def step(x):
+            (model(x) * model(x)).mean().backward()
+
+        return wrap(step), [model]
+
+    def between(i, parts):
+        for p in parts[0].parameters():
+            p.grad = None
+
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], between)
+
+
+def test_results_that_were_kept_stay():
+    def make(wrap):
+        model, seen = nn.Linear(4, 2), []
+        run = wrap(lambda x: (x, model(x), x[1:], model.weight * 1))
+
+        def step(x):
+            seen.append(run(x))
+            return seen[0][1:]
+
+        return step, [model]
+
+    def between(i, parts):
+        parts[0].weight.data = drawn(4, 2, seed=i)
+
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], between)
+
+
+@pytest.mark.parametrize(
+    "shape_of",
+    [
+        lambda y: y,
+        lambda y: (y, y * 2, (y, [y + 1])),
+        lambda y: {"a": y, "b": {"c": -y}},
+        lambda y: None,
+        lambda y: 3.5,
+        lambda y: ("text", 2, None, y, True),
+        lambda y: [],
+    ],
+    ids=["one", "tuple", "dict", "None", "number", "mixed", "empty"],
+)
+def test_results_of_all_kinds(shape_of):
+    def make(wrap):
+        return wrap(lambda x: shape_of(x.exp().sum(0))), []
+
+    calls = [(drawn(3, 4, seed=i),) for i in range(3)]
+    compare(make, calls)
+    compiled, result = minidl.compile(make(lambda f: f)[0]), make(lambda f: f)[0]
+    for arrays in calls:
+        a, b = compiled(tensor(arrays[0])), result(tensor(arrays[0]))
+        assert type(a) is type(b)
+        if isinstance(b, (tuple, dict)):
+            assert list(map(type, b)) == list(map(type, a))
+
+
+def test_bare_arrays_integers_and_no_arguments():
+    """Bare arrays may be given; a function may be given nothing; integers stay integers."""
+    table = tensor(drawn(5, 3))
+    pick = minidl.compile(lambda ids, x: (table[ids] * x, ids + 1, ids * ids))
+    for i in range(3):
+        ids, x = np.random.default_rng(i).integers(0, 5, 4), drawn(4, 3, seed=i)
+        y, more, square = pick(ids, x)
+        np.testing.assert_array_equal(y.numpy(), table.numpy()[ids] * x)
+        np.testing.assert_array_equal(more.numpy(), ids + 1)
+        np.testing.assert_array_equal(square.numpy(), ids * ids)
+        assert more.dtype == ids.dtype
+    double = minidl.compile(lambda: table * 2)
+    for i in range(3):
+        table.data = drawn(5, 3, seed=i)
+        np.testing.assert_array_equal(double().numpy(), 2 * drawn(5, 3, seed=i))
+
+
+def test_each_signature_is_recorded_once():
+    count = []
+    layer = nn.Dropout(0.5)
+
+    def f(x):
+        count.append(1)
+        return layer(x) * 2
+
+    f = minidl.compile(f)
+    for _ in range(3):
+        for x in drawn(3, 4), drawn(2, 4), drawn(3, 4, dtype="float64"):
+            assert f(x).shape == x.shape and f(x).dtype == x.dtype
+    assert len(count) == len(f.programs) == 3
+    layer.eval()
+    np.testing.assert_array_equal(f(drawn(3, 4)).numpy(), drawn(3, 4) * 2)
+    with minidl.no_grad():
+        f(drawn(3, 4))
+    assert len(count) == 5
+
+
+def test_inputs_in_any_layout():
+    f = minidl.compile(lambda x: (x.reshape(12), x.T, x.sum(0), x[1:].exp(), x * 1))
+    a, wide = drawn(3, 4), np.zeros((3, 8), "f")
+    wide[:, ::2] = a
+    for x in (a, a.T.copy().T, wide[:, ::2], a[::-1][::-1]) * 2:
+        for found, expected in zip(f(x), (a.reshape(12), a.T, a.sum(0), np.exp(a[1:]), a)):
+            np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+
+
+def test_draws_follow_the_seed():
+    f = minidl.compile(lambda x: F.dropout(x) + minidl.ops.normal(x))
+    x, seen = np.ones((4, 5), "f"), []
+    for _ in range(3):
+        minidl.manual_seed(3)
+        seen.append([f(x).numpy().copy() for _ in range(3)])
+    np.testing.assert_array_equal(seen[0], seen[1])
+    np.testing.assert_array_equal(seen[1], seen[2])
+    assert (seen[0][0] != seen[0][1]).any() and (seen[0][1] != seen[0][2]).any()
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_tensors_that_change_one_another(swapped):
+    """What each becomes was computed of what both were."""
+
+    def make(wrap):
+        a, b = tensor(drawn(3)), tensor(drawn(3, seed=1))
+
+        def step(x):
+            if swapped:
+                a.data, b.data = (b * 1).data, (a * 1).data
+            else:
+                a.data, b.data = (b * x).data, (a - x).data
+            return a + 2 * b
+
+        return wrap(step), [a, b]
+
+    compare(make, [(drawn(3, seed=i + 2),) for i in range(4)])
+
+
+def test_a_tensor_before_and_after_its_update():
+    def make(wrap):
+        a = tensor(drawn(3, 2))
+
+        def step(x):
+            part, turned = a[1:], a.T  # the first operations on `a`: from here on it is recorded
+            before = Tensor(a.data)
+            a.data = (a * x).data
+            return before, part, turned, a * 1, part + 1, a.T
+
+        return wrap(step), [a]
+
+    compare(make, [(drawn(3, 2, seed=i + 2),) for i in range(4)])
+
+
+def test_second_derivatives():
+    def make(wrap):
+        w = tensor(drawn(4, 4), requires_grad=True)
+
+        def step(x):
+            (g,) = minidl.grad((x @ w).tanh().sum(), w, create_graph=True)
+            (h,) = minidl.grad((g * g).sum(), w)
+            return g, h
+
+        return wrap(step), [w]
+
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)])
+
+
+def test_checkpoint():
+    def make(wrap):
+        model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.4), nn.Linear(8, 2))
+
+        def step(x):
+            for p in model.parameters():
+                p.grad = None
+            checkpoint(model, x).mean().backward()
+
+        return wrap(step), [model]
+
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)])
+
+
+def test_tied_parameters():
+    def make(wrap):
+        layer = nn.Linear(4, 4)
+        model = nn.Sequential(layer, nn.Tanh(), layer)
+        optimizer = optim.AdamW(model.parameters(), 0.1)
+
+        def step(x):
+            optimizer.zero_grad()
+            loss = (model(x) * layer(x)).mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return wrap(step), [model, optimizer]
+
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)])
+
+
+def test_a_parameter_without_gradient_stays():
+    def make(wrap):
+        used, idle = nn.Linear(4, 4), nn.Linear(2, 2)
+        optimizer = optim.Adam([*used.parameters(), *idle.parameters()], 0.1)
+
+        def step(x):
+            optimizer.zero_grad()
+            used(x).mean().backward()
+            optimizer.step()
+
+        return wrap(step), [used, idle, optimizer]
+
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)])
+
+
+def test_two_optimisers_of_one_model():
+    def make(wrap):
+        model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
+        both = [optim.SGD(model[0].parameters(), 0.1), optim.Adam(model[2].parameters(), 0.1)]
+
+        def step(x):
+            for o in both:
+                o.zero_grad()
+            (model(x) * model(x)).mean().backward()
+            for o in both:
+                o.step()
+
+        return wrap(step), [model, *both]
+
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)])
+
+
+def test_gradients_that_are_other_tensors():
+    """d(w x) / dw is x itself: `.grad` must not change when x, or the caller's array, does."""
+
+    def make(wrap):
+        v, w = (tensor(drawn(3, seed=i), requires_grad=True) for i in (7, 8))
+
+        def step(x):
+            v.grad = w.grad = None
+            ((v * w).sum() + (v * x).sum() * 0 + (w * x).sum()).backward()
+            v.data, w.data = (v - v.grad).data, (w * 2).data
+
+        run = wrap(step)
+
+        def and_change_the_input(x):
+            run(x)
+            x.data[:] = 0
+
+        return and_change_the_input, [v, w]
+
+    compare(make, [(drawn(3, seed=i),) for i in range(3)])
+
+    def only(wrap):
+        w = tensor(drawn(3, seed=8), requires_grad=True)
+
+        def step(x):
+            w.grad = None
+            (w * x).sum().backward()
+
+        run = wrap(step)
+
+        def and_change_the_input(x):
+            run(x)
+            x.data[:] = 0
+
+        return and_change_the_input, [w]
+
+    compare(only, [(drawn(3, seed=i),) for i in range(3)])

@@ -1,0 +1,393 @@
+"""Each pass by what it makes of a small graph, and random programs, which no pass may change."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from static import EXACT, compare, drawn, equal, play
+from test_source import proof
+
+import minidl
+from minidl import Tensor, backend, graph, ops, tensor
+from minidl import functional as F
+from minidl.graph import PASSES, Graph
+from minidl.record import Record
+from minidl.shapes import concatenate
+from minidl.tensor import primitives
+from minidl.trace import Value
+
+TALL = drawn(3, 4)
+MASK = np.tri(3, 4, dtype=bool)
+
+
+def recorded(function, *arrays):
+    return Graph(Record(function, [tensor(a) for a in arrays]))
+
+
+def module(x):
+    """The array module of a Tensor: NumPy, or the one that writes its functions down."""
+    return backend.array_module(x.data)
+
+
+def mask(x):
+    return Tensor(module(x).tri(3, 4, dtype=bool))
+
+
+# ---- each pass: (pass, function, its graph, its graph after the pass)
+
+
+def unused(x):
+    y = x.exp()
+    x.tanh()  # nobody needs it
+    ops.bernoulli(x, p=0.5)  # nor this, but the next draws are other ones for it
+    return y * 2
+
+
+def repeated(x):
+    return x.exp() * (x.exp() + ops.normal(x) + ops.normal(x))
+
+
+def fixed(x):
+    factors = tensor([1.0, 2.0, 3.0, 4.0]).exp() + 1
+    return x * factors
+
+
+def sums(x):
+    return (x * x).sum(), x.sum(0), x.sum(1)
+
+
+CASES = {
+    "dead": (
+        graph.without_dead, unused,
+        "y1 = exp(x0)|made2 = tanh(x0)|made3 = random(3, 4)|made4 = less(made3, 0.5)|"
+        "made5 = astype(made4, dtype('float32'))|made6 = multiply(y1, 2)",
+        "y1 = exp(x0)|made2 = random(3, 4)|made3 = multiply(y1, 2)",
+    ),
+    "repeats": (
+        graph.without_repeats, repeated,
+        "made1 = exp(x0)|made2 = exp(x0)|made3 = standard_normal(3, 4)|"
+        "made4 = astype(made3, dtype('float32'))|made5 = add(made2, made4)|"
+        "made6 = standard_normal(3, 4)|made7 = astype(made6, dtype('float32'))|"
+        "made8 = add(made5, made7)|made9 = multiply(made1, made8)",
+        "made1 = exp(x0)|made2 = standard_normal(3, 4)|made3 = astype(made2, dtype('float32'))|"
+        "made4 = add(made1, made3)|made5 = standard_normal(3, 4)|"
+        "made6 = astype(made5, dtype('float32'))|made7 = add(made4, made6)|"
+        "made8 = multiply(made1, made7)",
+    ),
+    "constants": (
+        graph.with_constants, fixed,
+        "made1 = exp(constant0)|factors2 = add(made1, 1)|made4 = multiply(x3, factors2)",
+        "made2 = multiply(x0, constant1)",
+    ),
+    "algebra: one": (
+        graph.with_algebra, lambda x: (x * 1.0 / 1.0) @ (1.0 * x.T),
+        "made1 = multiply(x0, 1.0)|made2 = divide(made1, 1.0)|made3 = transpose(x0, None)|"
+        "made4 = multiply(made3, 1.0)|made5 = matmul(made2, made4)",
+        "made1 = transpose(x0, None)|made2 = matmul(x0, made1)",
+    ),
+    "algebra: twice": (
+        graph.with_algebra, lambda x: (x * 3.0 + x * 3.0) + (-x),
+        "made1 = multiply(x0, 3.0)|made2 = multiply(x0, 3.0)|made3 = add(made1, made2)|"
+        "made4 = negative(x0)|made5 = add(made3, made4)",
+        "made1 = multiply(x0, 3.0)|made2 = multiply(x0, 3.0)|made3 = add(made1, made2)|"
+        "made4 = negative(x0)|made5 = subtract(made3, x0)",
+    ),
+    "algebra: doubles": (
+        graph.with_algebra, lambda x: (x + x, 2.0 * (x * 3.0), -(x * 5.0)),
+        "made1 = add(x0, x0)|made2 = multiply(x0, 3.0)|made3 = multiply(made2, 2.0)|"
+        "made4 = multiply(x0, 5.0)|made5 = negative(made4)",
+        "made1 = multiply(x0, 2.0)|made2 = multiply(x0, 3.0)|made3 = multiply(6.0, x0)|"
+        "made4 = multiply(x0, 5.0)|made5 = multiply(-5.0, x0)",
+    ),
+    "algebra: moves": (
+        graph.with_algebra,
+        lambda x: x.reshape(3, 4).transpose(0, 1).astype("float32").exp().reshape(4, 3).T,
+        "made1 = reshape(x0, 3, 4)|made2 = transpose(made1, 0, 1)|"
+        "made3 = astype(made2, dtype('float32'))|made4 = exp(made3)|"
+        "made5 = reshape(made4, 4, 3)|made6 = transpose(made5, None)",
+        "made1 = exp(x0)|made2 = reshape(made1, 4, 3)|made3 = transpose(made2, None)",
+    ),
+    "algebra: full arrays": (
+        graph.with_algebra, lambda x: x * tensor(np.full((3, 4), 2.0, "f")),
+        "made2 = multiply(x0, constant1)", "made1 = multiply(x0, 2.0)",
+    ),
+    "products": (
+        graph.with_products, sums,
+        "made1 = multiply(x0, x0)|made2 = add.reduce(made1)|made3 = add.reduce(x0)|"
+        "made4 = add.reduce(x0)",
+        "made1 = multiply(x0, x0)|made2 = reshape(x0, 12)|made3 = reshape(x0, 12)|"
+        "made4 = dot(made2, made3)|made5 = reshape(x0, 3, 4)|made7 = dot(constant6, made5)|"
+        "made9 = dot(x0, constant8)",
+    ),
+    "joined": (
+        graph.with_joined, lambda x: concatenate(x.exp(), x),
+        "made1 = exp(x0)|made2 = concatenate(made1, x0)",
+        "made0 = empty(6, 4)|made1 = getitem(made0, slice(0, 3, None))|"
+        "made2 = reshape(made1, 3, 4)|made2 <- exp(x3)|made4 = getitem(made0, slice(3, 6, None))|"
+        "made4 <- copyto(made4, x3)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_pass_makes_of_a_graph(name):
+    change, function, before, after = CASES[name]
+    first = recorded(function, TALL)
+    assert str(first).splitlines() == before.split("|")
+    assert str(change(first)).splitlines() == after.split("|")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_leaving_a_pass_out_changes_no_number(name):
+    change, function, *_ = CASES[name]
+    calls = [(drawn(3, 4, seed=i),) for i in range(3)]
+    expected = play(lambda wrap: (wrap(function), []), calls)
+    without = tuple(p for p in PASSES if p is not change)
+    for passes in (without, (change,), (change, change), PASSES, PASSES * 2, ()):
+        seen = play(
+            lambda wrap: (wrap(function), []),
+            calls,
+            lambda f, passes=passes: minidl.compile(f, passes=passes),
+        )
+        equal(seen, expected, 0 if graph.with_products not in passes else 1e-5)
+
+
+def test_masks_become_sums_and_products():
+    def function(x):
+        return minidl.where(mask(x), x, -float("inf")), minidl.where(mask(x), x, 0.0)
+
+    before = recorded(function, TALL)
+    after = graph.with_algebra(graph.with_constants(before))
+    assert [line.function for line in before.lines if line.function != "tri"] == ["where"] * 2
+    assert [line.function for line in after.lines] == ["add", "multiply"]
+    compare(lambda wrap: (wrap(function), []), [(drawn(3, 4, seed=i),) for i in range(3)])
+
+
+def test_passes_shorten_a_training_step():
+    w = tensor(drawn(4, 4), requires_grad=True)
+
+    def step(x):
+        loss = F.cross_entropy(x @ w, tensor([0, 1, 2]))
+        (g,) = minidl.grad(loss, w)
+        w.data = w.data - 0.1 * g.data
+        return loss
+
+    compiled = minidl.compile(step)
+    compiled(TALL)
+    program = compiled.program
+    assert len(program.graph.lines) < 0.8 * len(program.before.splitlines())
+
+
+# ---- what passes must not do
+
+
+def test_views_of_what_was_repeated_are_views_of_what_stays():
+    """Else the plan does not know how long their memory is needed."""
+    g = recorded(lambda x: (x.exp() @ x.exp().T, x.exp()[1:]), TALL)
+    for change in (graph.without_repeats, graph.with_algebra, graph.with_constants):
+        g = change(g)
+        made = {line.out for line in g.lines}
+        for line in g.lines:
+            assert line.out.base in made and line.out.base.base is line.out.base
+
+
+def test_doubled_integers_stay_integers():
+    ids = np.arange(6).reshape(2, 3)
+    make = lambda wrap: (wrap(lambda x: (x + x, x * 1, x * 2, (x > 2) + (x > 3), -x)), [])  # noqa: E731
+    compare(make, [(ids,), (ids + 1,), (ids - 3,)])
+
+
+def added_later(x):
+    """t, u and v are made of y before it changes: they must not be computed of the changed one."""
+    y = module(x).zeros_like(x.data)
+    y += x.data
+    t, u, v = -y, 3.0 * y, y * y
+    w = v.sum()
+    y += 1.0
+    v += 1.0
+    return Tensor(t + x.data), Tensor(2.0 * u), Tensor(-u), Tensor(y), Tensor(w), Tensor(v.sum())
+
+
+def joined_then_changed(x):
+    a = module(x).exp(x.data)
+    y = module(x).concatenate((a, x.data))
+    y += 1.0
+    return Tensor(a * 2), Tensor(y), Tensor(a)
+
+
+def changed_then_joined(x):
+    a = module(x).exp(x.data)
+    y = module(x).concatenate((a, x.data))
+    a += 1.0
+    return Tensor(a * 2), Tensor(y)
+
+
+def joined_twice(x):
+    a, b = x.exp(), x.tanh()
+    both = concatenate(a, b)
+    return both, concatenate(b, a), concatenate(a, a), concatenate(both, both), a
+
+
+def joined_views(x):
+    a = x.exp()
+    return concatenate(a.T, a.reshape(4, 3), a[:1].reshape(4, 1) * tensor(np.ones((1, 3), "f")))
+
+
+def squared_then_changed(x):
+    v = x.data * x.data
+    v += 1.0
+    return Tensor(v.sum()), Tensor(v)
+
+
+def read_twice_at_once(x):
+    a = x.exp()
+    return a * a[:, ::-1]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [added_later, squared_then_changed, read_twice_at_once, joined_then_changed,
+     changed_then_joined, joined_twice, joined_views],
+)  # fmt: skip
+def test_memory_that_changes(function):
+    compare(lambda wrap: (wrap(function), []), [(drawn(3, 4, seed=i),) for i in range(3)])
+
+
+def test_zeros_keep_their_sign():
+    compiled = minidl.compile(lambda x: (x * 0.0, x * -0.0))
+    for _ in range(2):
+        plus, minus = compiled(np.ones(3, "f"))
+        assert not np.signbit(plus.numpy()).any() and np.signbit(minus.numpy()).all()
+
+
+def test_the_names_of_the_source_itself():
+    """Variables that are called as the source calls its own things get other names."""
+
+    def function(x):
+        np = x * 2
+        rng = np + 1
+        memory = rng.exp()
+        make = memory.tanh()
+        step = make * make
+        v5 = step + 1
+        x1 = v5 @ np.T
+        float = x1.sum(0)
+        bool = float[None] > 0
+        check_range = minidl.where(bool, x1, np.sum())
+        logits = check_range * 2
+        return rng, memory, make, step, float, logits, F.cross_entropy(logits, tensor([0, 1, 2]))
+
+    compare(lambda wrap: (wrap(function), []), [(drawn(3, 4, seed=i),) for i in range(2)])
+
+
+# ---- random programs
+
+ONE = "sin cos tanh sigmoid relu abs softplus neg".split()
+TWO = "add sub mul maximum minimum".split()
+SHAPES = {
+    "reshape": lambda a, n: a.reshape(-1) if n % 2 else a.reshape(a.shape[::-1]),
+    "transpose": lambda a, n: a.transpose(*np.roll(range(a.ndim), n).tolist()),
+    "slice": lambda a, n: a[[slice(1, None), slice(None, None, 2), slice(None, -1), None][n % 4]],
+    "last": lambda a, n: a[..., -1],
+    "reversed": lambda a, n: a[::-1],
+    "rows": lambda a, n: a[tensor(np.arange(n) % len(a))],
+    "sum": lambda a, n: a.sum(n % a.ndim, keepdims=n % 2 == 0),
+    "mean": lambda a, n: a.mean(tuple(range(a.ndim))[: 1 + n % 2]),
+    "max": lambda a, n: a.max(n % a.ndim),
+    "softmax": lambda a, n: F.softmax(a, axis=n % a.ndim),
+    "divide": lambda a, n: a / (ops.abs(a) + 1),
+    "square": lambda a, n: a * a,
+    "twice": lambda a, n: a + a,
+    "times": lambda a, n: a * [1.0, 2.0, -3.0, 0.5][n % 4],
+    "mask": lambda a, n: minidl.where(tensor(np.arange(a.shape[-1]) != n), a, 0.0),
+    "choose": lambda a, n: minidl.where(ops.less(a, 0.1 * n), a, a * a),
+    "join": lambda a, n: concatenate(a, a * 2, axis=n % a.ndim),
+    "power": lambda a, n: (ops.abs(a) + 0.5) ** (n % 3),
+    "detached": lambda a, n: (a * 1).detach() * a,
+}  # fmt: skip
+
+
+def run(program, values):
+    """Go through a program: each instruction makes one more value of those so far, where it can."""
+    values = list(values)
+    for name, i, j, n in program:
+        a, b = values[i % len(values)], values[j % len(values)]
+        if name in ONE:
+            values.append(primitives[name](a))
+        elif name in TWO:
+            fits = all(1 in (p, q) or p == q for p, q in zip(a.shape[::-1], b.shape[::-1]))
+            if fits and max(a.size, 1) * max(b.size, 1) < 2000:
+                values.append(primitives[name](a, b))
+        elif name == "matmul":
+            if a.ndim and b.ndim == 2 and a.shape[-1] == b.shape[0]:
+                values.append(a @ b)
+            elif a.ndim == 2:
+                values.append(a @ a.T)
+        elif name == "concatenate":
+            if a.ndim and a.ndim == b.ndim and a.shape[1:] == b.shape[1:]:
+                values.append(concatenate(a, b))
+        elif a.ndim and a.size and len(a) and a.size < 300:
+            if name in ("slice", "last") and min(a.shape) < 2:
+                continue
+            values.append(SHAPES[name](a, n))
+    return values
+
+
+INSTRUCTIONS = st.tuples(
+    st.sampled_from([*ONE, *TWO * 2, *["matmul"] * 4, *["concatenate"] * 2, *SHAPES]),
+    st.integers(0, 30), st.integers(0, 30), st.integers(0, 5),
+)  # fmt: skip
+
+
+def trained(program, dtype):
+    """A step of a random program: values, gradients of inputs and parameters, an update."""
+
+    def make(wrap):
+        held = [tensor(drawn(*s, seed=9, dtype=dtype), requires_grad=True) for s in ((4,), (3, 4))]
+
+        def step(x, z):
+            given = [Tensor(a.data, requires_grad=True) for a in (x, z)]
+            values = run(program, [*given, *held])
+            loss = sum(((v * v).mean() * 0.1 for v in values[2:]), start=values[-1].sum())
+            grads = minidl.grad(loss, [*given, *held])
+            for p, g in zip(held, grads[2:]):
+                p.data = (p - g.tanh() * 0.1).data
+            return loss, values[-1] * 1, grads, values[len(values) // 2] * 1
+
+        return wrap(step), held
+
+    return make
+
+
+@settings(max_examples=60)
+@given(st.lists(INSTRUCTIONS, min_size=3, max_size=14))
+def test_random_programs(program):
+    for dtype, passes, rtol in (("float32", EXACT, 0), ("float64", PASSES, 1e-9)):
+        calls = [(drawn(3, 4, seed=i, dtype=dtype), drawn(4, 3, seed=i + 9, dtype=dtype))
+                 for i in range(3)]  # fmt: skip
+        make = trained(program, dtype)
+        expected = play(make, calls)
+        made = []
+
+        def wrap(f, passes=passes, made=made):
+            made.append(minidl.compile(f, passes=passes))
+            return made[0]
+
+        seen = play(make, calls, wrap)
+        equal(seen, expected, rtol)
+        proof(made[0].program.plan)
+
+
+def test_graph_says_what_is_needed_at_the_end():
+    w = tensor(drawn(4), requires_grad=True)
+
+    def step(x):
+        (x * w).sum().backward()
+        w.data = (w * 2).data
+        return {"a": x + 1, "b": [3, None, "text"]}
+
+    g = recorded(step, TALL)
+    result, update, grad = g.ends()
+    assert result is g.result["a"] and g.result["b"] == [3, None, "text"]
+    assert list(g.updates.values()) == [update] and next(iter(g.updates)).kind == "state"
+    assert g.grads == [(w, grad)] and all(isinstance(v, Value) for v in g.ends())
