@@ -64,8 +64,10 @@ class Program:
     def __call__(self, arrays):
         found, grads = self.run(arrays)
         for (tensor, kept), g in zip(self.grads, grads):
-            kept.data = g
-            tensor.grad = kept
+            if id(tensor) in self.graph.zeroed:
+                kept.data, tensor.grad = g, kept
+            else:  # as without compiling, gradients add up until someone forgets them
+                tensor.grad = Tensor(g.copy() if tensor.grad is None else tensor.grad.data + g)
         for function in self.graph.after:
             function()
         found = iter(found)
@@ -215,7 +217,9 @@ def _modules(function):
     if hasattr(inner, "__code__"):
         cells = inspect.getclosurevars(inner)
         found += [*cells.nonlocals.values(), *cells.globals.values()]
-    roots = [m for x in found for m in (x, getattr(x, "model", None)) if isinstance(m, Module)]
+    found += [part for x in found for part in getattr(x, "__dict__", {}).values()]
+    found += [part for x in found if isinstance(x, (list, tuple)) for part in x]
+    roots = [x for x in found if isinstance(x, Module)]
     return list({id(m): m for root in roots for _, m in root.modules()}.values())
 
 
@@ -226,7 +230,7 @@ class Compiled:
         if threads not in (1, 2):
             raise ValueError(f"threads must be 1 or 2, got {threads}")
         self.function, self.passes, self.threads, self.programs = function, passes, threads, {}
-        self.modules = _modules(function)
+        self.modules, self.leaves = _modules(function), []
         self.__doc__ = function.__doc__
 
     def __call__(self, *args):
@@ -236,6 +240,7 @@ class Compiled:
             raise TypeError(f"a compiled function takes Tensors and arrays on the CPU, got {kinds}")
         key = tuple((a.shape, a.dtype.char) for a in arrays), backend.modes.recording
         key += tuple(module.training for module in self.modules)
+        key += tuple(leaf.grad is None for leaf in self.leaves)
         program = self.programs.get(key)
         if program is not None:
             return program(arrays)
@@ -243,7 +248,8 @@ class Compiled:
         if self.threads == 2:
             self.programs[key] = halves = Halves(self.function, tensors, self.passes)
             return halves.first
-        record = Record(self.function, tensors)
+        record = Record(self.function, tensors, leaves=self.leaves)
+        self.leaves = list(dict.fromkeys([*self.leaves, *(leaf for leaf, _ in record.grads)]))
         self.programs[key] = Program(Graph(record), self.passes)
         return record.first
 

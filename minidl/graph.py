@@ -19,7 +19,7 @@ class Graph:
     def __init__(self, record):
         self.inputs, self.numbers, self.lines = record.inputs, record.numbers, record.lines
         self.updates, self.grads, self.result = record.updates, record.grads, record.result
-        self.after = record.after
+        self.after, self.zeroed = record.after, record.zeroed
 
     def ends(self):
         """The Values that are needed when the last line has run."""
@@ -37,6 +37,7 @@ class Graph:
 
         final = {v: last(v) for v in new}
         graph.inputs, graph.numbers, graph.after = self.inputs, self.numbers, self.after
+        graph.zeroed = self.zeroed
         graph.lines = [line.replaced(final) for line in lines] if new else lines
         for line in graph.lines:  # what was a view of something replaced is a view of the other
             line.out.base = final.get(line.out.base, line.out.base).base
@@ -271,30 +272,8 @@ def with_products(graph):
 
 def with_joined(graph):
     """Arrays that will be joined by a concatenate are written where they will lie."""
-    makers = {line.out: line for line in graph.lines if not line.into}
-    settled = {line.out.base: i for i, line in enumerate(graph.lines) if line.into}
-    homes, wholes, lines, opened, written = {}, {}, [], set(), graph.written()
-
-    def movable(v, i):
-        base, line = v.base, makers.get(v)
-        while line and line.function == "reshape" and v.base is not v:
-            v = line.args[0]
-            line = makers.get(v)
-        maker = makers.get(base)
-        return (
-            v is base and maker and not maker.effect() and base.in_order() and base not in homes
-            and maker.function != "concatenate" and settled.get(base, -1) < i
-        )  # fmt: skip
-
-    for i, line in enumerate(graph.lines):
-        joins = line.function == "concatenate" and not line.options.get("axis")
-        if joins and line.out.in_order() and line.out not in written:
-            ends = np.cumsum([v.shape[0] for v in line.args[0]]).tolist()
-            parts = [(v, slice(e - v.shape[0], e)) for v, e in zip(line.args[0], ends)]
-            found = {v.base: (line.out, rows) for v, rows in parts if movable(v, i)}
-            if found and len({v.base for v, _ in parts}) == len(parts):
-                homes |= found
-                wholes[line.out] = parts
+    homes, wholes = _joins(graph)
+    lines, opened = [], set()
 
     def part(whole, rows):
         if whole not in opened:
@@ -323,6 +302,35 @@ def with_joined(graph):
         while line.out.base is not line.out.base.base:
             line.out.base = line.out.base.base
     return graph.changed(lines)
+
+
+def _joins(graph):
+    """What can lie inside a concatenate's result: base -> (result, rows); result -> its parts."""
+    makers = {line.out: line for line in graph.lines if not line.into}
+    settled = {line.out.base: i for i, line in enumerate(graph.lines) if line.into}
+    homes, wholes, written = {}, {}, graph.written()
+
+    def movable(v, i):
+        base, line = v.base, makers.get(v)
+        while line and line.function == "reshape" and v.base is not v:
+            v = line.args[0]
+            line = makers.get(v)
+        maker = makers.get(base)
+        return (
+            v is base and maker and not maker.effect() and base.in_order() and base not in homes
+            and maker.function != "concatenate" and settled.get(base, -1) < i
+        )  # fmt: skip
+
+    for i, line in enumerate(graph.lines):
+        joins = line.function == "concatenate" and not line.options.get("axis")
+        if joins and line.out.in_order() and line.out not in written:
+            ends = np.cumsum([v.shape[0] for v in line.args[0]]).tolist()
+            parts = [(v, slice(e - v.shape[0], e)) for v, e in zip(line.args[0], ends)]
+            found = {v.base: (line.out, rows) for v, rows in parts if movable(v, i)}
+            if found and len({v.base for v, _ in parts}) == len(parts):
+                homes |= found
+                wholes[line.out] = parts
+    return homes, wholes
 
 
 PASSES = (without_dead, with_constants, with_algebra, without_repeats, with_algebra,

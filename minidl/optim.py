@@ -74,6 +74,8 @@ class Optimizer:
 
     def zero_grad(self):
         """Forget the gradients, before the next backward adds new ones."""
+        if backend.modes.record:
+            backend.modes.record.zeroed |= {id(p) for p in self.parameters}
         for p in self.parameters:
             p.grad = None
 
@@ -97,8 +99,12 @@ class Optimizer:
             p = self.parameters[int(i)]
             if tuple(array.shape) != p.shape:
                 raise ValueError(f"state {path!r} has shape {array.shape}, parameter {i} {p.shape}")
-            new[int(i)][slot] = Tensor(backend.to_device(array, p.device))
-        self.steps, self.state = steps, new
+            new[int(i)][slot] = backend.to_device(array, p.device)
+        self.steps = steps
+        for mine, loaded in zip(self.state, new):
+            for slot, kept in mine.items():  # the Tensors stay: a compiled step holds them
+                kept.data = loaded.pop(slot) if slot in loaded else 0 * kept.data
+            mine |= {slot: Tensor(array) for slot, array in loaded.items()}
 
 
 class SGD(Optimizer):

@@ -14,7 +14,7 @@ import numpy as np
 from . import backend
 from .seams import intercepted
 from .tensor import Tensor
-from .trace import Traced, Value, _here, mapped, write
+from .trace import Traced, Value, _here, flat, mapped, write
 
 
 class Record:
@@ -25,13 +25,16 @@ class Record:
     grads: pairs (Tensor, Value) of gradients that are left in `.grad`.  result: what the function
     returned, Values in place of Tensors.  after: functions to call after each run.  meeting: where
     the first optimiser's step begins: (number of lines before it, the gradients as Traced arrays).
+    leaves: Tensors that the function is known to leave gradients in.  zeroed: ids of those whose
+    gradients it forgets first; the others' add up from run to run.
     dry: the function leaves no trace, as if it had not been called.
     """
 
-    def __init__(self, function, args, *, dry=False):
+    def __init__(self, function, args, *, leaves=(), dry=False):
         self.lines, self.inputs, self.numbers, self.states = [], [], [], {}
         self.updates, self.grads, self.constants = {}, [], {}
-        self.after, self.meeting = [], None
+        self.after, self.meeting, self.before, self.zeroed = [], None, {}, set()
+        self.had = {id(t): t.grad for t in leaves}  # to see which are forgotten inside
         self.began = Tensor(np.empty(0)).number  # Tensors with a larger number are made inside
         self.function = function
         self.inputs = [Value(x.data, "input") for x in args]
@@ -44,6 +47,10 @@ class Record:
             sys.setprofile(self._name)
             with intercepted(self._handle):
                 found = function(*inside)
+                for r in flat(found):
+                    if isinstance(r, Tensor) and r.op is None:
+                        self.capture(r)
+                self.result = mapped(found, self._value)
             done = True
         finally:
             sys.setprofile(profile)
@@ -52,10 +59,12 @@ class Record:
             if dry:
                 backend.set_random_state(random)
         self.dry = dry
-        self.result = mapped(found, lambda r: self.value(r.data) if isinstance(r, Tensor) else r)
         for function in [] if dry else self.after:
             function()
-        self.first = mapped(found, lambda r: Tensor(r.data.array) if isinstance(r, Tensor) else r)
+        self.first = mapped(found, _untraced)
+
+    def _value(self, r):
+        return self.value(r.data) if isinstance(r, Tensor) else r
 
     # What the rest of minidl calls while `backend.modes.record` is this record.
 
@@ -65,6 +74,9 @@ class Record:
             value = Value(tensor.data, "state", data=tensor)
             self.states[id(tensor)] = tensor, tensor.data, value
             tensor.data = Traced(tensor.data, value)
+            if tensor.grad is None and self.had.get(id(tensor)) is not None:
+                self.zeroed.add(id(tensor))
+            self.before[id(tensor)], tensor.grad = tensor.grad, None
         return tensor.data
 
     def number(self, function):
@@ -157,6 +169,18 @@ class Record:
             elif after.value is not value and id(tensor) not in whole:
                 self.updates[value] = after.value
             tensor.data = after.array if done else before
+            before = None if done and id(tensor) in self.zeroed else self.before[id(tensor)]
             if grad is not None and isinstance(grad.data, Traced):
                 self.grads.append((tensor, grad.data.value))
-                tensor.grad = Tensor(grad.data.array) if done else None
+                grad = Tensor(grad.data.array) if done else None
+            else:
+                grad = None
+            both = before is not None and grad is not None
+            tensor.grad = before + grad if both else before if grad is None else grad
+
+
+def _untraced(r):
+    """A result as the caller gets it."""
+    if not isinstance(r, Tensor):
+        return r
+    return Tensor(r.data.array if isinstance(r.data, Traced) else r.data)

@@ -107,7 +107,7 @@ class Tensor:
 
     def detach(self):
         """The same values (same memory) without their history."""
-        return Tensor(self.data)
+        return Tensor(modes.record.capture(self) if modes.record else self.data)
 
     def to(self, device):
         """This tensor on `device` ("cpu", "cuda"); a new leaf unless it is there already."""

@@ -376,3 +376,90 @@ def test_gradients_that_are_other_tensors():
         return and_change_the_input, [w]
 
     compare(only, [(drawn(3, seed=i),) for i in range(3)])
+
+
+# ---- what comes from outside, and what is left there
+
+
+def test_gradients_add_up_until_someone_forgets_them():
+    p, x = tensor([1.0, 2.0], requires_grad=True), tensor([1.0, 3.0])
+    run = minidl.compile(lambda x: (p * x).sum().backward())
+    for i in range(1, 4):
+        run(x)
+        assert p.grad.numpy().tolist() == [i, 3 * i]
+    p.grad = None
+    run(x)
+    assert p.grad.numpy().tolist() == [1, 3]
+
+
+def test_detached_and_returned_tensors_are_read_anew():
+    p = tensor([5.0], requires_grad=True)
+    times, same = minidl.compile(lambda z: z * p.detach()), minidl.compile(lambda: p)
+    for value in (5.0, 7.0, 9.0):
+        p.data = np.array([value], "f")
+        assert times(tensor([2.0])).item() == 2 * value and same().item() == value
+
+
+def test_the_state_of_an_optimiser_can_be_loaded_between_runs():
+    model = nn.Linear(2, 1)
+    optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9)
+
+    def step(x):
+        (model(x) ** 2).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    run, x = minidl.compile(step), tensor(np.ones((3, 2), "f"))
+    run(x)
+    weights, state = model.state_dict(), optimizer.state_dict()
+    run(x)
+    expected = model.state_dict()
+    model.load_state_dict(weights)
+    optimizer.load_state_dict(state)
+    run(x)
+    for name, a in model.state_dict().items():
+        np.testing.assert_array_equal(a, expected[name])
+
+
+def test_two_threads_end_where_one_does():
+    def make(**options):
+        minidl.manual_seed(1)
+        model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+        optimizer = optim.Adam(model.parameters(), 0.01)
+
+        def step(x, labels):
+            loss = F.cross_entropy(model(x), labels)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return loss
+
+        return model, minidl.compile(step, **options)
+
+    (one, slow), (two, fast) = make(), make(threads=2)
+    for i in range(5):
+        batch = tensor(drawn(8, 4, seed=i)), tensor(np.arange(8) % 3)
+        assert np.isclose(fast(*batch).item(), slow(*batch).item(), rtol=1e-5)
+    for name, a in one.state_dict().items():
+        np.testing.assert_allclose(two.state_dict()[name], a, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer, n, message",
+    [
+        (nn.Dropout(0.5), 8, "random draws"),
+        (nn.BatchNorm(4), 8, "something else crosses|do not make up"),
+        (nn.Tanh(), 7, "not even"),
+    ],
+)
+def test_two_threads_are_refused_where_they_would_differ(layer, n, message):
+    model = nn.Sequential(nn.Linear(4, 4), layer, nn.Linear(4, 2))
+    optimizer = optim.SGD(model.parameters(), 0.1)
+
+    def step(x):
+        (model(x) ** 2).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    with pytest.raises(ValueError, match=message):
+        minidl.compile(step, threads=2)(tensor(drawn(n, 4)))

@@ -463,7 +463,9 @@ def test_wrong_homes_are_noticed():
     assert "ops.nothing, which is not there" in faults(at(7, "ops.nothing"))
     assert "docstring of nn does not name 7" in faults(at(7, "nn.Linear"))
     assert "backend.no_grad has no home" in faults(at(7, "tensor"))
-    every = {f"{module}.{name}": 9 for module in ("module", "nn", "init") for name in public(module)}
+    every = {
+        f"{module}.{name}": 9 for module in ("module", "nn", "init") for name in public(module)
+    }
     assert homes(at(9, "module", "nn", "init")) == (every, [])
 
 
