@@ -248,7 +248,7 @@ def test_unscaled_once_for_clipping():
     scaler.unscale(optimizer)
     scaler.unscale(optimizer)
     assert p.grad.numpy().tolist() == [3, 4] and p.grad.dtype == "float32" and q.grad is None
-    assert optim.clip_grad_norm(optimizer.parameters, 2.5) == pytest.approx(5)
+    assert optim.clip_grad_norm(optimizer.parameters, 2.5).item() == pytest.approx(5)
     assert scaler.step(optimizer)
     np.testing.assert_allclose(p.numpy(), [1.5, 2], rtol=1e-5)
     assert step(p, scaler, 1.0, optimizer) and p.grad.numpy().tolist() == [1, 1]
