@@ -6,6 +6,8 @@ CuPy imported.  Other files are given the array module as `xp`: xp.exp(a), never
 Explained in course/07.
 """
 
+import ctypes
+import os
 import sys
 import threading
 from contextlib import contextmanager
@@ -17,9 +19,20 @@ _devices = {"cpu": np}  # device name -> module
 _generators = {}  # device name -> random generator
 _seed = 0
 
-# A tape keeps its results alive, so each result would live in fresh pages, which cost far more
-# than the arithmetic.  Freeing one large block teaches glibc to keep what is freed from then on.
-np.empty(1 << 25, dtype=np.uint8)
+
+def _keep_what_is_freed():
+    """Tell glibc to keep freed memory, up to 1 GB, for the next array.
+
+    A tape keeps its results alive, so each would live in fresh pages, which cost far more than the
+    arithmetic: without this, training takes up to twice as long (docs/decisions.md).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt and not any(name.startswith("MALLOC_") for name in os.environ):
+        mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD: bytes that may stay free at the end of the heap
+        mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD: arrays up to this size lie in the heap
+
+
+_keep_what_is_freed()
 
 
 class _Modes(threading.local):
