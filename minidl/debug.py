@@ -14,7 +14,8 @@ import numpy as np
 from .backend import array_module
 from .module import Module, watched
 from .seams import intercepted
-from .tensor import Piece, Primitive, Tensor, grad
+from .shares import Piece, Product
+from .tensor import Primitive, Tensor, grad
 
 # Operations that only move elements or choose among them; any other computes with all it is given.
 MOVES = set("where getitem scatter reshape transpose concatenate broadcast_to cast".split())
@@ -24,7 +25,8 @@ def _fault(x, op=None, inputs=()):
     """What x holds, "NaN" or "infinity", by the fault of `op`, which made it of `inputs`; or ""."""
 
     def worst(x):
-        a = x.data if isinstance(x, (Tensor, Piece)) else x
+        x = x.data if isinstance(x, (Piece, Product)) else x
+        a = x.data if isinstance(x, Tensor) else x
         xp = array_module(a)
         return "" if xp.isfinite(a).all() else "NaN" if xp.isnan(a).any() else "infinity"
 

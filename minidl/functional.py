@@ -21,7 +21,7 @@ def gelu(x):
 
     The form with tanh, within 0.0005 of the exact one.  Hendrycks and Gimpel 2016, section 2.
     """
-    return 0.5 * x * (1 + ops.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
+    return ops.gelu(x)
 
 
 def leaky_relu(x, *, slope=0.01):
@@ -144,8 +144,7 @@ def avg_pool2d(x, size, *, stride=None, padding=0):
 
 def standardise(x, axis, *, eps=1e-5):
     """x minus its mean over `axis`, divided by its standard deviation; eps > 0 keeps off 0."""
-    x = x - x.mean(axis, keepdims=True)
-    return x / ops.sqrt((x * x).mean(axis, keepdims=True) + eps)
+    return reductions.standardise(x, axis=axis, eps=eps)
 
 
 def rms_norm(x, *, eps=1e-5):
@@ -167,7 +166,7 @@ def attention(q, k, v, *, mask=None):
     root = q.shape[-1] ** -0.25  # of the scale of both; so float16 keeps more
     scores = (q * root) @ swap(k * root)  # (..., T, S)
     if mask is not None:
-        scores = where(mask, scores, -math.inf)
+        scores = scores + cast(where(mask, 0.0, -math.inf), dtype=scores.dtype)
     return softmax(scores) @ v
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from .backend import effect, generator
 from .shapes import reshape, transpose
+from .shares import Product
 from .tensor import primitive
 
 # ---- arithmetic
@@ -108,7 +109,7 @@ def _(g, y, a, b):
         return _matmul_vector_gradient(g, a, b)
     if len(a.shape) > 2 and len(b.shape) == 2:
         return lambda: matmul(g, swap(b)), lambda: swap(_tall(a)) @ _tall(g)
-    return lambda: g @ swap(b), lambda: swap(a) @ g
+    return Product(g, swap(b)), Product(swap(a), g)
 
 
 def _matmul_vector_gradient(g, a, b):
@@ -221,6 +222,25 @@ def softplus(xp, a):
 @softplus.gradient
 def _(g, y, a):
     return (g * sigmoid(a),)
+
+
+@primitive
+def gelu(xp, a):
+    """a weighed by the chance that a standard normal number is below it, in the form with tanh"""
+    return a * _below(a, xp.tanh)
+
+
+@gelu.gradient
+def _(g, y, a):
+    p = _below(a, tanh)
+    return (g * (p + y * (1 - p) * (2 * _ROOT + 6 * 0.044715 * _ROOT * (a * a))),)
+
+
+_ROOT = math.sqrt(2 / math.pi)
+
+
+def _below(a, tanh):
+    return 0.5 + 0.5 * tanh(a * (_ROOT + 0.044715 * _ROOT * (a * a)))
 
 
 @primitive

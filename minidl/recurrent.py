@@ -26,6 +26,7 @@ class Recurrent(Module):
     """
 
     gates = states = 1  # how many blocks of H columns the weights have; how many states there are
+    apart = True  # whether a step does more with from_x and from_h than add them
     names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 
     def __init__(self, n_in, n_hidden, n_layers=1, *, dropout=0.0, bidirectional=False):
@@ -70,12 +71,14 @@ class Recurrent(Module):
     def _loop(self, x, states, inside, place):
         """One layer in one direction over x (T, N, D): its outputs (T, N, H), its last states."""
         w_x, w_h, b_x, b_h = (getattr(self, name + place) for name in self.names)
+        b_x, b_h = (b_x, b_h.reshape(-1, 1)) if self.apart else (b_x + b_h, None)
         from_x = (x @ w_x + b_x).transpose(0, 2, 1)  # (T, N, gates * H) -> (T, gates * H, N)
-        w_h, b_h = w_h.T, b_h.reshape(-1, 1)
+        w_h = w_h.T
         states = [state.T for state in states]  # (N, H) -> (H, N)
         outputs, times = [None] * len(x), range(len(x))
         for t in reversed(times) if place.endswith("reverse") else times:
-            after = self.step(from_x[t], w_h @ states[0] + b_h, *states)
+            from_h = w_h @ states[0] if b_h is None else w_h @ states[0] + b_h
+            after = self.step(from_x[t], from_h, *states)
             if inside is not None:
                 after = [where(inside[t], new, old) for new, old in zip(after, states)]
             states, outputs[t] = after, after[0]
@@ -113,6 +116,8 @@ def _check_lengths(lengths, last, layer):
 class RNN(Recurrent):
     """h = tanh(from_x + from_h).  Elman 1990; PyTorch's nn.RNN."""
 
+    apart = False
+
     def step(self, from_x, from_h, h):
         return (tanh(from_x + from_h),)
 
@@ -120,7 +125,7 @@ class RNN(Recurrent):
 class LSTM(Recurrent):
     """Gates keep, fill and show c.  Hochreiter, Schmidhuber 1997; Gers et al. 2000; nn.LSTM."""
 
-    gates, states = 4, 2  # input, forget, candidate, output; h and c
+    apart, gates, states = False, 4, 2  # input, forget, candidate, output; h and c
 
     def step(self, from_x, from_h, h, c):
         n, both = self.n_hidden, from_x + from_h

@@ -6,7 +6,9 @@ overflows.  How rules are written is said at the head of ops.py.
 Explained in course/08 (max, argmax) and course/10 (softmax, losses).
 """
 
-from .ops import cast, check_labels, equal, exp, one_hot
+import math
+
+from .ops import cast, check_labels, equal, exp, one_hot, sqrt
 from .shapes import keep, reshape, sum
 from .tensor import primitive
 
@@ -27,6 +29,31 @@ def max(xp, a, *, axis=None, keepdims=False):
 def _(g, y, a, *, axis=None, keepdims=False):
     mask = cast(equal(a, keep(y, a, axis)), dtype=a.dtype)
     return (mask * (keep(g, a, axis) / sum(mask, axis=axis, keepdims=True)),)
+
+
+@primitive
+def standardise(xp, a, *, axis, eps):
+    """a minus its mean over `axis`, divided by its standard deviation"""
+    x, scale = _centred(a, axis, eps)
+    return x * scale
+
+
+@standardise.gradient
+def _(g, y, a, *, axis, eps):
+    scale = _centred(a, axis, eps)[1]
+    return ((g - _mean(g, axis) - y * _mean(g * y, axis)) * scale,)
+
+
+def _centred(a, axis, eps):
+    """a minus its mean, and what to multiply it by for a variance of 1."""
+    x = a - _mean(a, axis)
+    return x, 1 / sqrt(_mean(x * x, axis) + eps)
+
+
+def _mean(a, axis):
+    total = sum(a, axis=axis, keepdims=True)
+    n = math.prod(a.shape)
+    return total * (math.prod(total.shape) / n if n else math.nan)
 
 
 @primitive

@@ -10,7 +10,8 @@ Explained in course/07 (sum to transpose), course/14 (windows) and course/08 (th
 
 import itertools
 
-from .tensor import ARRAY, Piece, primitive
+from .shares import Piece
+from .tensor import ARRAY, primitive
 
 
 @primitive

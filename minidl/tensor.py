@@ -10,13 +10,13 @@ from heapq import heappop, heappush
 from itertools import count
 from threading import get_ident
 from types import FunctionType
-from typing import NamedTuple
 
 import numpy as np
 
 from . import backend
 from .backend import _modules as _arrays
 from .backend import array_module, modes
+from .shares import Piece, Product
 
 _clock = count(1).__next__  # numbers tensors in the order in which they are made
 primitives = {}  # name -> Primitive: where the operators of Tensor find their operation
@@ -286,18 +286,20 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
 
     A result is always made after its inputs, so by falling `number` each tensor's turn comes
     when all its users have sent their share.  `pending` holds each tensor with what `_added` says
-    of the shares so far, and is popped as the walk goes.
+    of the shares so far, `products` those that wait; both are popped as the walk goes.
     """
     cast = primitives["cast"]
     retain_graph = create_graph if retain_graph is None else retain_graph
     wanted = None if targets is None else {x.number for x in targets}
-    pending, found = _start(outputs, gradients, create_graph), []
+    pending, found, products = _start(outputs, gradients, create_graph), [], {}
     queue = sorted(-number for number in pending)
     before, modes.recording = modes.recording, create_graph
     try:
         while queue:
             number = -heappop(queue)
-            y, g, _ = pending.pop(number)
+            y, g, own = pending.pop(number)
+            if number in products:
+                g, own = _added(_joined(products.pop(number)), y, g, own)
             if y.op is None if wanted is None else number in wanted:
                 same = g.dtype == y.data.dtype
                 found.append((y, g if same else cast(g, dtype=y.data.dtype)))
@@ -318,10 +320,11 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
                     continue
                 if x.number not in pending:
                     heappush(queue, -x.number)
-                pending[x.number] = (
-                    x,
-                    *_added(share, x, *pending.get(x.number, (x, None, False))[1:]),
-                )
+                    pending[x.number] = x, None, False
+                if type(share) is Product and not create_graph and share.waits:
+                    products.setdefault(x.number, []).append(share)
+                else:
+                    pending[x.number] = x, *_added(share, *pending[x.number])
             if not retain_graph:
                 y.inputs = None
     finally:
@@ -329,11 +332,10 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
     return found
 
 
-class Piece(NamedTuple):
-    """A gradient of x[key]: `data` there and 0 elsewhere.  Many pieces of x add up in one array."""
-
-    data: object
-    key: tuple
+def _joined(products):
+    """The sum of the products that waited."""
+    join, (left, right) = primitives["concatenate"], zip(*products)
+    return join(*left, axis=1) @ join(*right, axis=0) if len(left) > 1 else left[0] @ right[0]
 
 
 def _added(share, x, total, own):
@@ -341,6 +343,7 @@ def _added(share, x, total, own):
 
     Such an array is changed in place: a new one for each share would cost more than the addition.
     """
+    share = share.data if type(share) is Product else share
     own = own and x.data.ndim > 0 and not modes.recording  # NumPy's sums of 0-d arrays are numbers
     if type(share) is Piece:
         if own:

@@ -8,7 +8,8 @@ import pytest
 
 import minidl
 from minidl import backend, ops, reductions
-from minidl.tensor import ARRAY, Piece, Tensor, primitives, tensor
+from minidl.shares import Piece, Product
+from minidl.tensor import ARRAY, Tensor, primitives, tensor
 
 ALL = slice(None)
 ROWS = np.array([2, 0, 2])  # 2 twice: what falls on one place adds up
@@ -50,6 +51,7 @@ TABLE = [
     case("sigmoid", lambda t, a: a.sigmoid(), (3, 4)),
     case("softplus", lambda t, a: t.nn.functional.softplus(a), (3, 4)),
     case("relu", lambda t, a: a.relu(), (3, 4)),
+    case("gelu", lambda t, a: t.nn.functional.gelu(a, approximate="tanh"), (3, 4)),
     case("abs", lambda t, a: a.abs(), (3, 4)),
     case("where", lambda t, c, a, b: t.where(c, a, b), CHOICE, (3, 4), (3, 1)),
     case("cast", lambda t, a: a.double(), (3, 4), dtype=np.dtype("float64")),
@@ -109,6 +111,10 @@ TABLE = [
          (1, 1, 2, 2), IMAGE, IMAGE[:, :, 1::2, 1::2], size=(2, 2), stride=(2, 2)),
     case("from_first", lambda t, x, a, y: x.flatten()[firsts(t, a)],
          (1, 1, 4, 4), IMAGE, IMAGE[:, :, 1::2, 1::2], size=(2, 2), stride=(2, 2)),
+    case("standardise", lambda t, a: t.nn.functional.layer_norm(a, (4,)),
+         (2, 3, 4), axis=-1, eps=1e-5),
+    case("standardise", lambda t, a: t.nn.functional.batch_norm(a, None, None, training=True),
+         (3, 2, 4), axis=(0, 2), eps=1e-5),
     case("softmax", lambda t, a: a.softmax(-1), (2, 3, 4)),
     case("softmax", lambda t, a: a.softmax(1), (2, 3, 4), axis=1),
     case("softmax", lambda t, a: a.softmax(-1), (0, 3)),
@@ -369,7 +375,7 @@ def test_rule_computes_in_float32(c):
     shares = primitives[c.name].rule(weights(y.shape, y.dtype), y, *inputs, **c.attrs)
     for x, share in zip(inputs, shares):
         share = share() if isinstance(share, FunctionType) else share
-        share = share.data if isinstance(share, Piece) else share
+        share = share.data if isinstance(share, (Piece, Product)) else share
         assert share is None or share.dtype == x.dtype
 
 

@@ -1,0 +1,26 @@
+"""What a gradient rule may give in place of an array, so that the walk back adds it up cheaply.
+
+The one rule of this file: `data` is what the share would be as an array.
+
+Explained in course/07.
+"""
+
+from typing import NamedTuple
+
+
+class Piece(NamedTuple):
+    """A gradient of x[key]: `data` there and 0 elsewhere.  Many pieces of x add up in one array."""
+
+    data: object
+    key: tuple
+
+
+class Product(NamedTuple):
+    """A gradient that is `left` @ `right`.  Where the factors are the smaller, those of one tensor
+    wait for its turn and become one product: a weight's that is used at each step of a sequence.
+    """
+
+    left: object
+    right: object
+    data = property(lambda self: self.left @ self.right)
+    waits = property(lambda self: self.left.ndim == 2 and self.left.shape[1] < len(self.left))
