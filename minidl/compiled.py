@@ -61,9 +61,10 @@ class Program:
                 tensor.data = array
         return self.step(*arrays, *(v.data() for v in self.graph.numbers))
 
-    def __call__(self, arrays):
-        found, grads = self.run(arrays)
+    def __call__(self, args):
+        found, grads = self.run([x.data for x in args])
         for (tensor, kept), g in zip(self.grads, grads):
+            tensor = args[tensor] if isinstance(tensor, int) else tensor
             if id(tensor) in self.graph.zeroed:
                 kept.data, tensor.grad = g, kept
             else:  # as without compiling, gradients add up until someone forgets them
@@ -187,12 +188,12 @@ class Halves:
                 lib.set_num_threads(n)
         return tuple(zip(*found))
 
-    def __call__(self, arrays):
-        results, grads = self._gradients(arrays)
+    def __call__(self, args):
+        results, grads = self._gradients([x.data for x in args])
         for a, b in zip(*grads):
             np.add(a, b, out=a)
             np.multiply(a, self.scale, out=a)
-        self.update(grads[0])
+        self.update([Tensor(g) for g in grads[0]])
         found = iter([Tensor(np.asarray(self.scale * (a + b), a.dtype)) for a, b in zip(*results)])
         graph = self.parts[0].graph
         return mapped(graph.result, lambda v: next(found) if isinstance(v, Value) else v)
@@ -234,22 +235,25 @@ class Compiled:
         self.__doc__ = function.__doc__
 
     def __call__(self, *args):
-        arrays = [a.data if isinstance(a, Tensor) else a for a in args]
+        args = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
+        if backend.modes.record:  # inside another compiled function: a part of its record
+            return self.function(*args)
+        arrays = [a.data for a in args]
         if not all(isinstance(a, np.ndarray) for a in arrays):
             kinds = [type(a).__name__ for a in arrays]
             raise TypeError(f"a compiled function takes Tensors and arrays on the CPU, got {kinds}")
         key = tuple((a.shape, a.dtype.char) for a in arrays), backend.modes.recording
         key += tuple(module.training for module in self.modules)
-        key += tuple(leaf.grad is None for leaf in self.leaves)
+        key += tuple(x.grad is None for x in self.leaves) + tuple(a.requires_grad for a in args)
         program = self.programs.get(key)
         if program is not None:
-            return program(arrays)
-        tensors = [Tensor(a) for a in arrays]
+            return program(args)
         if self.threads == 2:
-            self.programs[key] = halves = Halves(self.function, tensors, self.passes)
+            self.programs[key] = halves = Halves(self.function, args, self.passes)
             return halves.first
-        record = Record(self.function, tensors, leaves=self.leaves)
-        self.leaves = list(dict.fromkeys([*self.leaves, *(leaf for leaf, _ in record.grads)]))
+        record = Record(self.function, args, leaves=self.leaves)
+        left = (leaf for leaf, _ in record.grads if isinstance(leaf, Tensor))
+        self.leaves = list(dict.fromkeys([*self.leaves, *left]))
         self.programs[key] = Program(Graph(record), self.passes)
         return record.first
 

@@ -36,9 +36,9 @@ class Optimizer:
         self.lr, self.schedule, self.steps = lr, schedule, 0
         self.state = [{} for _ in self.parameters]
 
-    def rate(self):
-        """The learning rate of the next step."""
-        return self.lr * (self.schedule(self.steps) if self.schedule else 1.0)
+    def rate(self, ahead=0):
+        """The learning rate of the next step, or of so many after it."""
+        return self.lr * (self.schedule(self.steps + ahead) if self.schedule else 1.0)
 
     def update(self, p, g, state, lr, t):
         """The next value of parameter p with gradient g; each subclass writes its own.
@@ -49,7 +49,9 @@ class Optimizer:
 
     def step(self):
         """Give every parameter that has a gradient its next value."""
-        lr, t = backend.asked(self.rate), backend.asked(self._number)
+        ahead = backend.modes.record.after.count(self._count) if backend.modes.record else 0
+        lr = backend.asked(lambda: self.rate(ahead))
+        t = backend.asked(lambda: self.steps + ahead + 1)
         jobs = [(p, state) for p, state in zip(self.parameters, self.state) if p.grad is not None]
         for p, state in jobs:
             for slot in self.slots:
@@ -65,9 +67,6 @@ class Optimizer:
             for slot, kept in state.items():
                 kept.data = arrays[slot]
         backend.effect(self._count)
-
-    def _number(self):
-        return self.steps + 1
 
     def _count(self):
         self.steps += 1

@@ -22,11 +22,11 @@ class Record:
 
     lines: the Lines.  inputs: the Values of the function's arguments.  numbers: those of Python
     numbers that are asked for at each run.  updates: dict state -> the Value it has at the end.
-    grads: pairs (Tensor, Value) of gradients that are left in `.grad`.  result: what the function
-    returned, Values in place of Tensors.  after: functions to call after each run.  meeting: where
-    the first optimiser's step begins: (number of lines before it, the gradients as Traced arrays).
-    leaves: Tensors that the function is known to leave gradients in.  zeroed: ids of those whose
-    gradients it forgets first; the others' add up from run to run.
+    grads: pairs (Tensor, or number of an argument, Value) of gradients that are left in `.grad`.
+    result: what the function returned, Values in place of Tensors.  after: functions to call after
+    each run.  meeting: where the first optimiser's step begins: (number of lines before it, the
+    gradients as Traced arrays).  leaves: Tensors that the function is known to leave gradients in.
+    zeroed: ids of those whose gradients it forgets first; the others' add up from run to run.
     dry: the function leaves no trace, as if it had not been called.
     """
 
@@ -34,13 +34,13 @@ class Record:
         self.lines, self.inputs, self.numbers, self.states = [], [], [], {}
         self.updates, self.grads, self.constants = {}, [], {}
         self.after, self.meeting, self.before, self.zeroed = [], None, {}, set()
+        self.blocks = {}  # ids of Tensors that an optimiser updates as one -> (array, their parts)
         self.had = {id(t): t.grad for t in leaves}  # to see which are forgotten inside
         self.began = Tensor(np.empty(0)).number  # Tensors with a larger number are made inside
         self.function = function
         self.inputs = [Value(x.data, "input") for x in args]
-        inside = [Tensor(Traced(x.data, v)) for x, v in zip(args, self.inputs)]
-        if getattr(_here, "record", None):
-            raise RuntimeError("a function that is being recorded called another compiled one")
+        pairs = zip(args, self.inputs)
+        inside = [Tensor(Traced(x.data, v), requires_grad=x.requires_grad) for x, v in pairs]
         _here.record, backend.modes.record = self, self
         profile, random, done = sys.getprofile(), backend.random_state(), False
         try:
@@ -56,12 +56,19 @@ class Record:
             sys.setprofile(profile)
             _here.record = backend.modes.record = None
             self._finish(done and not dry)
+            self.grads += [
+                (i, x.grad.data.value) for i, x in enumerate(inside) if done and x.grad is not None
+            ]
             if dry:
                 backend.set_random_state(random)
         self.dry = dry
         for function in [] if dry else self.after:
             function()
         self.first = mapped(found, _untraced)
+        for x, new in zip(args, inside):
+            if new.grad is not None and not dry:
+                g = Tensor(new.grad.data.array)
+                x.grad = g if x.grad is None else x.grad + g
 
     def _value(self, r):
         return self.value(r.data) if isinstance(r, Tensor) else r
@@ -128,6 +135,11 @@ class Record:
         parts = [self.capture(t) for t in tensors]
         if len(parts) == 1:
             return parts[0]
+        whole, known = self.blocks.get(tuple(map(id, tensors)), (None, []))
+        if len(known) == len(parts) and all(a is b for a, b in zip(parts, known)):
+            return whole
+        if any(a.value is not self.states[id(t)][2].base for t, a in zip(tensors, parts)):
+            return write("concatenate", tuple(a.reshape(-1) for a in parts))  # changed before
         block = np.concatenate([part.array.reshape(-1) for part in parts])
         whole = Value(block, "state", data=list(tensors))
         for t in tensors:
@@ -139,9 +151,12 @@ class Record:
         if len(tensors) == 1:
             tensors[0].data = array
             return
-        self.updates[self.states[id(tensors[0])][2].base] = array.value
         for t, end in zip(tensors, accumulate(t.size for t in tensors)):
             t.data = array[end - t.size : end].reshape(t.shape)
+        whole = self.states[id(tensors[0])][2].base
+        if isinstance(whole.data, list) and [*map(id, whole.data)] == [*map(id, tensors)]:
+            self.updates[whole] = array.value
+            self.blocks[tuple(map(id, tensors))] = array, [t.data for t in tensors]
 
     def _handle(self, op, inputs, attrs):
         """An operation while this record is written: Tensors from outside are captured."""
@@ -161,12 +176,12 @@ class Record:
 
     def _finish(self, done):
         """Take the Traced arrays out of the Tensors, and note which states end as other Values."""
-        whole = {id(t) for state in self.updates for t in state.data}
+        parts = {id(a) for _, known in self.blocks.values() for a in known}
         for tensor, before, value in self.states.values():
             after, grad = tensor.data, tensor.grad
             if after.value is value and tensor.number > self.began:  # made inside, never changed
                 value.kind, value.data = "constant", before
-            elif after.value is not value and id(tensor) not in whole:
+            elif after.value is not value and id(after) not in parts:
                 self.updates[value] = after.value
             tensor.data = after.array if done else before
             before = None if done and id(tensor) in self.zeroed else self.before[id(tensor)]

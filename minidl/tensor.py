@@ -380,6 +380,8 @@ def _start(outputs, gradients, create_graph):
             )
         g = xp.ones_like(y.data) if g is None else g
         g = g if isinstance(g, Tensor) else Tensor(xp.asarray(g, dtype=y.dtype))
+        if modes.record:
+            modes.record.capture(g)
         array_module(y.data, g.data)
         if g.shape != y.shape:
             raise ValueError(f"the gradient has shape {g.shape}, the tensor {y.shape}; must agree")

@@ -6,7 +6,7 @@ from static import MODELS, classifier, compare, contents, drawn, equal, labelled
 from test_ops import STEPS, TABLE, apply, label, leaves, numbers, weights
 
 import minidl
-from minidl import Tensor, nn, optim, tensor
+from minidl import Tensor, nn, ops, optim, tensor
 from minidl import functional as F
 from minidl.module import checkpoint
 
@@ -419,6 +419,92 @@ def test_the_state_of_an_optimiser_can_be_loaded_between_runs():
     run(x)
     for name, a in model.state_dict().items():
         np.testing.assert_array_equal(a, expected[name])
+
+
+def test_two_steps_in_one():
+    """The second step of an optimiser has the next number and the next rate."""
+
+    def make(wrap):
+        model = nn.Linear(4, 4)
+        optimizer = optim.Adam(model.parameters(), 0.1, schedule=optim.step_decay(1, 0.5))
+
+        def step(x):
+            losses = []
+            for _ in range(2):
+                optimizer.zero_grad()
+                losses.append((model(x) * model(x)).mean())
+                losses[-1].backward()
+                optimizer.step()
+            return losses
+
+        return wrap(step), [model, optimizer]
+
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)])
+
+
+@pytest.mark.parametrize("when", ["before the step", "after it", "both"])
+def test_parameters_that_the_function_itself_changes(when):
+    """Weights are clipped, as a Wasserstein critic's are; an optimiser's array takes them up."""
+
+    def make(wrap):
+        model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
+        optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9)
+
+        def clip():
+            for p in model.parameters()[::2]:
+                p.data = ops.minimum(ops.maximum(p, -0.1), 0.1).data
+
+        def step(x):
+            if when != "after it":
+                clip()
+            loss = (model(x) * model(x)).mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if when != "before the step":
+                clip()
+            return loss
+
+        return wrap(step), [model, optimizer]
+
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(4)])
+
+
+def test_gradients_that_are_given():
+    p, w = tensor([1.0, 2.0], requires_grad=True), tensor([3.0, 4.0])
+
+    def gradients(x):
+        (2 * p).backward(w)
+        return minidl.grad(x * p, p, w)[0]
+
+    run = minidl.compile(gradients)
+    for i in range(1, 4):
+        w.data = np.array([i, 2.0 * i], "f")
+        p.grad = None
+        assert run(tensor([1.0, 2.0])).numpy().tolist() == [i, 4 * i]
+        assert p.grad.numpy().tolist() == [2 * i, 4 * i]
+
+
+def test_arguments_with_requires_grad():
+    run = minidl.compile(lambda x: (x * x).sum().backward())
+    for i in range(3):
+        x = tensor([1.0, i], requires_grad=True)
+        run(x)
+        run(x)
+        assert x.grad.numpy().tolist() == [4, 4 * i]
+    x = tensor([1.0, 5.0])
+    with pytest.raises(RuntimeError, match="no record"):
+        run(x)
+
+
+def test_a_compiled_function_inside_another_is_a_part_of_it():
+    w, x = tensor([2.0], requires_grad=True), tensor([3.0])
+    inner = minidl.compile(lambda: x * w)
+    inner()
+    outer = minidl.compile(lambda t: inner() + t)
+    for value in (2.0, 5.0, 7.0):
+        w.data = np.array([value], "f")
+        assert outer(tensor([1.0])).item() == 3 * value + 1
 
 
 def test_two_threads_end_where_one_does():

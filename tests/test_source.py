@@ -193,10 +193,11 @@ def test_memory_of_gpt_is_at_most_seven_tenths_of_eagers_peak():
 def test_a_run_makes_no_new_arrays():
     """All results have their place already; what a run takes besides is small."""
     (program, arrays), *_ = programs(written_on(gpt), read(16, 6, 9))
-    program(arrays)
+    args = [*map(Tensor, arrays)]
+    program(args)
     tracemalloc.start()
     try:
-        program(arrays)
+        program(args)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
