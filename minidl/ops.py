@@ -109,7 +109,7 @@ def _(g, y, a, b):
         return _matmul_vector_gradient(g, a, b)
     if len(a.shape) > 2 and len(b.shape) == 2:
         return lambda: matmul(g, swap(b)), lambda: swap(_tall(a)) @ _tall(g)
-    return Product(g, swap(b)), Product(swap(a), g)
+    return lambda: Product(g, swap(b)), lambda: Product(swap(a), g)
 
 
 def _matmul_vector_gradient(g, a, b):
