@@ -203,8 +203,9 @@ def summary(model, *inputs):
 def checkpoint(module, *inputs):
     """module(*inputs), one Tensor; nothing inside is kept, the way back runs it a second time.
 
-    Memory for time (Chen et al. 2016).  Values and gradients are the same bits, and have
-    gradients: what was drawn is kept (dropout's masks), and running statistics move once.
+    Memory for time (Chen et al. 2016).  Values and gradients are the same bits (those of a weight
+    that is used many times: to rounding), and have gradients: what was drawn is kept (dropout's
+    masks), and running statistics move once.
     """
     draws, waiting = [], []
 
