@@ -23,4 +23,10 @@ class Product(NamedTuple):
     left: object
     right: object
     data = property(lambda self: self.left @ self.right)
-    waits = property(lambda self: self.left.ndim == 2 and self.left.shape[1] < len(self.left))
+
+    @property
+    def waits(self):
+        """Whether two matrices make a larger one: what waits must not keep much memory."""
+        if self.left.ndim != 2 or self.right.ndim != 2:
+            return False
+        return len(self.right) < min(len(self.left), self.right.shape[1])

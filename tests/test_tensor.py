@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 import minidl
 from minidl import backend, ops, reductions
 from minidl.seams import intercepted
+from minidl.shares import Product
 from minidl.tensor import Tensor, handlers, primitives, tensor
 
 
@@ -807,6 +808,40 @@ def test_pieces_of_a_number_add_up():
     ):
         x = tensor(2.0, requires_grad=True)
         assert minidl.grad(f(x).sum(), x)[0].item() == 6
+
+
+@pytest.mark.parametrize(
+    "weight, others",
+    [
+        ((6, 5), (3, 6)),
+        ((5, 6), (6, 3)),
+        ((3, 6, 5), (2, 6)),
+        ((6, 1), (3, 6)),
+        ((4, 3), (2, 3, 5)),
+    ],
+    ids=["x @ w", "w @ x", "batch of w", "narrow", "batch of x"],
+)
+def test_products_of_a_weight_that_is_used_often(weight, others, device):
+    """The walk that is recorded multiplies each alone; the other joins what may wait."""
+    rng = np.random.default_rng(0)
+    w = tensor(rng.standard_normal(weight), requires_grad=True, device=device)
+    xs = [tensor(rng.standard_normal(others), device=device) for _ in range(10)]
+    left = others[-1] == weight[-2]
+    loss = sum(((x @ w if left else w @ x) ** 2).sum() for x in xs)
+    (alone,) = minidl.grad(loss, w, create_graph=True)
+    (joined,) = minidl.grad(loss, w)
+    np.testing.assert_allclose(joined.numpy(), alone.numpy(), rtol=1e-12)
+
+
+def test_what_may_wait_is_smaller_than_its_product():
+    for left, right, waits in [
+        ((6, 3), (3, 5), True),
+        ((6, 3), (3, 1), False),
+        ((6, 5), (5, 5), False),
+        ((6, 3), (2, 3, 5), False),
+        ((2, 6, 3), (3, 5), False),
+    ]:
+        assert Product(np.ones(left), np.ones(right)).waits is waits
 
 
 def test_sums_in_place_change_nothing_that_others_hold(device):
