@@ -11,7 +11,9 @@ from .seams import intercepted
 from .tensor import Tensor
 
 HALF = {"matmul"}  # most of the work
-SINGLE = set("exp log logsumexp softmax label_loss pow div sqrt softplus sum".split())  # lose much
+SINGLE = set(  # lose much
+    "exp log logsumexp softmax label_loss pow div sqrt softplus sum standardise gelu".split()
+)
 
 
 def autocast(dtype="float16"):
