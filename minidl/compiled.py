@@ -136,7 +136,8 @@ class Halves:
                 f"threads=2 halves all inputs; their lengths are {n or rows}, not even"
             )
         self.half = rows // 2
-        record = Record(function, [Tensor(x.data[: self.half]) for x in args], dry=True)
+        halves = [Tensor(x.data[: self.half], requires_grad=x.requires_grad) for x in args]
+        record = Record(function, halves, dry=True)
         gradients, update = self._cut(record)
         first = Program(gradients, passes)
         self.parts, self.update = [first, first.twin()], Program(update, passes)
@@ -155,7 +156,10 @@ class Halves:
     def _cut(self, record):
         """The graph up to where the gradients are known, and the one that updates with them."""
         if record.meeting is None or record.grads:
-            raise ValueError("threads=2 needs a step that ends with optimizer.zero_grad()")
+            raise ValueError(
+                "threads=2 needs a step that leaves no gradients: that ends with "
+                "optimizer.zero_grad(), and whose arguments have requires_grad=False"
+            )
         at, grads = record.meeting
         before, after = Graph(record), Graph(record)
         before.lines, after.lines = record.lines[:at], record.lines[at:]

@@ -549,3 +549,5 @@ def test_two_threads_are_refused_where_they_would_differ(layer, n, message):
 
     with pytest.raises(ValueError, match=message):
         minidl.compile(step, threads=2)(tensor(drawn(n, 4)))
+    with pytest.raises(ValueError, match=r"requires_grad=False|not even"):
+        minidl.compile(step, threads=2)(tensor(drawn(n, 4), requires_grad=True))
