@@ -18,7 +18,8 @@ class Recurrent(Module):
     """The base of RNN, LSTM and GRU: all but `step(from_x, from_h, *states)`, which gives the tuple
     of the next states, the first of them the output h.  Inside the loop features stand before
     samples, which makes products faster and gates whole blocks: states are (H, N), and from_x =
-    (x @ weight_ih + bias_ih).T and from_h = (h.T @ weight_hh + bias_hh).T are (gates * H, N).
+    (x @ weight_ih + bias_ih).T and from_h = (h.T @ weight_hh + bias_hh).T are (gates * H, N).  A
+    kind whose step only adds the two says apart = False: then bias_hh is added to from_x, once.
 
     dropout in [0, 1): of the outputs between two layers, in training.  bidirectional: each layer
     also reads backwards.  Parameters are PyTorch's by name (weight_ih_l0, bias_hh_l1_reverse) and
@@ -26,7 +27,7 @@ class Recurrent(Module):
     """
 
     gates = states = 1  # how many blocks of H columns the weights have; how many states there are
-    apart = True  # whether a step does more with from_x and from_h than add them
+    apart = True
     names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 
     def __init__(self, n_in, n_hidden, n_layers=1, *, dropout=0.0, bidirectional=False):

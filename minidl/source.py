@@ -66,11 +66,8 @@ class Plan:
 
     def _take_over(self):
         """Results of elementwise calls are written where an operand dies, updates into states."""
-        final = {
-            v: state
-            for state, v in self.graph.updates.items()
-            if v.base is v and state.base is state
-        }
+        updates = self.graph.updates.items()
+        final = {v: state for state, v in updates if v.base is v and state.base is state}
         taken = set()
         for i, line in enumerate(self.graph.lines):
             out = line.out

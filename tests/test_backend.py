@@ -1,6 +1,8 @@
 """The one door to arrays: modules, devices, random numbers, and the stand-in device itself."""
 
 import operator
+import os
+import platform
 import subprocess
 import sys
 import threading
@@ -188,6 +190,25 @@ def test_an_array_of_cupy_is_known_before_its_device_is_asked_for(known, monkeyp
 def test_cupy_is_not_imported_until_it_is_asked_for():
     code = "import minidl, sys; minidl.tensor([1.0]) + 1; assert 'cupy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="waits for glibc")
+@pytest.mark.parametrize("own_settings", [False, True])
+def test_freed_memory_is_used_again(own_settings):
+    """The second time the same pages serve; not where somebody has their own settings."""
+    code = """if True:
+        import resource, numpy, minidl
+        def faults():
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            alive = [numpy.ones(1 << 17) for _ in range(40)]
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        print(faults(), faults())
+    """
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    env |= {"MALLOC_ARENA_MAX": "4"} if own_settings else {}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
+    first, again = map(int, done.stdout.split())
+    assert (again < first / 10) is not own_settings, (first, again)
 
 
 # ---- random numbers

@@ -753,7 +753,7 @@ def test_a_wrong_answer_is_noticed():
 
 def test_every_case_that_is_left_out_has_its_reason():
     if onnx.__version__ != VERSION:
-        pytest.skip(f"the reasons are those for the cases of onnx {VERSION}")
+        pytest.skip(f"waits for onnx {VERSION}, whose cases the reasons are for")
     found = {left_out(kind, case) for kind in FUNCTIONS for case in cases()[kind]} - {None}
     assert not [reason for reason in found if reason.startswith("attribute")]
     for kind, reasons in LEFT_OUT.items():
@@ -765,7 +765,7 @@ def test_the_table_in_the_readme():
     written = re.search(f"{BEGIN}(.*?){END}", README.read_text(encoding="utf-8"), re.DOTALL)
     assert written, f"README.md has no table between {BEGIN} and {END}"
     if f"ONNX {onnx.__version__} " not in written[1]:
-        pytest.skip(f"README counts other cases than those of onnx {onnx.__version__}")
+        pytest.skip(f"waits for README to count the cases of onnx {onnx.__version__}")
     assert written[1] == table()
 
 
