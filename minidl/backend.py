@@ -14,7 +14,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-_modules = {np.ndarray: np}  # array type -> the module whose functions take it
+NUMBERS = {bool, int, float, complex}  # these belong to any module
+ARRAYS = {np.ndarray: np}  # array type -> the module whose functions take it
 _devices = {"cpu": np}  # device name -> module
 _generators = {}  # device name -> random generator
 _seed = 0
@@ -52,7 +53,7 @@ def add_device(name, module, array_type):
     and `random.default_rng(seed)`.  CuPy does; so does the stand-in device of the tests.
     """
     _devices[name] = module
-    _modules[array_type] = module
+    ARRAYS[array_type] = module
 
 
 def array_module(*arrays):
@@ -62,7 +63,9 @@ def array_module(*arrays):
     """
     found = None
     for a in arrays:
-        module = _modules.get(type(a)) or _module_of_other(a)
+        if type(a) in NUMBERS:
+            continue
+        module = ARRAYS.get(type(a)) or _module_of_other(a)
         if found and module and module is not found:
             names = " and ".join(sorted({found.__name__, module.__name__}))
             raise TypeError(f"arrays live on different devices: {names}; move one with .to(device)")
@@ -76,16 +79,28 @@ def _module_of_other(a):
         return None
     if sys.modules.get("cupy"):
         _cupy()
-    for kind, module in _modules.items():
+    for kind, module in ARRAYS.items():
         if isinstance(a, kind):
             return module
     way = ".numpy() gives one" if hasattr(a, "numpy") else "minidl.tensor(...) makes one"
     raise TypeError(f"expected an array or a number, got {type(a).__name__}: {a!r:.60}; {way}")
 
 
+def python_numbers(inputs):
+    """`inputs` with Python's numbers for NumPy's, which would turn float32 into float64."""
+    return [i.item() if isinstance(i, np.generic) else i for i in inputs]
+
+
+def repeated(xp, a, shape):
+    """`a` broadcast to `shape`, a view; of one number it is made here, sooner than by NumPy."""
+    if xp is np and a.size == 1 and a.ndim <= len(shape):
+        return np.ndarray(shape, a.dtype, a, strides=(0,) * len(shape))
+    return xp.broadcast_to(a, shape)
+
+
 def is_array(a):
     """Whether `a` is an array of a known device."""
-    return type(a) in _modules or isinstance(a, tuple(_modules))
+    return type(a) in ARRAYS or isinstance(a, tuple(ARRAYS))
 
 
 def device_module(device):

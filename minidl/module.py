@@ -48,10 +48,12 @@ class Module:
     def parts(self):
         """Pairs (name, part) of the tensors and modules among the attributes, lists entered."""
         for name, value in vars(self).items():
-            several = isinstance(value, (list, tuple))
-            for i, part in enumerate(value) if several else [(None, value)]:
-                if isinstance(part, (Tensor, Module)):
-                    yield (f"{name}.{i}" if several else name), part
+            if isinstance(value, (Tensor, Module)):
+                yield name, value
+            elif isinstance(value, (list, tuple)):
+                for i, part in enumerate(value):
+                    if isinstance(part, (Tensor, Module)):
+                        yield f"{name}.{i}", part
 
     def modules(self, prefix=""):
         """Pairs (path, module): this module, then all inside it, depth first."""

@@ -130,6 +130,8 @@ def _tall(a):
 def swap(a):
     """The last two axes of `a` exchanged (a matrix transposed)."""
     n = len(a.shape)
+    if n == 2:
+        return a.T
     return transpose(a, axes=(*range(n - 2), n - 1, n - 2))
 
 

@@ -14,22 +14,22 @@ from types import FunctionType
 import numpy as np
 
 from . import backend
-from .backend import _modules as _arrays
-from .backend import array_module, modes
+from .backend import ARRAYS, array_module, modes
 from .shares import Piece, Product
 
-_clock = count(1).__next__  # numbers tensors in the order in which they are made
+_new, _clock = object.__new__, count(1).__next__  # tensors are numbered as they are made
 primitives = {}  # name -> Primitive: where the operators of Tensor find their operation
 ARRAY = type("ARRAY", (), {"__repr__": lambda self: "ARRAY"})()  # an array's place in an index
 handlers = {}  # thread -> the handler that its operations go to, inside `seams.intercepted`
+_WHOLE = "only floating-point tensors have gradients, this holds {}; use .astype('float32') first"
 _FREED = "the graph of this {!r} was freed by an earlier backward; keep it with retain_graph=True"
 
 
 def _operator(name, swapped=False):
     """A method of Tensor that hands itself and another operand to the primitive `name`."""
     if swapped:
-        return lambda self, other: primitives[name](other, self)
-    return lambda self, other: primitives[name](self, other)
+        return lambda self, other: primitives[name].apply((other, self), {})
+    return lambda self, other: primitives[name].apply((self, other), {})
 
 
 def _function(name):
@@ -61,10 +61,7 @@ class Tensor:
         self.number = _clock()
         self.requires_grad = requires_grad
         if requires_grad and data.dtype.kind not in "fc":
-            raise TypeError(
-                f"only floating-point tensors have gradients, this one holds {data.dtype}; "
-                "convert it first with .astype('float32')"
-            )
+            raise TypeError(_WHOLE.format(data.dtype))
 
     def __setstate__(self, state):  # what is copied or unpickled is a leaf with a number of its own
         Tensor.__init__(self, state[1]["data"], requires_grad=state[1]["requires_grad"])
@@ -226,30 +223,40 @@ class Primitive:
         return f"<primitive {self.name}>"
 
     def __call__(self, *inputs, **attrs):
+        return self.apply(inputs, attrs)
+
+    def apply(self, inputs, attrs):
         if handlers and (handler := handlers.get(get_ident())):
             return handler(self, inputs, attrs)
         arrays, tracked, wanted = [], False, False
         for x in inputs:
             if isinstance(x, Tensor):
                 tracked = True
-                wanted = wanted or x.requires_grad
+                if x.requires_grad:
+                    wanted = True
                 x = x.data
             elif isinstance(x, np.generic) and any(isinstance(i, Tensor) for i in inputs):
-                # A NumPy scalar would turn float32 into float64; a Python number does not.
-                plain = (i.item() if isinstance(i, np.generic) else i for i in inputs)
-                return self(*plain, **attrs)
+                return self.apply(backend.python_numbers(inputs), attrs)
             arrays.append(x)
-        xp = array_module(*arrays)
+        kind, n = type(x), len(arrays)
+        xp = ARRAYS.get(kind)
+        if xp is None or type(arrays[0]) is not kind or n > 2:
+            xp = array_module(*arrays)
         try:
-            data = self.forward(xp, *arrays, **attrs)
+            if n == 2 and not attrs:  # as below, but faster where it matters most
+                data = self.forward(xp, arrays[0], arrays[1])
+            else:
+                data = self.forward(xp, *arrays, **attrs)
         except (ValueError, IndexError, TypeError) as error:
             raise self._explain(error, arrays, attrs) from error
         if not tracked:  # numbers in, a number out: it must not decide the type of what it meets
             return data.item() if all(type(a) in (int, float, bool) for a in arrays) else data
-        y = Tensor(data if type(data) in _arrays else xp.asarray(data))
-        if wanted and modes.recording and self.rule is not None:
-            y.requires_grad = True
-            y.op, y.inputs, y.attrs = self, inputs, attrs
+        if type(data) is not kind and type(data) not in ARRAYS:
+            data = xp.asarray(data)
+        y = _new(Tensor)  # Tensor(data) does the same more slowly
+        y.data, y.number, y.grad = data, _clock(), None
+        y.requires_grad = wanted = wanted and modes.recording and self.rule is not None
+        y.op, y.inputs, y.attrs = (self, inputs, attrs) if wanted else (None, (), None)
         return y
 
     def _explain(self, error, arrays, attrs):
@@ -301,8 +308,7 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
             if number in products:
                 g, own = _added(_joined(products.pop(number)), y, g, own)
             if y.op is None if wanted is None else number in wanted:
-                same = g.dtype == y.data.dtype
-                found.append((y, g if same else cast(g, dtype=y.data.dtype)))
+                found.append((y, g if g.dtype == y.data.dtype else cast(g, dtype=y.data.dtype)))
             if y.op is None:
                 continue
             if y.inputs is None:
@@ -320,11 +326,12 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
                     continue
                 if x.number not in pending:
                     heappush(queue, -x.number)
-                    pending[x.number] = x, None, False
+                _, total, own = pending.get(x.number, (x, None, False))
                 if type(share) is Product and not create_graph and share.waits:
                     products.setdefault(x.number, []).append(share)
                 else:
-                    pending[x.number] = x, *_added(share, *pending[x.number])
+                    total, own = _added(share, x, total, own)
+                pending[x.number] = x, total, own
             if not retain_graph:
                 y.inputs = None
     finally:

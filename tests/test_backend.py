@@ -21,7 +21,7 @@ standin = backend.device_module("standin")  # conftest.py makes it known
 @pytest.fixture
 def known(monkeypatch):
     """The tables of known devices, put back afterwards."""
-    for name in ("_modules", "_devices", "_generators"):
+    for name in ("ARRAYS", "_devices", "_generators"):
         monkeypatch.setattr(backend, name, dict(getattr(backend, name)))
 
 

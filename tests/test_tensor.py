@@ -677,7 +677,7 @@ def test_matmul_broadcasts_as_numpy_does(shapes):
 
 
 def test_integers_have_no_gradients():
-    with pytest.raises(TypeError, match=r"holds int64; convert it first with .astype\('float32'\)"):
+    with pytest.raises(TypeError, match=r"this holds int64; use .astype\('float32'\) first"):
         tensor([1, 2], requires_grad=True)
     with pytest.raises(TypeError, match="holds bool"):
         tensor([True], requires_grad=True)
