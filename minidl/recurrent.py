@@ -11,7 +11,7 @@ from .module import Module, Parameter
 from .nn import _uniform, check_counts
 from .ops import less, sigmoid, tanh, where
 from .shapes import concatenate, stack
-from .tensor import Tensor, tensor
+from .tensor import Tensor, primitive, tensor
 
 
 class Recurrent(Module):
@@ -57,7 +57,7 @@ class Recurrent(Module):
         if x.ndim != 3 or x.shape[1] < 1 or x.shape[2] != self.n_in:
             raise ValueError(f"{self!r}: expected x (N, T > 0, {self.n_in}), got {x.shape}")
         begin, inside = self._begin(x, state, lengths)
-        x = x.transpose(1, 0, 2)  # (N, T, D) -> (T, N, D), so that an element is one block
+        x = x.transpose(1, 0, 2)  # (N, T, D) -> (T, N, D)
         if inside is not None:  # (T, 1, N), which is how it is used inside the loop
             x = where(inside.transpose(0, 2, 1), x, 0.0)
         ends = []  # the last states of each layer and direction
@@ -73,13 +73,14 @@ class Recurrent(Module):
         """One layer in one direction over x (T, N, D): its outputs (T, N, H), its last states."""
         w_x, w_h, b_x, b_h = (getattr(self, name + place) for name in self.names)
         b_x, b_h = (b_x, b_h.reshape(-1, 1)) if self.apart else (b_x + b_h, None)
-        from_x = (x @ w_x + b_x).transpose(0, 2, 1)  # (T, N, gates * H) -> (T, gates * H, N)
-        w_h = w_h.T
+        last, n, d = x.shape
+        from_x = w_x.T @ x.reshape(last * n, d).T + b_x.reshape(-1, 1)  # (gates * H, T * N)
+        from_x, w_h = from_x.reshape(len(from_x), last, n), w_h.T
         states = [state.T for state in states]  # (N, H) -> (H, N)
-        outputs, times = [None] * len(x), range(len(x))
+        outputs, times = [None] * last, range(last)
         for t in reversed(times) if place.endswith("reverse") else times:
             from_h = w_h @ states[0] if b_h is None else w_h @ states[0] + b_h
-            after = self.step(from_x[t], from_h, *states)
+            after = self.step(from_x[:, t], from_h, *states)
             if inside is not None:
                 after = [where(inside[t], new, old) for new, old in zip(after, states)]
             states, outputs[t] = after, after[0]
@@ -129,10 +130,34 @@ class LSTM(Recurrent):
     apart, gates, states = False, 4, 2  # input, forget, candidate, output; h and c
 
     def step(self, from_x, from_h, h, c):
-        n, both = self.n_hidden, from_x + from_h
-        i, f, o = (sigmoid(both[k * n : (k + 1) * n]) for k in (0, 1, 3))
-        c = f * c + i * tanh(both[2 * n : 3 * n])
-        return o * tanh(c), c
+        both = lstm(from_x, from_h, c)
+        return both[: self.n_hidden], both[self.n_hidden :]
+
+
+@primitive
+def lstm(xp, from_x, from_h, c):
+    """h and c after an element, (2 H, N), of the gates' inputs (4 H, N), and c before, (H, N)"""
+    i, f, u, o = _gates(from_x + from_h)
+    c = f * c + i * u
+    return xp.concatenate([o * xp.tanh(c), c])
+
+
+@lstm.gradient
+def _(g, y, from_x, from_h, c):
+    n = c.shape[0]
+    i, f, u, o = _gates(from_x + from_h)
+    shown = tanh(y[n:])
+    to_c = g[n:] + g[:n] * o * (1 - shown * shown)  # by way of c after the element
+    to_i, to_f = to_c * u * i * (1 - i), to_c * c * f * (1 - f)
+    to_u, to_o = to_c * i * (1 - u * u), g[:n] * shown * o * (1 - o)
+    to_gates = concatenate(to_i, to_f, to_u, to_o)
+    return to_gates, to_gates, lambda: to_c * f
+
+
+def _gates(both):
+    n = both.shape[0] // 4
+    i, f, u, o = (both[k * n : (k + 1) * n] for k in range(4))
+    return sigmoid(i), sigmoid(f), tanh(u), sigmoid(o)
 
 
 class GRU(Recurrent):
