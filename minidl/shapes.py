@@ -211,9 +211,15 @@ def to_first(xp, g, a, y, *, size, stride):
 
     If there are several maxima, as often in images, the first gets it (as in PyTorch).
     """
+    moved = _samples_last(xp.empty, g.shape, g.dtype)
+    moved[...] = g
+    meet = any(step < width for step, width in zip(stride, size))
     found = _samples_last(xp.zeros, a.shape, g.dtype)
     for here, key in _first(xp, a, y, size, stride):
-        found[key] += g * here
+        if meet:
+            found[key] += moved * here
+        else:
+            xp.multiply(moved, here, out=found[key])
     return found
 
 
