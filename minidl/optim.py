@@ -62,7 +62,7 @@ class Optimizer:
             backend.modes.record.update(self, jobs, lr, t)
             jobs = []
         for p, state in jobs:
-            arrays = {slot: kept.data.copy() for slot, kept in state.items()}
+            arrays = {slot: kept.data for slot, kept in state.items()}
             p.data = self.update(p.data, p.grad.data, arrays, lr, t)
             for slot, kept in state.items():
                 kept.data = arrays[slot]

@@ -79,7 +79,8 @@ def label_loss(xp, logits, labels):
     top = logits.max(axis=-1, keepdims=True)
     top = xp.maximum(top, xp.finfo(logits.dtype).min)
     total = xp.log(xp.exp(logits - top).sum(axis=-1, keepdims=True)) + top
-    return (total - xp.take_along_axis(logits, labels[..., None], axis=-1))[..., 0]
+    rows = xp.arange(labels.size).reshape(labels.shape) * logits.shape[-1]
+    return total[..., 0] - xp.take(logits.reshape(-1), rows + labels)
 
 
 @label_loss.gradient
