@@ -238,6 +238,9 @@ class Compiled:
         self.modules, self.leaves = _modules(function), []
         self.__doc__ = function.__doc__
 
+    def __getstate__(self):  # a copy, or what is unpickled, records anew
+        return vars(self) | {"programs": {}}
+
     def __call__(self, *args):
         args = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
         if backend.modes.record:  # inside another compiled function: a part of its record

@@ -25,6 +25,7 @@ from . import backend, nn, optim
 from . import functional as F
 from .callbacks import EarlyStopping
 from .data import ArrayDataset, DataLoader, split
+from .graph import EXACT
 from .train import Trainer
 
 _lock = RLock()  # all threads share one random generator
@@ -85,7 +86,7 @@ class MinidlEstimator(BaseEstimator):
         with _lock, ExitStack() as after:
             after.callback(backend.set_random_state, backend.random_state())
             if new:
-                self._build(X, target.shape[1])
+                self._build(X, target.shape[1], (epochs or 0) * len(X))
             trainer, valid, watch = self._trainer, None, []
             if self.early_stopping and epochs:
                 valid, train = split(train, self.validation_fraction, seed=self._seed)
@@ -99,8 +100,8 @@ class MinidlEstimator(BaseEstimator):
         self.validation_curve_ = trainer.history.get("valid_loss")
         return self
 
-    def _build(self, X, n_out):
-        """Make `model_` and its trainer, for samples like X."""
+    def _build(self, X, n_out, seen):
+        """Make `model_` and its trainer, for samples like X, of which it will see so many."""
         self._seed = int(check_random_state(self.random_state).randint(2**31))
         backend.manual_seed(self._seed)
         if isinstance(self.hidden, nn.Module):
@@ -114,7 +115,10 @@ class MinidlEstimator(BaseEstimator):
             model = nn.Sequential(*layers[:-1])  # no activation after the last layer
         decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
         optimizer = _named(self.optimizer, optim)(model.parameters(), self.lr, **decay)
-        trainer = Trainer(model.to(dtype=X.dtype), optimizer, self._loss)
+        ours = {type(self.activation), type(self.optimizer)} == {str}  # then to the bit the same
+        ours = ours and not callable(self.hidden) and not isinstance(self.hidden, nn.Module)
+        steps = EXACT if ours and seen >= 100 * self.batch_size else False  # else it does not pay
+        trainer = Trainer(model.to(dtype=X.dtype), optimizer, self._loss, compile=steps)
         if (found := trainer.predict(X[:1]).shape) != (1, n_out):
             raise ValueError(f"the network gives {found} for one sample, expected {(1, n_out)}")
         self.model_, self._trainer, self._dtype = model, trainer, X.dtype

@@ -67,8 +67,11 @@ class Graph:
 
 
 def without_dead(graph):
-    """Only the lines on which something at the end depends; checks and random draws stay."""
+    """Only the lines on which something at the end, or a state changed in place, depends; checks
+    and random draws stay.
+    """
     needed, kept = {v.base for v in graph.ends()}, []
+    needed |= {base for base in graph.written() if base.kind == "state"}
     for line in reversed(graph.lines):
         if line.out.base in needed or line.effect():
             kept.append(line)
@@ -335,3 +338,4 @@ def _joins(graph):
 
 PASSES = (without_dead, with_constants, with_algebra, without_repeats, with_algebra,
           with_constants, with_products, without_dead, with_joined)  # fmt: skip
+EXACT = tuple(p for p in PASSES if p is not with_products)  # those that change no bit

@@ -34,6 +34,7 @@ class Record:
         self.lines, self.inputs, self.numbers, self.states = [], [], [], {}
         self.updates, self.grads, self.constants = {}, [], {}
         self.after, self.meeting, self.before, self.zeroed = [], None, {}, set()
+        self.outside = set()  # ids of the arrays of Tensors that were made before
         self.blocks = {}  # ids of Tensors that an optimiser updates as one -> (array, their parts)
         self.had = {id(t): t.grad for t in leaves}  # to see which are forgotten inside
         self.began = Tensor(np.empty(0)).number  # Tensors with a larger number are made inside
@@ -43,8 +44,9 @@ class Record:
         inside = [Tensor(Traced(x.data, v), requires_grad=x.requires_grad) for x, v in pairs]
         _here.record, backend.modes.record = self, self
         profile, random, done = sys.getprofile(), backend.random_state(), False
+        watch = sys.setprofile if profile is None or callable(profile) else id  # else: cProfile
         try:
-            sys.setprofile(self._name)
+            watch(self._name)
             with intercepted(self._handle):
                 found = function(*inside)
                 for r in flat(found):
@@ -53,7 +55,7 @@ class Record:
                 self.result = mapped(found, self._value)
             done = True
         finally:
-            sys.setprofile(profile)
+            watch(profile)
             _here.record = backend.modes.record = None
             self._finish(done and not dry)
             self.grads += [
@@ -80,6 +82,8 @@ class Record:
         if not isinstance(tensor.data, Traced):
             value = Value(tensor.data, "state", data=tensor)
             self.states[id(tensor)] = tensor, tensor.data, value
+            if tensor.number < self.began:
+                self.outside.add(id(tensor.data))
             tensor.data = Traced(tensor.data, value)
             if tensor.grad is None and self.had.get(id(tensor)) is not None:
                 self.zeroed.add(id(tensor))
@@ -128,7 +132,13 @@ class Record:
             return a.value
         if not isinstance(a, np.ndarray):
             return a
-        return self.constants.setdefault(id(a), Value(a, "constant", data=a))
+        found = self.constants.setdefault(id(a), Value(a, "constant", data=a))
+        if self.outside & self.constants.keys():
+            raise RuntimeError(
+                "the .data of a Tensor from outside stands beside one that is recorded, as a bare "
+                "array, which would be a constant: use the Tensor itself, in an operation"
+            )
+        return found
 
     def _joined(self, tensors):
         """One array of all elements of `tensors`, which become parts of one state."""

@@ -121,7 +121,7 @@ class Traced:
     """
 
     __slots__ = ("array", "value")
-    __array_ufunc__ = __hash__ = None
+    __hash__ = None
 
     def __init__(self, array, value):
         self.array, self.value = array, value
@@ -131,6 +131,14 @@ class Traced:
     size = property(lambda self: np.size(self.array))
     dtype = property(lambda self: self.array.dtype)
     T = property(lambda self: self.transpose())
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        if out is None and ufunc.nin == 2:  # a NumPy array to the left of an operator
+            return write(ufunc.__name__, *inputs)
+        raise TypeError(
+            "NumPy cannot compute with what is being recorded: use minidl's operations, and change "
+            "in place the .data of such Tensors only that an operation here has used before"
+        )
 
     def __len__(self):
         return len(self.array)

@@ -21,6 +21,7 @@ from . import backend, compiled, functional, io, optim
 from .callbacks import Callback, Checkpoint, Progress
 from .data import ArrayDataset, DataLoader, split
 from .debug import origin
+from .graph import PASSES
 from .ops import one_hot, where
 from .precision import LossScaler, autocast
 from .reductions import argmax
@@ -74,7 +75,8 @@ class Trainer:
     device: where the model is moved and the batches follow.  clip_norm: None, or the length to
     which all gradients together are cut (`optim.clip_grad_norm`).  accumulate: how many batches
     make an update, as one large batch would.  mixed_precision: train with products in float16.
-    compile: run each step as NumPy source (`minidl.compile`); with neither of these two.
+    compile: run each step as NumPy source (`minidl.compile`), True or the passes to use; with
+    neither of these two.
     history: a dict name -> list with a number for each epoch.
     """
 
@@ -95,7 +97,8 @@ class Trainer:
         self.loss, self.device = _named("loss", loss, LOSSES), device
         self.clip_norm, self.accumulate = clip_norm, accumulate
         self.scaler = LossScaler() if mixed_precision else None
-        self.compiled = compiled.compile(self._whole_step) if compile else None
+        passes = PASSES if compile is True else compile
+        self.compiled = compiled.compile(self._whole_step, passes=passes) if compile else None
         self.history, self.logs, self.callbacks = {}, {}, []
         self.epoch = self.batch = 0  # the epoch that runs, the batches of it that are done
         self.seen, self.stopped = 0, False  # the samples of this epoch that `logs` is the mean of

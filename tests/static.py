@@ -11,13 +11,11 @@ from test_optim import KINDS
 import minidl
 from minidl import functional as F
 from minidl import nn, optim, recurrent, tensor, transformer
-from minidl.graph import PASSES, with_products
+from minidl.graph import EXACT, PASSES
 from minidl.module import Module
 from minidl.optim import Optimizer
 from minidl.tensor import Tensor
 from minidl.trace import flat
-
-EXACT = tuple(p for p in PASSES if p is not with_products)  # these change no bit
 
 
 def kept(step):

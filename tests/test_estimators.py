@@ -333,3 +333,42 @@ def test_edges():
     assert one.predict_proba([[5.0, 5.0]]).tolist() == [[1.0]]
     assert MinidlRegressor(**SMALL).fit([[1.0]], [2.0]).predict([[1.0]]).shape == (1,)
     assert isinstance(one.model_(Tensor(np.ones((1, 2)))), Tensor)  # the fitted Module is plain
+
+
+# ---- compiled steps
+
+
+def test_a_long_fit_is_compiled_and_ends_in_the_same_bits(monkeypatch):
+    settings = SMALL | {"epochs": 50, "optimizer": "AdamW", "early_stopping": True}
+    compiled = MinidlClassifier(**settings).fit(FLOWERS, NAMES)
+    assert compiled._trainer.compiled.programs
+    monkeypatch.setattr("minidl.estimators.EXACT", False)
+    eager = MinidlClassifier(**settings).fit(FLOWERS, NAMES)
+    assert eager._trainer.compiled is None
+    assert (weights(compiled) == weights(eager)).all()
+    assert compiled.loss_curve_ == eager.loss_curve_
+    assert compiled.validation_curve_ == eager.validation_curve_
+
+
+def test_short_fits_and_networks_of_others_are_not_compiled():
+    def relu():
+        return nn.ReLU()
+
+    for settings in (
+        {"epochs": 4},
+        {"hidden": dropped},
+        {"activation": relu},
+        {"hidden": nn.Linear(4, 3)},
+    ):
+        fitted = MinidlClassifier(**SMALL | {"epochs": 50} | settings).fit(FLOWERS, NAMES)
+        assert fitted._trainer.compiled is None
+
+
+def test_a_compiled_estimator_is_pickled_and_goes_on(tmp_path):
+    fitted = MinidlClassifier(**SMALL | {"epochs": 50}).fit(FLOWERS, NAMES)
+    joblib.dump(fitted, tmp_path / "fitted")
+    again = joblib.load(tmp_path / "fitted")
+    assert (weights(again) == weights(fitted)).all() and not again._trainer.compiled.programs
+    for estimator in fitted, again:
+        estimator.partial_fit(FLOWERS, NAMES)
+    assert (weights(again) == weights(fitted)).all()

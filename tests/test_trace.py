@@ -1,5 +1,6 @@
 """What a record holds, and what it refuses; after an error all is as before."""
 
+import cProfile
 import sys
 import threading
 from collections import namedtuple
@@ -345,6 +346,37 @@ def test_traced_arrays_refuse_numpy():
 
     with pytest.raises((RuntimeError, TypeError)):
         minidl.compile(f)(drawn(3))
+
+
+def test_bare_arrays_of_tensors_outside_are_refused_where_they_would_mislead():
+    w = tensor(drawn(3))
+
+    def in_place(x):
+        w.data -= (w * x).data
+
+    with pytest.raises(TypeError, match="change in place the"):
+        minidl.compile(in_place)(drawn(3))
+
+    def constant(x):
+        w.data = w.data - (w * x).data
+
+    with pytest.raises(RuntimeError, match="as a bare array"):
+        minidl.compile(constant)(drawn(3))
+    assert isinstance(w.data, np.ndarray)
+
+
+def test_a_left_array_may_stand_before_an_operator():
+    a = drawn(3)
+    run = minidl.compile(lambda x: Tensor(a - x.data))
+    for x in drawn(3), drawn(3) + 1:
+        np.testing.assert_array_equal(run(x).data, a - x)
+
+
+def test_recording_goes_on_under_a_profiler():
+    with cProfile.Profile():
+        run = minidl.compile(lambda x: x * 2)
+        run(drawn(3))
+    np.testing.assert_array_equal(run(drawn(3)).data, drawn(3) * 2)
 
 
 def test_constants_types_and_draws_on_the_device():
