@@ -58,7 +58,8 @@ def roofline(axes, results, flops, bandwidth):
     axes.loglog(x, np.minimum(flops, x * bandwidth) / 1e9, color="0.5")
     label = f"matrix product, {flops / 1e9:.0f} GFLOP/s "
     axes.text(flops / bandwidth, flops / 1e9, label, ha="right", va="bottom")
-    axes.text(low, 2.5 * low * bandwidth / 1e9, f"copy, {bandwidth / 1e9:.0f} GB/s")
+    middle = flops / bandwidth / 4
+    axes.text(middle, middle * bandwidth / 1e9 / 2, f"copy, {bandwidth / 1e9:.0f} GB/s")
     for v, mark in MARKS.items():
         there = [n for n, r in results.items() if "missing" not in r.get(v, {"missing": ""})]
         speeds = [costs[n][0] / median([t["seconds"] for t in results[n][v]["turns"]]) / 1e9

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks import race
+from benchmarks import growth, race, where
 from benchmarks.workloads import WORKLOADS, product
 from minidl import Tensor, datasets
 from minidl.data import ArrayDataset
@@ -103,3 +103,20 @@ def test_a_race_goes_on_without_who_cannot_run():
     assert len(found["turns"]) == 2 and len(found["losses"]) == race.CHECKED
     last = [turn["loss"] for turn in found["turns"]]
     assert found["losses"][0] > found["losses"][-1] > last[0] > last[1]
+
+
+def test_growth_counts_the_arithmetic_of_each_size():
+    flops, times = growth.measure([2, 4, 8], lambda n: growth.mlp(n, 16, 1), rounds=1)
+    assert flops[2] - flops[1] == 2 * (flops[1] - flops[0])  # the update is the same for all
+    assert {v: len(t) for v, t in times.items()} == {"eager": 3, "compiled": 3}
+    assert (
+        growth.row("MLP", [2, 4], [10, 30], {"eager": [1, 2]})
+        == "| MLP 2 to 4 | 3 (3.00) | 2 (2.00) |"
+    )
+
+
+def test_every_line_of_a_profile_has_a_kind():
+    texts = ["np.dot(a, b, out=c)", "np.add.reduce(a, axis=0, out=b)", "np.exp(a, out=b)",
+             "w3[...] = w4", "np.concatenate((a, b), axis=1, out=c)"]  # fmt: skip
+    assert [where.kind(t) for t in texts] == ["products", "sums", "elementwise", "moves", "moves"]
+    assert where.row("W1").startswith("| W1 | ") and where.row("W1").count("|") == 8
