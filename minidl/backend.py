@@ -18,6 +18,7 @@ NUMBERS = {bool, int, float, complex}  # these belong to any module
 ARRAYS = {np.ndarray: np}  # array type -> the module whose functions take it
 _devices = {"cpu": np}  # device name -> module
 _generators = {}  # device name -> random generator
+_doubts = {}  # module name -> message -> whether it must be raised, an array of that device
 _seed = 0
 
 
@@ -130,9 +131,39 @@ def to_device(a, device):
 
 
 def to_numpy(a):
-    """The values of `a` as a NumPy array; no copy if it is one."""
+    """The values of `a` as a NumPy array; no copy if it is one.
+
+    From another device the answers to its doubts come along: see `doubt`.
+    """
     module = array_module(a)
-    return np.asarray(a) if module is np else module.asnumpy(a)
+    if module is np:
+        return np.asarray(a)
+    doubts = _doubts.pop(module.__name__, {})
+    if doubts and a.size == 1 and a.dtype.kind == "f":  # a loss: one transfer for all
+        values = [module.asarray(v).reshape(()).astype("f8") for v in (a, *doubts.values())]
+        found, *wrong = module.asnumpy(module.stack(values))
+        found = found.astype(a.dtype).reshape(a.shape)
+    else:
+        found = module.asnumpy(a)
+        wrong = module.asnumpy(module.stack([*doubts.values()])) if doubts else ()
+    for message, is_wrong in zip(doubts, wrong):
+        if is_wrong:
+            raise ValueError(message)
+    return found
+
+
+def doubt(wrong, message):
+    """Raise ValueError with `message` if `wrong`, one truth value, on whatever device it lies.
+
+    To ask another device would make it and the host wait for each other.  So it is asked with the
+    next values that the host takes from there, and raises then.
+    """
+    module = array_module(wrong)
+    if module is not np:
+        kept = _doubts.setdefault(module.__name__, {})
+        kept[message] = kept[message] | wrong if message in kept else wrong
+    elif wrong:
+        raise ValueError(message)
 
 
 def _cupy():

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from .backend import effect, generator
+from .backend import doubt, effect, generator
 from .shapes import reshape, transpose
 from .shares import Product
 from .tensor import primitive
@@ -364,10 +364,12 @@ def check_labels(classes, labels):
 
 
 def check_range(ids, n, what):
-    """Raise ValueError unless all `ids` are in [0, n)."""
-    if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < n:
-        low, high = int(ids.min()), int(ids.max())
-        raise ValueError(f"{what} must be in [0, {n}), got {low} to {high}")
+    """Raise ValueError unless all `ids` are in [0, n); on another device than the CPU, later."""
+    message = f"{what} must be in [0, {n})"
+    if not isinstance(ids, np.ndarray):
+        doubt(((ids < 0) | (ids >= n)).any(), f"{message}, but some of an earlier batch were not")
+    elif ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < n:
+        raise ValueError(f"{message}, got {int(ids.min())} to {int(ids.max())}")
 
 
 @primitive

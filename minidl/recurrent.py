@@ -5,8 +5,10 @@ The one rule of this file: there is one loop over time; a kind of cell is the st
 Explained in course/16.
 """
 
+import numpy as np
+
 from . import functional as F
-from .backend import array_module, effect
+from .backend import array_module, doubt, effect
 from .module import Module, Parameter
 from .nn import _uniform, check_counts
 from .ops import less, sigmoid, tanh, where
@@ -101,18 +103,19 @@ class Recurrent(Module):
         state = [[s[i] for s in state] for i in range(shape[0])]
         if lengths is None:
             return state, None
-        lengths = lengths if isinstance(lengths, Tensor) else tensor(lengths, device=h.device)
+        lengths = lengths if isinstance(lengths, Tensor) else tensor(lengths)
         a = lengths.data
         if a.shape != (n,) or a.dtype.kind not in "iu":
             raise ValueError(f"{self!r}: expected {n} integer lengths 1 to {last}, got {lengths}")
         effect(_check_lengths, a, last, repr(self))
-        return state, stack([less(t, lengths.reshape(1, n)) for t in range(last)])
+        lengths = lengths.to(h.device).reshape(1, n)
+        return state, stack([less(t, lengths) for t in range(last)])
 
 
 def _check_lengths(lengths, last, layer):
-    if ((lengths < 1) | (lengths > last)).any():
-        n = len(lengths)
-        raise ValueError(f"{layer}: expected {n} integer lengths 1 to {last}, got {lengths}")
+    got = f", got {lengths}" if isinstance(lengths, np.ndarray) else ""
+    message = f"{layer}: expected {len(lengths)} integer lengths 1 to {last}{got}"
+    doubt(((lengths < 1) | (lengths > last)).any(), message)
 
 
 class RNN(Recurrent):

@@ -66,6 +66,7 @@ def torch():
 @pytest.fixture(autouse=True)
 def _same_seed():
     backend.manual_seed(0)
+    backend._doubts.clear()
 
 
 @pytest.fixture

@@ -2,15 +2,29 @@
 
 Its arrays hold a NumPy array that nobody else may touch: NumPy's functions do not take them,
 and its functions and operators do not take NumPy's arrays.  Reductions give arrays without
-axes, never scalars.  conftest.py makes it known as the device "standin".
+axes, never scalars.  Transfers are counted.  conftest.py makes it known as the device "standin".
 """
 
+import functools
 import operator
+from collections import Counter
+from contextlib import contextmanager
 from types import ModuleType
 
 import numpy as np
 
 SCALARS = (bool, int, float, complex, np.generic)
+
+
+transfers = Counter()  # "in", "out" -> how often values went from the host to the device, or back
+
+
+@contextmanager
+def counted():
+    """The transfers inside the `with`, a Counter."""
+    before, found = Counter(transfers), Counter()
+    yield found
+    found.update(transfers - before)
 
 
 def _wrap(a):
@@ -65,13 +79,21 @@ class StandinArray:
         value = getattr(self._a, name)
         return _guarded(value) if callable(value) else _wrap(value)
 
+    def _out(self):
+        """The array behind, for the host to look at."""
+        transfers["out"] += 1
+        return self._a
+
     def item(self):
-        return self._a.item()
+        return self._out().item()
 
     def tolist(self):
-        return self._a.tolist()
+        return self._out().tolist()
 
     def __getitem__(self, key):
+        key = key[0] if isinstance(key, tuple) and len(key) == 1 else key
+        if isinstance(key, StandinArray) and key.dtype.kind in "iu" and len(self):
+            key = key % len(self)  # as in CuPy, what is too large wraps around
         return _wrap(self._a[_unwrap(key)])
 
     def __setitem__(self, key, value):
@@ -81,16 +103,16 @@ class StandinArray:
         return len(self._a)
 
     def __bool__(self):
-        return bool(self._a)
+        return bool(self._out())
 
     def __int__(self):
-        return int(self._a)
+        return int(self._out())
 
     def __float__(self):
-        return float(self._a)
+        return float(self._out())
 
     def __index__(self):
-        return operator.index(self._a)
+        return operator.index(self._out())
 
     def __iter__(self):
         return iter(_wrap(list(self._a)))
@@ -160,6 +182,7 @@ class _Module(ModuleType):
 
 def _transfer(a, dtype=None, *, copy=True):
     """A new StandinArray of a NumPy array, a number or nested lists."""
+    transfers["in"] += not isinstance(a, StandinArray)
     return StandinArray(np.array(a._a if isinstance(a, StandinArray) else a, dtype=dtype))
 
 
@@ -172,7 +195,8 @@ def _as_array(a, dtype=None):
 standin = _Module("standin", __doc__)
 standin.ndarray = StandinArray
 standin.array = _transfer
+standin.take = _guarded(functools.partial(np.take, mode="wrap"))  # as in CuPy
 standin.asarray = _as_array
-standin.asnumpy = lambda a: a._a.copy()
+standin.asnumpy = lambda a: a._out().copy()
 standin.random = ModuleType("standin.random")
 standin.random.default_rng = _Generator
