@@ -127,7 +127,31 @@ def device_of(a):
 def to_device(a, device):
     """Copy array `a` to `device`; an array that is there already is returned as it is."""
     module = device_module(device)
-    return a if array_module(a) is module else module.asarray(to_numpy(a))
+    if array_module(a) is module:
+        return a
+    try:
+        return module.asarray(to_numpy(a))
+    except MemoryError as error:
+        raise explained(error, f"moving {a.nbytes:,} bytes to {device!r}", [a]) from error
+
+
+def explained(error, what, arrays, attrs=()):
+    """The same kind of error, with what was done and on which shapes.
+
+    Where memory ran out, devices give back what they keep for the next array (CuPy's pool).
+    """
+    for module in _devices.values() if isinstance(error, MemoryError) else ():
+        getattr(module, "get_default_memory_pool", _Nothing)().free_all_blocks()
+    given = " and ".join(str(getattr(a, "shape", a)) for a in arrays)
+    given += " with " * bool(attrs) + ", ".join(f"{k}={attrs[k]}" for k in attrs)
+    kinds = ValueError, IndexError, TypeError, MemoryError
+    kind = next(k for k in kinds if isinstance(error, k))
+    return kind(f"{what}: cannot work on shapes {given}: {error}")
+
+
+class _Nothing:
+    def free_all_blocks(self):
+        """What a device without a pool of its own does."""
 
 
 def to_numpy(a):

@@ -247,8 +247,8 @@ class Primitive:
                 data = self.forward(xp, arrays[0], arrays[1])
             else:
                 data = self.forward(xp, *arrays, **attrs)
-        except (ValueError, IndexError, TypeError) as error:
-            raise self._explain(error, arrays, attrs) from error
+        except (ValueError, IndexError, TypeError, MemoryError) as error:
+            raise backend.explained(error, self.name, arrays, attrs) from error
         if not tracked:  # numbers in, a number out: it must not decide the type of what it meets
             return data.item() if all(type(a) in (int, float, bool) for a in arrays) else data
         if type(data) is not kind and type(data) not in ARRAYS:
@@ -258,13 +258,6 @@ class Primitive:
         y.requires_grad = wanted = wanted and modes.recording and self.rule is not None
         y.op, y.inputs, y.attrs = (self, inputs, attrs) if wanted else (None, (), None)
         return y
-
-    def _explain(self, error, arrays, attrs):
-        """The same kind of error, with the operation's name and what it was given."""
-        given = " and ".join(str(getattr(a, "shape", a)) for a in arrays)
-        given += " with " * bool(attrs) + ", ".join(f"{k}={v}" for k, v in attrs.items())
-        kind = next(k for k in (ValueError, IndexError, TypeError) if isinstance(error, k))
-        return kind(f"{self.name}: cannot work on shapes {given}: {error}")
 
 
 def primitive(forward):
@@ -292,11 +285,9 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
     """Go from `outputs` back to the leaves (or `targets`); return pairs (tensor, its gradient).
 
     A result is always made after its inputs, so by falling `number` each tensor's turn comes
-    when all its users have sent their share.  `pending` holds each tensor with what `_added` says
-    of the shares so far, `products` those that wait; both are popped as the walk goes.
+    when all its users have sent their share.  `pending`: what `_added` says of the shares so far.
     """
     cast = primitives["cast"]
-    retain_graph = create_graph if retain_graph is None else retain_graph
     wanted = None if targets is None else {x.number for x in targets}
     pending, found, products = _start(outputs, gradients, create_graph), [], {}
     queue = sorted(-number for number in pending)
@@ -332,8 +323,10 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
                 else:
                     total, own = _added(share, x, total, own)
                 pending[x.number] = x, total, own
-            if not retain_graph:
+            if not (create_graph if retain_graph is None else retain_graph):
                 y.inputs = None
+    except MemoryError as error:
+        raise backend.explained(error, f"the gradient of {y.op.name}", [g]) from error
     finally:
         modes.recording = before
     return found

@@ -3,9 +3,11 @@
 What goes in is the batch, what comes out is what is asked for.  Counted on the stand-in device.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from standin import counted
+from standin import counted, standin
 
 import minidl
 from minidl import functional as F
@@ -118,3 +120,62 @@ def test_a_draw_on_the_device_follows_its_seed():
     first = drawn()
     np.testing.assert_array_equal(drawn(), first)
     assert 0 < (first == 0).mean() < 1
+
+
+# ---- memory that runs out
+
+
+class Full(MemoryError):
+    """As CuPy's OutOfMemoryError."""
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """A function of a name: that function of the stand-in device then finds no memory."""
+    pool = SimpleNamespace(freed=0)
+
+    def free_all_blocks():
+        pool.freed += 1
+
+    pool.free_all_blocks = free_all_blocks
+    monkeypatch.setattr(standin, "get_default_memory_pool", lambda: pool, raising=False)
+
+    def fill(name):
+        def refuse(*args, **options):
+            raise Full("Out of memory allocating 4,096 bytes (allocated so far: 512 bytes).")
+
+        monkeypatch.setattr(standin, name, refuse, raising=False)
+        return pool
+
+    return fill
+
+
+def test_an_operation_without_memory_names_itself(full):
+    x = tensor(np.ones((2, 3), "f"), device="standin", requires_grad=True)
+    pool = full("exp")
+    with pytest.raises(MemoryError, match=r"exp: .* \(2, 3\): Out of .* 4,096 bytes"):
+        x.exp()
+    assert pool.freed == 1
+    (x * x).sum().backward()
+    assert x.grad.numpy().tolist() == [[2, 2, 2]] * 2, "and the process goes on"
+
+
+def test_a_gradient_without_memory_names_its_operation(full):
+    x = tensor(np.ones((2, 3), "f"), device="standin", requires_grad=True)
+    y = x.sum()
+    pool = full("broadcast_to")
+    with pytest.raises(MemoryError, match=r"gradient of sum: .*: broadcast_to: .* 4,096"):
+        y.backward()
+    assert pool.freed and tensor([1.0], requires_grad=True).exp().requires_grad
+
+
+def test_a_move_without_memory_says_how_much_and_where_to(full):
+    full("asarray")
+    with pytest.raises(MemoryError, match=r"moving 24 bytes to 'standin': .* \(2, 3\): Out of mem"):
+        tensor(np.ones((2, 3), "f")).to("standin")
+
+
+def test_numpy_too_names_the_operation():
+    x = minidl.shapes.broadcast_to(tensor([[1.0]]), shape=(1 << 30, 1 << 20))
+    with pytest.raises(MemoryError, match=r"exp: .* \(1073741824, 1048576\): Unable to allocate"):
+        x.exp()
