@@ -11,6 +11,8 @@ import os
 import sys
 import threading
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 
 import numpy as np
 
@@ -18,6 +20,8 @@ NUMBERS = {bool, int, float, complex}  # these belong to any module
 ARRAYS = {np.ndarray: np}  # array type -> the module whose functions take it
 _devices = {"cpu": np}  # device name -> module
 _generators = {}  # device name -> random generator
+_copiers = {}  # module name -> the stream that copies to its device
+_leaving = []  # (event, pinned memory): what must stay until a copy is done
 _doubts = {}  # module name -> message -> whether it must be raised, an array of that device
 _seed = 0
 
@@ -129,10 +133,49 @@ def to_device(a, device):
     module = device_module(device)
     if array_module(a) is module:
         return a
+    moved, arrive = _send(module, to_numpy(a))
+    arrive()
+    return moved
+
+
+def _send(module, a):
+    """The NumPy array `a` on the device of `module`; a function that has the device wait for it.
+
+    To a GPU it is copied from pinned memory, by a stream of its own, and the host goes on.  The
+    copy waits for all that was asked of the GPU before, for its memory may be in use until then.
+    """
     try:
-        return module.asarray(to_numpy(a))
+        if not hasattr(module, "cuda") or not a.size:
+            return module.asarray(a), lambda: None
+        import cupyx
+
+        copier = _copiers.setdefault(module.__name__, module.cuda.Stream(non_blocking=True))
+        pinned, work = cupyx.empty_pinned(a.shape, a.dtype), module.cuda.get_current_stream()
+        pinned[...] = a
+        copier.wait_event(work.record())
+        with copier:
+            moved = module.empty(a.shape, a.dtype)
+            moved.set(pinned, stream=copier)
+        done = copier.record()
     except MemoryError as error:
-        raise explained(error, f"moving {a.nbytes:,} bytes to {device!r}", [a]) from error
+        raise explained(error, f"moving {a.nbytes:,} bytes to {module.__name__}", [a]) from error
+    _leaving[:] = [(event, kept) for event, kept in _leaving if not event.done]
+    _leaving.append((done, pinned))
+    return moved, partial(work.wait_event, done)
+
+
+def ahead(batches, device):
+    """The batches, tuples of arrays, on `device`; the next is sent before each is given, so that
+    copying it and computing with this one go on side by side.
+    """
+    module, before = device_module(device), None
+    for batch in chain(batches, [None]):
+        sent = batch and [_send(module, to_numpy(a)) for a in batch]
+        for _, arrive in before or ():
+            arrive()
+        if before:
+            yield tuple(a for a, _ in before)
+        before = sent
 
 
 def explained(error, what, arrays, attrs=()):

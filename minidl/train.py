@@ -138,7 +138,10 @@ class Trainer:
                 loader.epoch = self.epoch
                 self.n_batches = len(loader)
                 self._tell("on_epoch_begin")
-                for group in _groups(loader.batches(self.epoch, self.batch), self.accumulate):
+                batches = loader.batches(self.epoch, self.batch)
+                if self.device != "cpu" and not weigh:  # weights are worked out on the host
+                    batches = backend.ahead(batches, self.device)
+                for group in _groups(batches, self.accumulate):
                     found, n = self.train_step(*group, weigh=weigh), sum(len(b[0]) for b in group)
                     self.logs = _mean((self.logs, self.seen), (found, n))
                     self.seen, self.batch = self.seen + n, self.batch + len(group)

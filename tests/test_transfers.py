@@ -3,15 +3,16 @@
 What goes in is the batch, what comes out is what is asked for.  Counted on the stand-in device.
 """
 
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 from standin import counted, standin
 
 import minidl
+from minidl import backend, nn, optim, recurrent, tensor, transformer
 from minidl import functional as F
-from minidl import nn, optim, recurrent, tensor, transformer
 from minidl.train import Trainer
 
 RNG = np.random.default_rng(0)
@@ -171,7 +172,7 @@ def test_a_gradient_without_memory_names_its_operation(full):
 
 def test_a_move_without_memory_says_how_much_and_where_to(full):
     full("asarray")
-    with pytest.raises(MemoryError, match=r"moving 24 bytes to 'standin': .* \(2, 3\): Out of mem"):
+    with pytest.raises(MemoryError, match=r"moving 24 bytes to standin: .* \(2, 3\): Out of mem"):
         tensor(np.ones((2, 3), "f")).to("standin")
 
 
@@ -179,3 +180,113 @@ def test_numpy_too_names_the_operation():
     x = minidl.shapes.broadcast_to(tensor([[1.0]]), shape=(1 << 30, 1 << 20))
     with pytest.raises(MemoryError, match=r"exp: .* \(1073741824, 1048576\): Unable to allocate"):
         x.exp()
+
+
+# ---- the way in: pinned memory, a stream that copies, one batch ahead
+
+
+class Event:
+    """A point in the work of a stream; `done` when a test says so."""
+
+    done = False
+
+    def __init__(self, name):
+        self.name = name
+
+
+class Stream:
+    """A stream that writes down what is asked of it."""
+
+    def __init__(self, name, log):
+        self.name, self.log = name, log
+
+    def record(self):
+        self.log.append(f"{self.name} records")
+        return Event(f"{self.name}, {len(self.log)}")
+
+    def wait_event(self, event):
+        self.log.append(f"{self.name} waits for {event.name}")
+
+    def __enter__(self):
+        self.log.append("with " + self.name)
+
+    def __exit__(self, *_):
+        self.log.append("end")
+
+
+class Uploaded:
+    """An array of a pretended CuPy: filled from pinned memory only."""
+
+    def __init__(self, shape, dtype):
+        self.a = np.zeros(shape, dtype)
+
+    def set(self, pinned, stream):
+        assert stream.name == "copier" and PINNED[-1] is pinned
+        stream.log.append(f"copy {pinned.tolist()}")
+        self.a[...] = pinned
+
+
+PINNED = []
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """The log of a pretended CuPy, known as the device "gpu"."""
+    log, module = [], ModuleType("pretended")
+    work, copier = Stream("work", log), Stream("copier", log)
+    module.cuda = SimpleNamespace(
+        Stream=lambda non_blocking: copier if non_blocking else None,
+        get_current_stream=lambda: work,
+    )
+    module.empty = Uploaded
+    module.asarray = lambda a: Uploaded(a.shape, a.dtype)
+    cupyx = ModuleType("cupyx")
+
+    def empty_pinned(shape, dtype):
+        PINNED.append(np.empty(shape, dtype))
+        return PINNED[-1]
+
+    cupyx.empty_pinned = empty_pinned
+    monkeypatch.setitem(sys.modules, "cupyx", cupyx)
+    monkeypatch.setitem(backend._devices, "gpu", module)
+    monkeypatch.setitem(backend.ARRAYS, Uploaded, module)
+    monkeypatch.setattr(backend, "_copiers", {})
+    monkeypatch.setattr(backend, "_leaving", [])
+    return log
+
+
+def test_a_move_is_copied_from_pinned_memory_by_a_stream_of_its_own(gpu):
+    moved = backend.to_device(np.array([1.0, 2.0]), "gpu")
+    assert moved.a.tolist() == [1, 2]
+    assert gpu == [
+        "work records", "copier waits for work, 1", "with copier", "copy [1.0, 2.0]", "end",
+        "copier records", "work waits for copier, 6",
+    ]  # fmt: skip
+    assert backend.to_device(np.zeros((0, 3)), "gpu").a.shape == (0, 3) and len(gpu) == 7
+
+
+def test_the_next_batch_is_on_its_way_before_this_one_is_used(gpu):
+    for number, (a,) in enumerate(backend.ahead([(np.array([i]),) for i in range(3)], "gpu")):
+        assert a.a.tolist() == [number]
+        gpu.append(f"step {number}")
+    order = [line for line in gpu if line[:4] in ("copy", "step")]
+    assert order == ["copy [0]", "copy [1]", "step 0", "copy [2]", "step 1", "step 2"]
+    waits = [i for i, line in enumerate(gpu) if line.startswith("work waits")]
+    steps = [i for i, line in enumerate(gpu) if line.startswith("step")]
+    assert [s - w for w, s in zip(waits, steps)] == [1, 1, 1], "each step waits for its batch alone"
+
+
+def test_pinned_memory_stays_until_its_copy_is_done(gpu):
+    backend.to_device(np.array([1.0]), "gpu")
+    backend.to_device(np.array([2.0]), "gpu")
+    assert [kept.tolist() for _, kept in backend._leaving] == [[1], [2]]
+    backend._leaving[0][0].done = True
+    backend.to_device(np.array([3.0]), "gpu")
+    assert [kept.tolist() for _, kept in backend._leaving] == [[2], [3]]
+
+
+def test_no_batch_is_lost_on_a_device():
+    batches = [(np.arange(3) + i, np.arange(2)) for i in range(4)]
+    found = [tuple(map(backend.to_numpy, b)) for b in backend.ahead(batches, "standin")]
+    assert [[a.tolist() for a in b] for b in found] == [[a.tolist() for a in b] for b in batches]
+    assert list(backend.ahead([], "standin")) == []
