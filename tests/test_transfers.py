@@ -4,6 +4,7 @@ What goes in is the batch, what comes out is what is asked for.  Counted on the 
 """
 
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from minidl import backend, nn, optim, recurrent, tensor, transformer
 from minidl import functional as F
 from minidl.train import Trainer
 
+ROOT = Path(__file__).resolve().parent.parent
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 5, 4)
 TOKENS = RNG.integers(0, 5, (4, 8))
@@ -290,3 +292,33 @@ def test_no_batch_is_lost_on_a_device():
     found = [tuple(map(backend.to_numpy, b)) for b in backend.ahead(batches, "standin")]
     assert [[a.tolist() for a in b] for b in found] == [[a.tolist() for a in b] for b in batches]
     assert list(backend.ahead([], "standin")) == []
+
+
+# ---- the how-to page
+
+
+def test_the_page_quotes_what_the_library_says(monkeypatch, known_devices):
+    page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    said = []
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    for wrong in (
+        lambda: tensor([1.0]).to("cuda"),
+        lambda: minidl.compile(lambda x: x)(tensor([1.0], device="standin")),
+        lambda: F.cross_entropy(
+            tensor(np.zeros((1, 10), "f"), device="standin"), tensor([10], device="standin")
+        ).item(),
+        lambda: tensor([1.0]) + tensor([1.0], device="standin"),
+    ):
+        with pytest.raises((RuntimeError, TypeError, ValueError)) as caught:
+            wrong()
+        said.append(str(caught.value))
+    said[1] = said[1].replace("'StandinArray'", "...")
+    said[3] = said[3].replace("numpy and standin", "cupy and numpy")
+    for text in said:
+        assert f"`{text}`" in page
+
+
+@pytest.fixture
+def known_devices(monkeypatch):
+    monkeypatch.setattr(backend, "_devices", dict(backend._devices))
+    backend._devices.pop("cuda", None)
