@@ -91,6 +91,22 @@ def _module_of_other(a):
     raise TypeError(f"expected an array or a number, got {type(a).__name__}: {a!r:.60}; {way}")
 
 
+def address(a):
+    """Where the memory of array `a` begins, a number of bytes in its device's memory."""
+    return a.ctypes.data if isinstance(a, np.ndarray) else a.data.ptr
+
+
+def imported(module):
+    """The lines of Python that make the array module known as `np`, NumPy itself as `numpy`."""
+    if module is np:
+        return ["import numpy as np"]
+    if module.__name__ == "cupy":
+        return ["import cupy as np", "import numpy"]
+    name = next(name for name, m in _devices.items() if m is module)
+    found = [f"np = device_module({name!r})"]
+    return ["import numpy", "from minidl.backend import device_module", "", *found]
+
+
 def python_numbers(inputs):
     """`inputs` with Python's numbers for NumPy's, which would turn float32 into float64."""
     return [i.item() if isinstance(i, np.generic) else i for i in inputs]
@@ -209,7 +225,7 @@ def to_numpy(a):
     if doubts and a.size == 1 and a.dtype.kind == "f":  # a loss: one transfer for all
         values = [module.asarray(v).reshape(()).astype("f8") for v in (a, *doubts.values())]
         found, *wrong = module.asnumpy(module.stack(values))
-        found = found.astype(a.dtype).reshape(a.shape)
+        found = np.asarray(found, a.dtype).reshape(a.shape)
     else:
         found = module.asnumpy(a)
         wrong = module.asnumpy(module.stack([*doubts.values()])) if doubts else ()

@@ -42,13 +42,13 @@ class Program:
         exec(builtins.compile(self.source, "<minidl.compile>", "exec"), space)
         self.kept, self.arrays, self.make = [], {}, space["make"]
         self.given = [self._state(v) if v.kind == "state" else v.data for v in self.text.given]
-        self.step = self.make(_Draws(), *self.given)
+        self.step = self.make(_Draws(graph.xp), *self.given)
         self.grads = [(tensor, Tensor(v.data)) for tensor, v in self.graph.grads]
 
     def twin(self):
         """The same program on the same states, with memory of its own, for another thread."""
         twin = copy(self)
-        twin.step = self.make(_Draws(), *self.given)
+        twin.step = self.make(_Draws(self.graph.xp), *self.given)
         return twin
 
     before = property(lambda self: str(self.record_graph))
@@ -57,7 +57,7 @@ class Program:
         """The results as arrays, and the gradients, without any Tensor."""
         for tensor, array in self.kept:
             if tensor.data is not array:  # someone gave it new values
-                np.copyto(array, tensor.data)
+                array[...] = tensor.data
                 tensor.data = array
         return self.step(*arrays, *(v.data() for v in self.graph.numbers))
 
@@ -87,12 +87,12 @@ class Program:
         arrays = [t.data for t in tensors]
         mine = all(_owned.get(id(a)) is a for a in arrays)
         if not isinstance(v.data, list):
-            self.arrays[v] = arrays[0] if mine else np.array(arrays[0], order="C")
+            self.arrays[v] = arrays[0] if mine else arrays[0].copy("C")
             self._keep(v.data, self.arrays[v])
             return self.arrays[v]
         block = arrays[0].base if mine else None
         if block is None or not _lies_in(arrays, block):
-            block, mine = np.concatenate([a.reshape(-1) for a in arrays]), False
+            block, mine = self.graph.xp.concatenate([a.reshape(-1) for a in arrays]), False
         end = 0
         for t, a in zip(tensors, arrays):
             start, end = end, end + a.size
@@ -107,19 +107,22 @@ class Program:
 
 def _lies_in(arrays, block):
     """Whether `arrays` are the parts of `block`, one after the other."""
-    place = block.__array_interface__["data"][0]
+    place = backend.address(block)
     for a in arrays:
-        if a.__array_interface__["data"][0] != place:
+        if backend.address(a) != place:
             return False
         place += a.nbytes
-    return place == block.__array_interface__["data"][0] + block.nbytes
+    return place == backend.address(block) + block.nbytes
 
 
 class _Draws:
-    """The CPU's random generator, asked for at each draw, for `manual_seed` makes a new one."""
+    """A device's random generator, asked for at each draw, for `manual_seed` makes a new one."""
+
+    def __init__(self, xp):
+        self.xp = xp
 
     def __getattr__(self, name):
-        return getattr(backend.generator(), name)
+        return getattr(backend.generator(self.xp), name)
 
 
 class Halves:
@@ -246,10 +249,13 @@ class Compiled:
         if backend.modes.record:  # inside another compiled function: a part of its record
             return self.function(*args)
         arrays = [a.data for a in args]
-        if not all(isinstance(a, np.ndarray) for a in arrays):
+        if not all(map(backend.is_array, arrays)):
             kinds = [type(a).__name__ for a in arrays]
-            raise TypeError(f"a compiled function takes Tensors and arrays on the CPU, got {kinds}")
-        key = tuple((a.shape, a.dtype.char) for a in arrays), backend.modes.recording
+            raise TypeError(f"a compiled function takes Tensors and arrays, got {kinds}")
+        xp = backend.array_module(*arrays)
+        if self.threads == 2 and xp is not np:
+            raise ValueError("threads=2 is for the CPU: a GPU computes in parallel by itself")
+        key = tuple((a.shape, a.dtype.char) for a in arrays), backend.modes.recording, xp.__name__
         key += tuple(module.training for module in self.modules)
         key += tuple(x.grad is None for x in self.leaves) + tuple(a.requires_grad for a in args)
         program = self.programs.get(key)

@@ -108,6 +108,8 @@ def profile(program, arrays, repeats=20):
 
     What runs is a copy of the source with a clock after each line, on copies of the states.
     """
+    if program.graph.xp is not np:
+        raise ValueError("profile compares with what the CPU could do; use a GPU's own profiler")
     text = program.source.splitlines()
     begin = next(i for i, s in enumerate(text) if s.startswith("    def step(")) + 1
     body = slice(begin, begin + len(program.text.body))

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from . import backend
 from .trace import DRAWS, Line, Value, call, flat, mapped
 
 
@@ -19,7 +20,7 @@ class Graph:
     def __init__(self, record):
         self.inputs, self.numbers, self.lines = record.inputs, record.numbers, record.lines
         self.updates, self.grads, self.result = record.updates, record.grads, record.result
-        self.after, self.zeroed = record.after, record.zeroed
+        self.after, self.zeroed, self.xp = record.after, record.zeroed, record.xp
 
     def ends(self):
         """The Values that are needed when the last line has run."""
@@ -37,7 +38,7 @@ class Graph:
 
         final = {v: last(v) for v in new}
         graph.inputs, graph.numbers, graph.after = self.inputs, self.numbers, self.after
-        graph.zeroed = self.zeroed
+        graph.zeroed, graph.xp = self.zeroed, self.xp
         graph.lines = [line.replaced(final) for line in lines] if new else lines
         for line in graph.lines:  # what was a view of something replaced is a view of the other
             line.out.base = final.get(line.out.base, line.out.base).base
@@ -108,7 +109,7 @@ def with_constants(graph):
         fixed = all(v.kind == "constant" for v in line.inputs())
         if fixed and not line.effect() and not {line.out.base, *_bases(line)} & written:
             args = mapped(line.args, lambda a: a.data if isinstance(a, Value) else a)
-            result = np.asarray(call(line.function, args, line.options))
+            result = graph.xp.asarray(call(graph.xp, line.function, args, line.options))
             new[line.out] = Value(result, "constant", data=result)
         else:
             lines.append(line)
@@ -154,7 +155,7 @@ def numbers_for_constants(line, made):
             line.out.shape,
             line.out.dtype,
         )
-        first = a.data.flat[0]
+        first = a.data.reshape(-1)[0]
         if fits and (a.data == first).all():
             line.args = tuple(first.item() if k == i else b for k, b in enumerate(line.args))
 
@@ -222,7 +223,7 @@ def masks(line, made):
     c, a, b = line.args
     if isinstance(c, Value) and c.kind == "constant" and _alike(a, line.out):
         if b == -math.inf:
-            mask = np.where(c.data, 0, b).astype(a.dtype)
+            mask = backend.array_module(c.data).where(c.data, 0, b).astype(a.dtype)
             line.function, line.args = "add", (a, Value(mask, "constant", data=mask))
         elif type(b) is float and b == 0:
             mask = c.data.astype(a.dtype)
@@ -257,15 +258,15 @@ def with_products(graph):
                     long = tuple(flat_view(b, (b.size,)) for b in before.args)
                     line = Line("dot", long, {}, line.out)
             elif n == 2 and every == [1] and len(line.out.shape) == 1 and whole(a):
-                ones = np.ones(a.shape[1], a.dtype)
+                ones = graph.xp.ones(a.shape[1], a.dtype)
                 line = Line("dot", (a, Value(ones, "constant", data=ones)), {}, line.out)
             elif line.out.shape == () and whole(a) and a.size <= 1 << 12:
-                ones = np.ones(a.size, a.dtype)
+                ones = graph.xp.ones(a.size, a.dtype)
                 long = Value(ones, "constant", data=ones), flat_view(a, (a.size,))
                 line = Line("dot", long, {}, line.out)
             elif len(line.out.shape) == 1 and sorted(every) == list(range(n - 1)) and whole(a):
                 table = flat_view(a, (a.size // a.shape[-1], a.shape[-1]))
-                ones = np.ones(table.shape[0], a.dtype)
+                ones = graph.xp.ones(table.shape[0], a.dtype)
                 line = Line("dot", (Value(ones, "constant", data=ones), table), {}, line.out)
         if not line.into:
             made[line.out] = line

@@ -38,7 +38,7 @@ class Record:
         self.blocks = {}  # ids of Tensors that an optimiser updates as one -> (array, their parts)
         self.had = {id(t): t.grad for t in leaves}  # to see which are forgotten inside
         self.began = Tensor(np.empty(0)).number  # Tensors with a larger number are made inside
-        self.function = function
+        self.function, self.xp = function, backend.array_module(*(x.data for x in args))
         self.inputs = [Value(x.data, "input") for x in args]
         pairs = zip(args, self.inputs)
         inside = [Tensor(Traced(x.data, v), requires_grad=x.requires_grad) for x, v in pairs]
@@ -130,7 +130,7 @@ class Record:
         """The Value of an argument; what is no array stays as it is."""
         if isinstance(a, Traced):
             return a.value
-        if not isinstance(a, np.ndarray):
+        if not backend.is_array(a):
             return a
         found = self.constants.setdefault(id(a), Value(a, "constant", data=a))
         if self.outside & self.constants.keys():
@@ -150,7 +150,7 @@ class Record:
             return whole
         if any(a.value is not self.states[id(t)][2].base for t, a in zip(tensors, parts)):
             return write("concatenate", tuple(a.reshape(-1) for a in parts))  # changed before
-        block = np.concatenate([part.array.reshape(-1) for part in parts])
+        block = self.xp.concatenate([part.array.reshape(-1) for part in parts])
         whole = Value(block, "state", data=list(tensors))
         for t in tensors:
             self.states[id(t)][2].base = whole
@@ -174,7 +174,8 @@ class Record:
             if isinstance(x, Tensor) and x.op is None:
                 self.capture(x)
         if any(isinstance(x, (Tensor, Traced)) for x in inputs):  # bare arrays are constants
-            inputs = [Traced(x, self.value(x)) if type(x) is np.ndarray else x for x in inputs]
+            bare = [backend.is_array(x) and not isinstance(x, Traced) for x in inputs]
+            inputs = [Traced(x, self.value(x)) if b else x for x, b in zip(inputs, bare)]
         return op(*inputs, **attrs)
 
     def _name(self, frame, event, arg):

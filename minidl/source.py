@@ -10,9 +10,10 @@ import math
 
 import numpy as np
 
+from . import backend
 from .trace import DRAWS, VIEWS, Line, Value, flat, mapped
 
-RESERVED = {"np", "rng", "memory", "make", "step", "float", "bool"}  # what the source itself says
+RESERVED = {"np", "numpy", "rng", "memory", "make", "step", "float", "bool"}  # names it uses
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**"}
 
 
@@ -190,7 +191,9 @@ class Source:
         f, out = line.function, line.out
         if isinstance(f, str) and out.dtype is None:
             a = list(map(self.name, line.args))
-            text = f"{a[0]} {SIGNS[f]} {a[1]}" if f in SIGNS else f"float(np.{f}({', '.join(a)}))"
+            host = "np" if self.graph.xp is np else "numpy"
+            text = f"float({host}.{f}({', '.join(a)}))"
+            text = f"{a[0]} {SIGNS[f]} {a[1]}" if f in SIGNS else text
             self.inside.add(out)
             self._write(f"{self._call(out, 'n')} = {text}", line)
         elif f in VIEWS and out.base is not out and not line.into:
@@ -283,7 +286,8 @@ class Source:
         grads = "".join(f"{self.name(v)}, " for _, v in graph.grads)
         inputs = ", ".join(self.names[v] for v in [*graph.inputs, *graph.numbers])
         given = "".join(f", {self.names[v]}" for v in self.given)
-        lines = ["import numpy as np", *sorted(self.imports), "", "", f"def make(rng{given}):"]
+        arrays = backend.imported(graph.xp)
+        lines = [*arrays, *sorted(self.imports), "", "", f"def make(rng{given}):"]
         lines += [f"    memory = np.empty({self.plan.size}, np.uint8)"]
         lines += [f"    {text}" for text in self.setup]
         lines += ["", f"    def step({inputs}):", *(f"        {text}" for text in self.body)]

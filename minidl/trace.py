@@ -7,6 +7,7 @@ operations, gradients, updates, random draws, running statistics.
 Explained in course/20.
 """
 
+import math
 import operator
 import threading
 
@@ -35,9 +36,9 @@ class Value:
     __slots__ = ("base", "data", "dtype", "kind", "name", "order", "shape")
 
     def __init__(self, array, kind="made", *, base=None, data=None, name=None):
-        self.shape, self.dtype = np.shape(array), getattr(array, "dtype", None)
+        self.shape, self.dtype = getattr(array, "shape", ()), getattr(array, "dtype", None)
         self.kind, self.base, self.data, self.name = kind, base or self, data, name
-        self.order = layout(array) if isinstance(array, np.ndarray) else ()
+        self.order = layout(array) if backend.is_array(array) else ()
 
     size = property(lambda self: int(np.prod(self.shape)))
     nbytes = property(lambda self: self.size * self.dtype.itemsize if self.dtype else 0)
@@ -97,8 +98,8 @@ def mapped(parts, change):
     return change(parts)
 
 
-def call(function, args, options):
-    """What a line's call gives, on arrays."""
+def call(xp, function, args, options):
+    """What a line's call gives, on arrays of the module `xp`."""
     if callable(function):
         return function(*args, **options)
     if function in ("reshape", "transpose", "copy", "astype"):
@@ -106,11 +107,11 @@ def call(function, args, options):
     if function == "getitem":
         return args[0][args[1]]
     if function == "copyto":
-        return np.copyto(*args, casting="unsafe")
+        return xp.copyto(*args, casting="unsafe")
     if function in DRAWS:
-        return getattr(backend.generator(), function)(*args, **options)
+        return getattr(backend.generator(xp), function)(*args, **options)
     first, _, second = function.partition(".")  # a function of NumPy, or a ufunc's reduce or at
-    found = getattr(np, first)
+    found = getattr(xp, first)
     return (getattr(found, second) if second else found)(*args, **options)
 
 
@@ -126,9 +127,9 @@ class Traced:
     def __init__(self, array, value):
         self.array, self.value = array, value
 
-    shape = property(lambda self: np.shape(self.array))
-    ndim = property(lambda self: np.ndim(self.array))
-    size = property(lambda self: np.size(self.array))
+    shape = property(lambda self: getattr(self.array, "shape", ()))
+    ndim = property(lambda self: len(self.shape))
+    size = property(lambda self: math.prod(self.shape))
     dtype = property(lambda self: self.array.dtype)
     T = property(lambda self: self.transpose())
 
@@ -202,8 +203,8 @@ _operators()
 
 
 def _same_memory(a, b):
-    a, b = a.__array_interface__, b.__array_interface__
-    return all(a[k] == b[k] for k in ("data", "shape", "strides"))
+    here, there = backend.address(a), backend.address(b)
+    return (here, a.shape, a.strides) == (there, b.shape, b.strides)
 
 
 def write(function, *args, into=None, **options):
@@ -214,22 +215,25 @@ def write(function, *args, into=None, **options):
     arrays = mapped(args, lambda a: a.array if isinstance(a, Traced) else a)
     values = mapped(args, record.value)
     numbers = all(isinstance(a, (bool, int, float)) for a in arrays)
+    on_host = numbers and isinstance(getattr(np, str(function), None), np.ufunc)
+    xp = np if on_host else record.xp
     if into is not None:
-        call(function, arrays, options if function in PLACED else options | {"out": into.array})
+        out = {} if function in PLACED else {"out": into.array}
+        call(xp, function, arrays, options | out)
         record.lines.append(Line(function, values, options, into.value, into=True))
         return into
     if numbers and function in NUMBERS:
         result = NUMBERS[function](*arrays)
     else:
-        result = call(function, arrays, options)
+        result = call(xp, function, arrays, options)
     if isinstance(result, np.generic) and numbers:
         result = result.item()  # Python numbers stay what they are, as in Primitive
     base = None
-    if isinstance(result, (np.ndarray, np.generic)):
-        if function in VIEWS and np.may_share_memory(result, arrays[0]):
+    if isinstance(result, np.generic) or backend.is_array(result):
+        if function in VIEWS and xp.may_share_memory(result, arrays[0]):
             base = args[0].value.base
         else:
-            result = np.asarray(result)
+            result = xp.asarray(result)
             if not result.transpose(layout(result)).flags.c_contiguous:
                 result = result.copy("C")  # planned memory has no holes
     out = Value(result, base=base)

@@ -9,7 +9,7 @@ import functools
 import operator
 from collections import Counter
 from contextlib import contextmanager
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
@@ -53,19 +53,21 @@ def _guarded(function):
         return _wrap(y)
 
     if isinstance(function, np.ufunc):
-        call.at = _guarded(function.at)
+        call.at, call.reduce = _guarded(function.at), _guarded(function.reduce)
     return call
 
 
 class StandinArray:
     """An array of the stand-in device."""
 
-    __slots__ = ("_a",)
+    __slots__ = ("__weakref__", "_a")
     __array_ufunc__ = None
     __hash__ = None
 
     def __init__(self, a):
         self._a = a
+
+    data = property(lambda self: SimpleNamespace(ptr=self._a.ctypes.data))  # as CuPy's
 
     def __array__(self, *args, **kwargs):
         raise TypeError("Implicit conversion to a NumPy array is not allowed; use asnumpy(a)")

@@ -9,8 +9,8 @@ from test_nn import LAYERS
 from test_optim import KINDS
 
 import minidl
+from minidl import backend, nn, optim, recurrent, tensor, transformer
 from minidl import functional as F
-from minidl import nn, optim, recurrent, tensor, transformer
 from minidl.graph import EXACT, PASSES
 from minidl.module import Module
 from minidl.optim import Optimizer
@@ -33,18 +33,25 @@ def contents(found, parts):
         tensors = part.tensors() if isinstance(part, Module) else [("", part)]
         for path, t in tensors:
             seen |= {f"{i} {path}": t, f"{i} {path} grad": t.grad}
-    return {k: np.array(v.data) if isinstance(v, Tensor) else v for k, v in seen.items()}
+    seen = {k: v.data if isinstance(v, Tensor) else v for k, v in seen.items()}
+    arrays = {k: v for k, v in seen.items() if backend.is_array(v) or isinstance(v, np.generic)}
+    return seen | {k: np.array(backend.to_numpy(v)) for k, v in arrays.items()}
 
 
-def play(make, calls, wrap=kept, between=None):
+def play(make, calls, wrap=kept, between=None, device="cpu"):
     """Make it and call it with each of `calls`; what `contents` says after each."""
     minidl.manual_seed(0)
     step, parts = make(wrap)
+    for part in parts:  # what an optimiser holds is theirs
+        if isinstance(part, Module):
+            part.to(device)
+        elif isinstance(part, Tensor):
+            part.data = backend.to_device(part.data, device)
     seen = []
     for i, arrays in enumerate(calls):
         if between is not None and i:
             between(i, parts)
-        found = step(*(a if a is None else tensor(a) for a in arrays))
+        found = step(*(a if a is None else tensor(a, device=device) for a in arrays))
         seen.append(contents(found, parts))
     return seen
 
@@ -66,11 +73,11 @@ def equal(seen, expected, rtol=0):
                 np.testing.assert_allclose(x, y, rtol=rtol, atol=scale, err_msg=where)
 
 
-def compare(make, calls, between=None, rtol=1e-5):
+def compare(make, calls, between=None, rtol=1e-5, device="cpu"):
     """The call of `make` gives the same without compiling, with exact passes, and with all."""
-    expected = play(make, calls, between=between)
+    expected = play(make, calls, between=between, device=device)
     for passes, tolerance in ((EXACT, 0), (PASSES, rtol)):
-        seen = play(make, calls, lambda f, p=passes: minidl.compile(f, passes=p), between)
+        seen = play(make, calls, lambda f, p=passes: minidl.compile(f, passes=p), between, device)
         equal(seen, expected, tolerance)
 
 

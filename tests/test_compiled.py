@@ -49,8 +49,8 @@ def test_every_operation(c, where):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_layer_and_optimiser(name):
-    compare(*MODELS[name])
+def test_every_layer_and_optimiser(name, device):
+    compare(*MODELS[name], device=device)
 
 
 # ---- what happens between the runs
