@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from . import backend
-from .trace import DRAWS, VIEWS, Line, Value, flat, mapped
+from .trace import DRAWS, ELSEWHERE, VIEWS, Line, Value, flat, mapped
 
 RESERVED = {"np", "numpy", "rng", "memory", "make", "step", "float", "bool"}  # names it uses
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**"}
@@ -253,6 +253,7 @@ class Source:
         if f == "matmul" and matrices and out.dtype.kind == "f" and out.in_order():
             f = "dot"  # the same product, found a microsecond sooner
         takes_out = isinstance(getattr(np, f.partition(".")[0], None), np.ufunc)
+        f = f if self.graph.xp is np else ELSEWHERE.get(f, f)
         if takes_out or f in ("dot", "concatenate", "argmax"):
             return f"np.{f}({given}, out={y})"
         return f"{y}[...] = np.{f}({given})"

@@ -17,6 +17,7 @@ from . import backend
 
 VIEWS = {"reshape", "transpose", "getitem", "broadcast_to"}  # these may give the same memory
 DRAWS = {"random", "standard_normal"}
+ELSEWHERE = {"add.reduce": "sum", "maximum.reduce": "max"}  # CuPy's maximum has no reduce
 PLACED = {"copyto", "add.at"}  # these change their first argument
 NUMBERS = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
            "divide": operator.truediv, "power": operator.pow}  # fmt: skip
@@ -110,6 +111,7 @@ def call(xp, function, args, options):
         return xp.copyto(*args, casting="unsafe")
     if function in DRAWS:
         return getattr(backend.generator(xp), function)(*args, **options)
+    function = function if xp is np else ELSEWHERE.get(function, function)
     first, _, second = function.partition(".")  # a function of NumPy, or a ufunc's reduce or at
     found = getattr(xp, first)
     return (getattr(found, second) if second else found)(*args, **options)

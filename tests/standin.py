@@ -53,7 +53,9 @@ def _guarded(function):
         return _wrap(y)
 
     if isinstance(function, np.ufunc):
-        call.at, call.reduce = _guarded(function.at), _guarded(function.reduce)
+        call.at = _guarded(function.at)
+        if function in (np.add, np.multiply):  # as in CuPy
+            call.reduce = _guarded(function.reduce)
     return call
 
 

@@ -374,6 +374,18 @@ def test_each_device_has_a_record_of_its_own():
         again.profile(tensor(x, device="standin"))
 
 
+def test_the_source_calls_what_cupy_has():
+    """Its ufuncs reduce for add and multiply only."""
+    step = minidl.compile(lambda x: x.max(axis=1) + x.sum())
+    x = np.arange(6.0, dtype="f").reshape(2, 3)
+    for _ in range(2):
+        found = step(tensor(x, device="standin")).numpy()
+        np.testing.assert_array_equal(found, x.max(axis=1) + x.sum())
+    assert "np.max(" in step.source and ".reduce" not in step.source
+    step(tensor(x))
+    assert "np.maximum.reduce(" in step.source
+
+
 def test_the_source_for_cupy_begins_with_cupy():
     assert backend.imported(ModuleType("cupy")) == ["import cupy as np", "import numpy"]
 
