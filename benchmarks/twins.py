@@ -14,7 +14,7 @@ from torch import nn, optim  # noqa: F401
 from .workloads import training_step
 
 
-def step(work, state, *, channels_last=False, compiled=False, **options):
+def step(work, state, *, channels_last=False, compiled=False, device="cpu", **options):
     """step(x, y) of a workload on PyTorch's tensors, from minidl's first weights `state`.
 
     channels_last: images lie in memory as (N, H, W, C).  compiled: torch.compile of model and loss.
@@ -22,6 +22,7 @@ def step(work, state, *, channels_last=False, compiled=False, **options):
     """
     model, loss, optimizer = work.build(sys.modules[__name__], **options)
     model.load_state_dict(carried(state))
+    model.to(device)
     if channels_last:
         model.to(memory_format=torch.channels_last)
     if work.training:

@@ -46,12 +46,13 @@ class Workload:
         optimizer = getattr(library.optim, name)(model.parameters(), **settings, **options)
         return model, partial(self.loss, library), optimizer
 
-    def minidl_step(self, *, compiled=False, **options):
+    def minidl_step(self, *, compiled=False, device="cpu", **options):
         """step(x, y) on Tensors -> the loss; for inference the output.
 
         compiled: through `minidl.compile`, which takes the options.
         """
         model, loss, optimizer = self.build(OURS)
+        model.to(device)
         step = training_step(model, loss, optimizer)
         if not self.training:
             step = backend.no_grad()(lambda x, y: model(x))

@@ -120,3 +120,31 @@ def test_every_line_of_a_profile_has_a_kind():
              "w3[...] = w4", "np.concatenate((a, b), axis=1, out=c)"]  # fmt: skip
     assert [where.kind(t) for t in texts] == ["products", "sums", "elementwise", "moves", "moves"]
     assert where.row("W1").startswith("| W1 | ") and where.row("W1").count("|") == 8
+
+
+# ---- on a device
+
+
+@pytest.mark.parametrize("name", ["W1", "W3", "W4", "W5"])
+def test_a_step_on_a_device_is_the_same_work(name):
+    from benchmarks import gpu
+
+    arrays = gpu.batch(name, 1)
+    expected = gpu.ours(name, arrays, "cpu")()
+    for compiled in (False, True):
+        step = gpu.ours(name, arrays, "standin", compiled=compiled)
+        assert step() == pytest.approx(expected, rel=1e-5)
+        assert np.isfinite(step())
+
+
+def test_the_race_on_a_device_refuses_other_work(torch):
+    from benchmarks import gpu
+
+    arrays = gpu.batch("W1", 2)
+    runs = {"minidl": gpu.ours("W1", arrays, "cpu"), "PyTorch": gpu.theirs("W1", arrays, "cpu")}
+    found = gpu.race(runs, rounds=2, least=0.0)
+    assert {v: len(seconds) for v, seconds in found.items()} == {"minidl": 2, "PyTorch": 2}
+    seconds = {"minidl": [1.0, 1.0], "PyTorch": [2.0, 2.0]}
+    assert gpu.row("W1", 2, seconds) == "| W1 | 2 | 2e+03 | 2.00 |"
+    with pytest.raises(ValueError, match="not the same work"):
+        gpu.race({"minidl": lambda: 1.0, "PyTorch": lambda: 1.1}, rounds=1)
