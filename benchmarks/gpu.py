@@ -14,7 +14,7 @@ import torch
 
 from minidl import Tensor, backend
 
-from .race import median
+from .race import median, seconds
 from .workloads import WORKLOADS
 
 BATCHES = {"W1": 64, "W2": 64, "W3": 16, "W4": 16, "W5": 8}  # how many batches at once fill a card
@@ -52,18 +52,14 @@ def race(runs, rounds, least=0.5):
     found = {v: [] for v in runs}
     for _ in range(rounds + 1):  # the first, for kernels to be compiled, does not count
         for v in random.sample([*runs], len(runs)):
-            start, n = time.perf_counter(), 0
-            while not n or time.perf_counter() - start < least:
-                runs[v]()
-                n += 1
-            found[v].append((time.perf_counter() - start) / n)
-    return {v: seconds[1:] for v, seconds in found.items()}
+            found[v].append(seconds(runs[v], least))
+    return {v: times[1:] for v, times in found.items()}
 
 
-def row(name, times, seconds):
+def row(name, times, found):
     """A line of the table: PyTorch's milliseconds, and how many times as fast the others are."""
-    base = seconds["PyTorch"]
-    speeds = [median([b / s for b, s in zip(base, seconds[v])]) for v in seconds if v != "PyTorch"]
+    base = found["PyTorch"]
+    speeds = [median([b / s for b, s in zip(base, found[v])]) for v in found if v != "PyTorch"]
     cells = " | ".join(f"{speed:.2f}" for speed in speeds)
     return f"| {name} | {times} | {1e3 * median(base):.3g} | {cells} |"
 

@@ -5,16 +5,16 @@
 
 import argparse
 import time
-from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 import minidl
-from minidl import backend, nn, optim, tensor, transformer
+from minidl import backend, optim, tensor, transformer
 from minidl import functional as F
 
-from .race import ROOT, median
+from .race import ROOT, median, seconds
+from .workloads import OURS, mlp, training_step
 
 VARIANTS = {"eager": "C4", "compiled": "C0"}
 NOTES = """
@@ -30,40 +30,30 @@ the memory's speed.
 """
 
 
-def mlp(batch, width, depth):
+def perceptron(batch, width, depth):
     """A training step of an MLP with `depth` hidden layers, and its x and y."""
-    sizes = [256, *[width] * depth]
-    layers = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())]
     draws = np.random.default_rng(0)
     x = draws.standard_normal((batch, 256), dtype=np.float32)
-    return training_step(
-        nn.Sequential(*layers, nn.Linear(width, 10)), x, draws.integers(10, size=batch)
-    )
+    return trained(mlp(OURS, 256, *[width] * depth, 10), x, draws.integers(10, size=batch))
 
 
 def gpt(length):
     """A training step of a GPT on 8 texts of `length` characters, and its x and y."""
     text = np.random.default_rng(0).integers(64, size=(8, length + 1))
-    return training_step(transformer.GPT(64, length, 128, 4, 2), text[:, :-1], text[:, 1:])
+    return trained(transformer.GPT(64, length, 128, 4, 2), text[:, :-1], text[:, 1:])
 
 
-def training_step(model, x, y):
-    optimizer = optim.Adam(model.parameters())
+def trained(model, x, y):
+    def loss(model, x, y):
+        return F.cross_entropy(model(x), y)
 
-    def step(x, y):
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
-
-    return step, tensor(x), tensor(y)
+    return training_step(model, loss, optim.Adam(model.parameters())), tensor(x), tensor(y)
 
 
 SERIES = {  # what is doubled -> its sizes, and the step of a size
-    "MLP, batch": ([2**k for k in range(4, 12)], lambda n: mlp(n, 256, 2)),
-    "MLP, width": ([2**k for k in range(4, 12)], lambda n: mlp(128, n, 2)),
-    "MLP, depth": ([2**k for k in range(7)], lambda n: mlp(128, 256, n)),
+    "MLP, batch": ([2**k for k in range(4, 12)], lambda n: perceptron(n, 256, 2)),
+    "MLP, width": ([2**k for k in range(4, 12)], lambda n: perceptron(128, n, 2)),
+    "MLP, depth": ([2**k for k in range(7)], lambda n: perceptron(128, 256, n)),
     "GPT, length": ([2**k for k in range(4, 10)], gpt),
 }
 
@@ -86,15 +76,6 @@ def measure(sizes, make, rounds):
         for key, run in steps.items():
             found[key].append(seconds(run))
     return flops, {v: [median(found[v, n][1:]) for n in sizes] for v in VARIANTS}
-
-
-def seconds(run, least=0.05):
-    """The seconds of one run, from as many as take `least` seconds together."""
-    start, n = time.perf_counter(), 0
-    while (took := time.perf_counter() - start) < least:
-        run()
-        n += 1
-    return took / n
 
 
 def row(name, sizes, flops, times):

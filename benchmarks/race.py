@@ -115,8 +115,8 @@ def serve(name, variant, threads):
         for _ in sys.stdin:
             start = time.perf_counter()
             loss = run(0, steps)
-            seconds = (time.perf_counter() - start) / steps
-            say(loss=loss, seconds=seconds, memory=memory("VmHWM") - before)
+            took = (time.perf_counter() - start) / steps
+            say(loss=loss, seconds=took, memory=memory("VmHWM") - before)
     except Exception as error:
         say(missing=f"{error}".strip().partition("\n")[0] or type(error).__name__)
 
@@ -194,6 +194,15 @@ def ceilings(threads):
             times = [time.perf_counter() for _ in range(8) if job() is not None]
             best.append(min(np.diff(times)))
     return 2 * len(a) ** 3 / best[0], 2 * source.nbytes / best[1]
+
+
+def seconds(run, least=0.05):
+    """The seconds of one run, from as many, at least one, as take `least` seconds together."""
+    start, n = time.perf_counter(), 0
+    while not n or time.perf_counter() - start < least:
+        run()
+        n += 1
+    return (time.perf_counter() - start) / n
 
 
 def median(values):

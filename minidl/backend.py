@@ -186,10 +186,10 @@ def ahead(batches, device):
     """
     module, before = device_module(device), None
     for batch in chain(batches, [None]):
-        sent = batch and [_send(module, to_numpy(a)) for a in batch]
-        for _, arrive in before or ():
-            arrive()
-        if before:
+        sent = None if batch is None else [_send(module, to_numpy(a)) for a in batch]
+        if before is not None:
+            for _, arrive in before:
+                arrive()
             yield tuple(a for a, _ in before)
         before = sent
 
@@ -199,18 +199,14 @@ def explained(error, what, arrays, attrs=()):
 
     Where memory ran out, devices give back what they keep for the next array (CuPy's pool).
     """
-    for module in _devices.values() if isinstance(error, MemoryError) else ():
-        getattr(module, "get_default_memory_pool", _Nothing)().free_all_blocks()
+    for module in _devices.values():
+        if isinstance(error, MemoryError) and hasattr(module, "get_default_memory_pool"):
+            module.get_default_memory_pool().free_all_blocks()
     given = " and ".join(str(getattr(a, "shape", a)) for a in arrays)
     given += " with " * bool(attrs) + ", ".join(f"{k}={attrs[k]}" for k in attrs)
     kinds = ValueError, IndexError, TypeError, MemoryError
     kind = next(k for k in kinds if isinstance(error, k))
     return kind(f"{what}: cannot work on shapes {given}: {error}")
-
-
-class _Nothing:
-    def free_all_blocks(self):
-        """What a device without a pool of its own does."""
 
 
 def to_numpy(a):

@@ -106,7 +106,7 @@ def test_a_race_goes_on_without_who_cannot_run():
 
 
 def test_growth_counts_the_arithmetic_of_each_size():
-    flops, times = growth.measure([2, 4, 8], lambda n: growth.mlp(n, 16, 1), rounds=1)
+    flops, times = growth.measure([2, 4, 8], lambda n: growth.perceptron(n, 16, 1), rounds=1)
     assert flops[2] - flops[1] == 2 * (flops[1] - flops[0])  # the update is the same for all
     assert {v: len(t) for v, t in times.items()} == {"eager": 3, "compiled": 3}
     assert (
