@@ -80,7 +80,7 @@ def label_loss(xp, logits, labels):
     top = xp.maximum(top, xp.finfo(logits.dtype).min)
     total = xp.log(xp.exp(logits - top).sum(axis=-1, keepdims=True)) + top
     rows = xp.arange(labels.size).reshape(labels.shape) * logits.shape[-1]
-    return total[..., 0] - xp.take(logits.reshape(-1), rows + labels)
+    return total[..., 0] - xp.take(logits.reshape(-1), rows + labels.astype("int64"))
 
 
 @label_loss.gradient

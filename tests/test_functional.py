@@ -166,3 +166,15 @@ def test_dropout_keeps_the_mean_and_is_off_in_evaluation(device):
     assert F.dropout(x, p=0.25, training=False) is x
     with pytest.raises(ValueError, match=r"p must be in \[0, 1\), got 1"):
         F.dropout(x, p=1)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "int64", "uint64"])
+def test_labels_of_any_integer_type(dtype, device):
+    """A place in all logits is counted in 64 bits: 300 x 5 do not fit into 8."""
+    logits = np.random.default_rng(0).standard_normal((300, 5)).astype("f")
+    labels = np.arange(300) % 5
+    expected = F.cross_entropy(tensor(logits), tensor(labels)).item()
+    found = F.cross_entropy(
+        tensor(logits, device=device), tensor(labels.astype(dtype), device=device)
+    )
+    assert found.item() == pytest.approx(expected, rel=1e-6)
