@@ -284,7 +284,7 @@ class Compiled:
     @property
     def flops(self):
         """Floating-point operations of a run: see `costs.flops`."""
-        return sum(map(costs.flops, self.program.graph.lines))
+        return sum(map(costs.flops, self.program.graph.parts()))
 
     def profile(self, *args, repeats=20):
         """A table of how long each line takes on `args`, beside what this machine could do: see

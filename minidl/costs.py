@@ -18,7 +18,8 @@ CHOSEN = {"getitem", "take"}  # these read only the elements that they give
 
 def is_view(line):
     """Whether a line only gives memory that is there another shape, or a name."""
-    return line.function == "empty" or (line.function in VIEWS and line.out.base is not line.out)
+    seen = line.function in VIEWS and line.out.base is not line.out and not line.into
+    return seen or line.function == "empty"
 
 
 def flops(line):

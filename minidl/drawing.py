@@ -34,7 +34,7 @@ def _nodes(graph, known):
     """
     ends, kept, nodes, made = _ends(graph), [], [], {}
     needed = set(ends)
-    for line in reversed(graph.lines):
+    for line in reversed(graph.parts()):
         if line.function != "empty" and (line.into or line.out in needed or not is_view(line)):
             read = [v for v in line.inputs() if line.function != "copyto" or v is line.args[1]]
             needed = needed - {line.out} | {*read}  # it was not needed before it was made
@@ -137,7 +137,7 @@ def draw(before, after, path=None):
         from matplotlib.patches import Patch
     except ImportError as error:
         raise ImportError('draw needs matplotlib: pip install "minidl[course]"') from error
-    known = [{(line.out, _name(line)) for line in graph.lines} for graph in (after, before)]
+    known = [{(line.out, _name(line)) for line in graph.parts()} for graph in (after, before)]
     sides = [_nodes(graph, there) for graph, there in zip((before, after), known)]
     calls = [[text.split("\n")[0] for text, kind, _ in nodes if "side" in kind] for nodes in sides]
     titles = [f"before: {len(calls[0])} calls", f"after: {len(calls[1])} calls"]

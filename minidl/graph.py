@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from . import backend
+from .kernels import with_kernels
 from .trace import DRAWS, Line, Value, call, flat, mapped
 
 
@@ -27,6 +28,10 @@ class Graph:
         results = [v for v in flat(self.result) if isinstance(v, Value)]
         return [*results, *self.updates.values(), *(v for _, v in self.grads)]
 
+    def parts(self):
+        """The lines, those of a kernel one by one."""
+        return [part for line in self.lines for part in line.parts()]
+
     def changed(self, lines, new=None):
         """This graph with other lines, and with new[v] in place of each Value v that `new` has."""
         graph, new = object.__new__(Graph), new or {}
@@ -41,7 +46,8 @@ class Graph:
         graph.zeroed, graph.xp = self.zeroed, self.xp
         graph.lines = [line.replaced(final) for line in lines] if new else lines
         for line in graph.lines:  # what was a view of something replaced is a view of the other
-            line.out.base = final.get(line.out.base, line.out.base).base
+            for out in line.outs:
+                out.base = final.get(out.base, out.base).base
         graph.result = mapped(self.result, last)
         graph.updates = {state: last(v) for state, v in self.updates.items()}
         graph.grads = [(tensor, last(v)) for tensor, v in self.grads]
@@ -64,7 +70,7 @@ class Graph:
             sign = "<-" if line.into else "="
             return f"{name(line.out)} {sign} {line.function}({args})"
 
-        return "\n".join(map(said, self.lines))
+        return "\n".join(map(said, self.parts()))
 
 
 def without_dead(graph):
@@ -338,5 +344,5 @@ def _joins(graph):
 
 
 PASSES = (without_dead, with_constants, with_algebra, without_repeats, with_algebra,
-          with_constants, with_products, without_dead, with_joined)  # fmt: skip
+          with_constants, with_products, without_dead, with_joined, with_kernels)  # fmt: skip
 EXACT = tuple(p for p in PASSES if p is not with_products)  # those that change no bit

@@ -21,7 +21,7 @@ def elementwise(line):
     """Whether each element of the result needs only the elements at its own place."""
     f = line.function
     found = getattr(np, f, None) if isinstance(f, str) else None
-    return f in ("astype", "copy", "where") or (isinstance(found, np.ufunc) and f != "matmul")
+    return f in ("astype", "copy", "where", "kernel") or (isinstance(found, np.ufunc) and f != "matmul")
 
 
 def with_copies(graph):
@@ -59,7 +59,7 @@ class Plan:
     def _lifetimes(self):
         lives, end = {}, len(self.graph.lines)
         for i, line in enumerate(self.graph.lines):
-            for v in [line.out, *line.inputs()]:
+            for v in [*line.outs, *line.inputs()]:
                 lives.setdefault(v.base, [i, i])[1] = i
         for v in self.graph.ends():
             lives.setdefault(v.base, [0, end])[1] = end
@@ -71,19 +71,18 @@ class Plan:
         final = {v: state for state, v in updates if v.base is v and state.base is state}
         taken = set()
         for i, line in enumerate(self.graph.lines):
-            out = line.out
-            if line.into or out.base is not out or out.dtype is None or not elementwise(line):
-                continue
-            choices = (
-                [final[out]] if out in final else [v for v in line.inputs() if v.kind == "made"]
-            )
-            for v in choices:
-                alike = (v.shape, v.dtype, v.order) == (out.shape, out.dtype, out.order)
-                others = any(u.base is v and u is not v for u in line.inputs())
-                if v.base is v and v not in taken and alike and not others and self._dead(v, i):
-                    self.homes[out] = v
-                    taken.add(v)
-                    break
+            for out in line.outs:
+                if line.into or out.base is not out or out.dtype is None or not elementwise(line):
+                    continue
+                made = [v for v in line.inputs() if v.kind == "made"]
+                for v in [final[out]] if out in final else made:
+                    alike = (v.shape, v.dtype, v.order) == (out.shape, out.dtype, out.order)
+                    others = any(u.base is v and u is not v for u in line.inputs())
+                    if v.base is v and v not in taken and alike and not others:
+                        if self._dead(v, i):
+                            self.homes[out] = v
+                            taken.add(v)
+                            break
 
     def _dead(self, v, i):
         """Whether nothing after line i needs v's elements as they are before it."""
@@ -127,6 +126,7 @@ class Source:
     def __init__(self, plan):
         self.plan, self.graph, self.given, self.names = plan, plan.graph, [], {}
         self.setup, self.body, self.imports, self.shared = [], [], set(), {}
+        self.kernels = {}  # what a kernel is made of -> its name, and its text
         functions = {line.function.__name__ for line in self.graph.lines if callable(line.function)}
         self.used = functions | RESERVED  # names that are taken
         self.inside = set()  # Values that exist only while it runs: inputs, numbers, their views
@@ -189,7 +189,9 @@ class Source:
     def _line(self, line):
         """Write one line: views into the setup, if their base is there, all else into the body."""
         f, out = line.function, line.out
-        if isinstance(f, str) and out.dtype is None:
+        if f == "kernel":
+            self._write(self._kernel(line), line)
+        elif isinstance(f, str) and out.dtype is None:
             a = list(map(self.name, line.args))
             host = "np" if self.graph.xp is np else "numpy"
             text = f"float({host}.{f}({', '.join(a)}))"
@@ -206,6 +208,23 @@ class Source:
                 self.setup.append(text)
         elif f != "empty":
             self._write(self._computed(line), line)
+
+    def _kernel(self, line):
+        """The call of a kernel; those that do the same are one, whose text stands once."""
+        takes, gives, body, wish = line.text()
+        key, n, name = (takes, gives, *body), 1, wish
+        while key not in self.kernels and name in self.used:
+            name = f"{wish}_{(n := n + 1)}"
+        if key not in self.kernels:
+            self.used.add(name)
+            lines = "".join(f"    {text}\n" for text in body)
+            self.kernels[key] = name, (
+                f'{name} = np.ElementwiseKernel(\n    "{takes}",\n    "{gives}",\n'
+                f'    """\n{lines}    """,\n'
+                f'    "{name}", no_return=True, options=("--fmad=false",),\n)\n'
+            )  # fmt: skip
+        name, _ = self.kernels[key]
+        return f"{name}({', '.join(map(self.name, [*line.args, *line.outs]))})"
 
     def _write(self, text, line=None):
         self.body.append(text)
@@ -263,7 +282,8 @@ class Source:
         f, args = line.function, line.args
         kinds = {a.dtype for a in args if isinstance(a, Value) and a.dtype is not None}
         ufunc = isinstance(f, str) and isinstance(getattr(np, f, None), np.ufunc)
-        if not ufunc or len(args) != 2 or len(kinds) != 1 or (kind := kinds.pop()).kind != "f":
+        here = self.graph.xp is np
+        if not here or not ufunc or len(args) != 2 or len(kinds) != 1 or (kind := kinds.pop()).kind != "f":
             return args
         shape = ()
         if f == "maximum" and line.out.size:  # two whole arrays are compared much faster
@@ -288,7 +308,8 @@ class Source:
         inputs = ", ".join(self.names[v] for v in [*graph.inputs, *graph.numbers])
         given = "".join(f", {self.names[v]}" for v in self.given)
         arrays = backend.imported(graph.xp)
-        lines = [*arrays, *sorted(self.imports), "", "", f"def make(rng{given}):"]
+        kernels = [text for _, text in self.kernels.values()]
+        lines = [*arrays, *sorted(self.imports), "", *kernels, "", f"def make(rng{given}):"]
         lines += [f"    memory = np.empty({self.plan.size}, np.uint8)"]
         lines += [f"    {text}" for text in self.setup]
         lines += ["", f"    def step({inputs}):", *(f"        {text}" for text in self.body)]

@@ -62,6 +62,12 @@ class Line:
         self.function, self.args, self.options = function, args, options
         self.out, self.into = out, into
 
+    outs = property(lambda self: [self.out])
+
+    def parts(self):
+        """The lines that run as this one: itself, but of a kernel several."""
+        return [self]
+
     def inputs(self):
         """The Values that the call reads."""
         return [v for v in flat(self.args) if isinstance(v, Value)]

@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
+import in_c
 import numpy as np
 
 SCALARS = (bool, int, float, complex, np.generic)
@@ -204,3 +205,5 @@ standin.asarray = _as_array
 standin.asnumpy = lambda a: a._out().copy()
 standin.random = ModuleType("standin.random")
 standin.random.default_rng = _Generator
+if in_c.COMPILER:  # else compiled steps run line by line
+    standin.ElementwiseKernel = in_c.ElementwiseKernel

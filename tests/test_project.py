@@ -20,7 +20,7 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 # From the ground up: a module imports only those before it. __init__ and __main__ are free.
 ORDER = """
     backend shares tensor seams shapes ops reductions functional module precision debug nn init
-    recurrent transformer optim trace record graph source costs drawing compiled data images text
+    recurrent transformer optim trace record costs kernels graph source drawing compiled data images text
     datasets io callbacks train estimators onnx distributed
 """.split()
 FREE = {"__init__", "__main__"}

@@ -1,0 +1,199 @@
+"""Runs of elementwise calls as one kernel each, for a GPU: they pass over memory once, not often.
+
+The one rule of this file: a kernel is text, in C, that does for one element what its lines do for
+all, each rounded to its own type.
+
+Explained in course/22.
+"""
+
+import numpy as np
+
+from . import backend
+from .costs import is_view
+from .trace import Line, Value
+
+MOST = 24  # arrays that a kernel takes and gives: CUDA hands over 4 KB of arguments
+C = {"bool": "bool", "uint8": "unsigned char", "int16": "short", "int32": "int",
+     "int64": "long long", "float16": "float16", "float32": "float",
+     "float64": "double"}  # fmt: skip
+
+# function -> C of its operands {0} and {1}, which have the type of the result; {f} is the f of the
+# names of float's functions (expf).  As in NumPy, what is no number stays none.
+ANY_NUMBER = {"add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}",
+              "negative": "-{0}"}  # fmt: skip
+FLOATS = ANY_NUMBER | {
+    "divide": "{0} / {1}", "power": "pow{f}({0}, {1})", "absolute": "fabs{f}({0})",
+    "maximum": "{0} >= {1} || {0} != {0} ? {0} : {1}",
+    "minimum": "{0} <= {1} || {0} != {0} ? {0} : {1}",
+    "sign": "{0} != {0} ? {0} : ({0} > 0) - ({0} < 0)",
+    **{name: name + "{f}({0})" for name in ("exp", "expm1", "log", "log1p", "sqrt", "sin", "cos",
+                                            "tanh", "floor", "ceil")},
+}  # fmt: skip
+TRUTHS = {"bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "invert": "!{0}"}
+COMPARISONS = {"equal": "{0} == {1}", "not_equal": "{0} != {1}", "less": "{0} < {1}",
+               "less_equal": "{0} <= {1}", "greater": "{0} > {1}",
+               "greater_equal": "{0} >= {1}"}  # fmt: skip
+MOVES = {"astype": "{0}", "copy": "{0}", "where": "{0} ? {1} : {2}"}
+POWERS = {2: "{0} * {0}", 0.5: "sqrt{f}({0})", -1: "1 / {0}"}  # sooner than by logarithms
+
+
+def pattern(line):
+    """The C of an elementwise line with {0}, {1} for its operands; None if it is none."""
+    f, out = line.function, line.out
+    kinds = [v.dtype for v in line.inputs() if v.dtype is not None]
+    known = all(dtype is not None and dtype.name in C for dtype in (out.dtype, *kinds))
+    if not known or line.into or out.base is not out or line.options or not isinstance(f, str):
+        return None
+    if f == "power" and type(line.args[1]) in (int, float) and line.args[1] in POWERS:
+        return POWERS[line.args[1]] if out.dtype.kind == "f" else None
+    group = {"f": FLOATS, "b": TRUTHS, "i": ANY_NUMBER}.get(out.dtype.kind, {})
+    return (MOVES | group | (COMPARISONS if out.dtype.kind == "b" else {})).get(f)
+
+
+def _type(dtype):
+    """The type in which C computes with elements of `dtype`."""
+    return "float" if dtype.name == "float16" else C[dtype.name]
+
+
+def _number(v, dtype):
+    """A number as C writes it."""
+    if dtype.kind != "f":
+        return f"({int(v)})" if dtype.itemsize < 8 else f"({int(v)}LL)"
+    f = "" if dtype.itemsize == 8 else "f"
+    text = f"{float(v)!r}{f}"
+    for odd, same in (("nan", f"0.0{f} / 0.0{f}"), ("inf", f"1.0{f} / 0.0{f}")):
+        text = text.replace(f"{odd}{f}", f"({same})")
+    return f"({text})" if text[0] == "-" or "/" in text else text
+
+
+def _operand(v, dtype, names):
+    """The C of an operand as an element of `dtype`."""
+    if not isinstance(v, Value):
+        return _number(v, dtype)
+    if _is_number(v):
+        return _number(backend.array_module(v.data).asnumpy(v.data).item(), dtype)
+    own = None if v.dtype is None else _type(v.dtype)
+    text = f"(float){names[v]}" if v.dtype is not None and v.dtype.name == "float16" else names[v]
+    return text if own == _type(dtype) else f"({_type(dtype)}){text}"
+
+
+def _is_number(v):
+    """Whether a constant is one number, which can stand in the text."""
+    return v.kind == "constant" and v.dtype is not None and v.size == 1
+
+
+def _is_type(v):
+    return isinstance(v, (np.dtype, type))
+
+
+def _statement(line, names):
+    """The C that computes a line's result for one element."""
+    f, dtype = line.function, line.out.dtype
+    kinds = [dtype] * len(line.args)
+    if f in COMPARISONS:
+        both = [(v.dtype or 1.0) if isinstance(v, Value) else v for v in line.args]
+        kinds = [np.result_type(*both)] * 2
+    elif f == "where":
+        kinds[0] = np.dtype(bool)
+    args = [_operand(v, kind, names) for v, kind in zip(line.args, kinds) if not _is_type(v)]
+    text = pattern(line).format(*args, f="f" if _type(dtype) == "float" else "")
+    text = f"(float16)({text})" if dtype.name == "float16" else text
+    return f"const {C[dtype.name]} {names[line.out]} = {text};"
+
+
+class Kernel(Line):
+    """Lines that run as one.  outs: the results that others need; the rest never reach memory."""
+
+    __slots__ = ("lines", "outs")
+
+    def __init__(self, lines, outs):
+        made = {line.out for line in lines}
+        read = dict.fromkeys(v for line in lines for v in line.inputs() if v not in made)
+        super().__init__("kernel", tuple(v for v in read if not _is_number(v)), {}, outs[0])
+        self.lines, self.outs = lines, outs
+
+    def parts(self):
+        return self.lines
+
+    def replaced(self, new):
+        return Kernel([line.replaced(new) for line in self.lines], self.outs)
+
+    def text(self):
+        """What an ElementwiseKernel is made of: (what it takes, what it gives, its C, a name)."""
+        names = {v: f"x{i}" for i, v in enumerate(self.args)}
+        names |= {line.out: f"t{i}" for i, line in enumerate(self.lines)}
+        kinds = [v.dtype.name if v.dtype is not None else "float64" for v in self.args]
+        takes = ", ".join(f"{kind} {names[v]}" for v, kind in zip(self.args, kinds))
+        gives = ", ".join(f"{v.dtype.name} y{i}" for i, v in enumerate(self.outs))
+        body = [_statement(line, names) for line in self.lines]
+        # Given last: a result may lie where an argument lies.
+        body += [f"y{i} = {names[v]};" for i, v in enumerate(self.outs)]
+        name = "_".join(dict.fromkeys(line.function for line in self.lines))
+        return takes, gives, body, name[:40]
+
+
+class _Run:
+    """Lines on arrays of one shape that a kernel may do, and the views of what they make."""
+
+    def __init__(self):
+        self.lines, self.views, self.made, self.bases = [], [], set(), set()
+
+    def add(self, line):
+        self.lines.append(line)
+        self.made.add(line.out)
+        self.bases |= {line.out, *(v.base for v in line.inputs())}
+
+    def must_end(self, line, joins):
+        """Whether the run must be done before `line`, which `joins` it or comes after it."""
+        if joins:  # it may read what the run makes, but of each only the element at its own place
+            return any(v.base in self.made and v not in self.made for v in line.inputs())
+        changes = line.into and line.out.base in self.bases
+        return changes or any(v.base in self.made for v in line.inputs())
+
+
+def with_kernels(graph):
+    """On a GPU, elementwise calls on arrays of one shape are one kernel, also where other calls
+    stand between that have nothing to do with them.
+
+    A kernel rounds each line as it would be rounded alone (--fmad=false), and changes no bit.
+    """
+    if not hasattr(graph.xp, "ElementwiseKernel"):
+        return graph
+    groups, runs = [], {}  # shape -> _Run
+
+    def end(shape):
+        run = runs.pop(shape)
+        groups.extend([run.lines, *([view] for view in run.views)])
+
+    for line in graph.lines:
+        shape, joins = line.out.shape, pattern(line) is not None
+        if is_view(line):
+            run = next((r for r in runs.values() if line.out.base in r.made), None)
+            run.views.append(line) if run else groups.append([line])
+            continue
+        for s in [s for s, run in runs.items() if run.must_end(line, joins and s == shape)]:
+            end(s)
+        if joins:
+            runs.setdefault(shape, _Run()).add(line)
+        else:
+            groups.append([line])
+    for s in list(runs):
+        end(s)
+    readers = {v.base: {None} for v in graph.ends()}
+    for group in groups:
+        for line in group:
+            for v in [*line.inputs(), *[line.out] * line.into]:
+                readers.setdefault(v.base, set()).add(line)
+    return graph.changed([line for group in groups for line in _fused(group, readers)])
+
+
+def _fused(lines, readers):
+    """The lines as one kernel, or, if that takes too many arrays, as several."""
+    if len(lines) == 1:
+        return lines
+    outs = [line.out for line in lines if readers.get(line.out, set()).difference(lines)]
+    kernel = Kernel(lines, outs or [lines[-1].out])
+    if len(kernel.args) + len(kernel.outs) <= MOST:
+        return [kernel]
+    half = len(lines) // 2
+    return _fused(lines[:half], readers) + _fused(lines[half:], readers)
