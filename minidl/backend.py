@@ -266,6 +266,23 @@ def cuda_status():
     return f"available: {count} x {name}, CuPy {cupy.__version__}" if count else "no GPU was found"
 
 
+def nccl(rank, size, host=None, port=None):
+    """CuPy's communicator of `size` processes, this being number `rank`: see `distributed.nccl`.
+
+    From here on this process uses the GPU of that number, among those of its machine.
+    """
+    cupy = device_module("cuda")
+    if not cupy.cuda.nccl.available:
+        raise RuntimeError(
+            "several GPUs need the NCCL library, which CuPy did not find: "
+            "pip install nvidia-nccl-cu13 (for CUDA 12: nvidia-nccl-cu12)"
+        )
+    import cupyx.distributed
+
+    cupy.cuda.Device(rank % cupy.cuda.runtime.getDeviceCount()).use()
+    return cupyx.distributed.init_process_group(size, rank, host=host, port=port)
+
+
 def manual_seed(seed):
     """Start the random numbers of every device again from `seed`, an integer from 0."""
     global _seed

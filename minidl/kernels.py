@@ -60,7 +60,7 @@ def _number(v, dtype):
     if dtype.kind != "f":
         return f"({int(v)})" if dtype.itemsize < 8 else f"({int(v)}LL)"
     f = "" if dtype.itemsize == 8 else "f"
-    text = f"{float(v)!r}{f}"
+    text = f"{float(dtype.type(v) if dtype.itemsize == 2 else v)!r}{f}"
     for odd, same in (("nan", f"0.0{f} / 0.0{f}"), ("inf", f"1.0{f} / 0.0{f}")):
         text = text.replace(f"{odd}{f}", f"({same})")
     return f"({text})" if text[0] == "-" or "/" in text else text
@@ -72,9 +72,13 @@ def _operand(v, dtype, names):
         return _number(v, dtype)
     if _is_number(v):
         return _number(backend.array_module(v.data).asnumpy(v.data).item(), dtype)
-    own = None if v.dtype is None else _type(v.dtype)
-    text = f"(float){names[v]}" if v.dtype is not None and v.dtype.name == "float16" else names[v]
-    return text if own == _type(dtype) else f"({_type(dtype)}){text}"
+    text, half = names[v], "float16"
+    if v.dtype is None and dtype.name == half:  # a number, which NumPy rounds first
+        text = f"(float16)(float){text}"
+    own = None if v.dtype is None else v.dtype.name
+    if own == half and dtype.name != half:
+        text = f"(float){text}"
+    return text if own == dtype.name != half else f"({_type(dtype)}){text}"
 
 
 def _is_number(v):

@@ -60,7 +60,8 @@ class LossScaler:
         """The optimiser's step, and True; or False and no step: a gradient is not finite."""
         self.unscale(optimizer)
         grads = [p.grad.data for p in optimizer.parameters if p.grad is not None]
-        sound = all(backend.array_module(g).isfinite(g).all() for g in grads)
+        xp = backend.array_module(*grads)
+        sound = not grads or bool(xp.stack([xp.isfinite(g).all() for g in grads]).all())
         self.good, self.unscaled = self.good + 1 if sound else 0, False
         if sound:
             optimizer.step()

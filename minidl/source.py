@@ -20,8 +20,8 @@ SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "
 def elementwise(line):
     """Whether each element of the result needs only the elements at its own place."""
     f = line.function
-    found = getattr(np, f, None) if isinstance(f, str) else None
-    return f in ("astype", "copy", "where", "kernel") or (isinstance(found, np.ufunc) and f != "matmul")
+    found = getattr(np, f, None) if isinstance(f, str) and f != "matmul" else None
+    return f in ("astype", "copy", "where", "kernel") or isinstance(found, np.ufunc)
 
 
 def with_copies(graph):
@@ -78,11 +78,11 @@ class Plan:
                 for v in [final[out]] if out in final else made:
                     alike = (v.shape, v.dtype, v.order) == (out.shape, out.dtype, out.order)
                     others = any(u.base is v and u is not v for u in line.inputs())
-                    if v.base is v and v not in taken and alike and not others:
-                        if self._dead(v, i):
-                            self.homes[out] = v
-                            taken.add(v)
-                            break
+                    free = v.base is v and v not in taken and self._dead(v, i)
+                    if free and alike and not others:
+                        self.homes[out] = v
+                        taken.add(v)
+                        break
 
     def _dead(self, v, i):
         """Whether nothing after line i needs v's elements as they are before it."""
@@ -281,9 +281,9 @@ class Source:
         """The arguments; numbers that meet arrays become arrays: NumPy is faster then."""
         f, args = line.function, line.args
         kinds = {a.dtype for a in args if isinstance(a, Value) and a.dtype is not None}
-        ufunc = isinstance(f, str) and isinstance(getattr(np, f, None), np.ufunc)
-        here = self.graph.xp is np
-        if not here or not ufunc or len(args) != 2 or len(kinds) != 1 or (kind := kinds.pop()).kind != "f":
+        here = self.graph.xp is np and isinstance(f, str)
+        ufunc = here and isinstance(getattr(np, f, None), np.ufunc)
+        if not ufunc or len(args) != 2 or len(kinds) != 1 or (kind := kinds.pop()).kind != "f":
             return args
         shape = ()
         if f == "maximum" and line.out.size:  # two whole arrays are compared much faster

@@ -75,17 +75,18 @@ class Trainer:
     device: where the model is moved and the batches follow.  clip_norm: None, or the length to
     which all gradients together are cut (`optim.clip_grad_norm`).  accumulate: how many batches
     make an update, as one large batch would.  mixed_precision: train with products in float16.
-    compile: run each step as NumPy source (`minidl.compile`), True or the passes to use; with
-    neither of these two.
+    compile: run each step as NumPy source (`minidl.compile`), True or the passes to use; without
+    these two.  group: the processes that train together (`distributed.Group`), each of which makes
+    the same Trainer and calls its methods alike; each then works on its part of every batch.
     history: a dict name -> list with a number for each epoch.
     """
 
     def __init__(
         self, model, optimizer, loss, metrics=(), *, device="cpu", clip_norm=None, accumulate=1,
-        mixed_precision=False, compile=False,
+        mixed_precision=False, compile=False, group=None,
     ):  # fmt: skip
-        if compile and (mixed_precision or accumulate > 1):
-            raise ValueError("compile=True goes with neither accumulate nor mixed_precision")
+        if compile and (mixed_precision or accumulate > 1 or group):
+            raise ValueError("compile=True goes without accumulate, mixed_precision and group")
         if not isinstance(optimizer, optim.Optimizer) or accumulate < 1:
             raise ValueError("expected an optimizer such as optim.Adam(model.parameters()), got "
                              f"{optimizer!r}; and accumulate from 1, got {accumulate}")  # fmt: skip
@@ -96,7 +97,9 @@ class Trainer:
         }
         self.loss, self.device = _named("loss", loss, LOSSES), device
         self.clip_norm, self.accumulate = clip_norm, accumulate
-        self.scaler = LossScaler() if mixed_precision else None
+        self.scaler, self.group = LossScaler() if mixed_precision else None, group
+        if group:
+            group.start(self.model)
         passes = PASSES if compile is True else compile
         self.compiled = compiled.compile(self._whole_step, passes=passes) if compile else None
         self.history, self.logs, self.callbacks = {}, {}, []
@@ -125,6 +128,8 @@ class Trainer:
         valid = None if valid is None else _loader(valid, batch_size, "validation ")
         weigh = _weigher(self.loss, sample_weight is not None, class_weight)
         shown = [Progress()] if progress else []
+        if self.group and self.group.rank:  # the first process says and writes all
+            shown, callbacks = [], [c for c in callbacks if not isinstance(c, Checkpoint)]
         # Checkpoints last, so that they hold what the other callbacks did.
         self.callbacks = sorted([*shown, *callbacks], key=lambda c: isinstance(c, Checkpoint))
         if not all(isinstance(c, Callback) for c in self.callbacks):
@@ -139,13 +144,22 @@ class Trainer:
                 self.n_batches = len(loader)
                 self._tell("on_epoch_begin")
                 batches = loader.batches(self.epoch, self.batch)
+                batches = map(self.group.part, batches) if self.group else batches
                 if self.device != "cpu" and not weigh:  # weights are worked out on the host
                     batches = backend.ahead(batches, self.device)
-                for group in _groups(batches, self.accumulate):
-                    found, n = self.train_step(*group, weigh=weigh), sum(len(b[0]) for b in group)
-                    self.logs = _mean((self.logs, self.seen), (found, n))
-                    self.seen, self.batch = self.seen + n, self.batch + len(group)
+                for some in _groups(batches, self.accumulate):
+                    try:
+                        found = self.train_step(*some, weigh=weigh)
+                    except Exception as error:
+                        if self.group:
+                            self.group.fail(self.model, error)
+                        raise
+                    n = sum(len(b[0]) for b in some)
+                    if n:
+                        self.logs = _mean((self.logs, self.seen), (found, n))
+                    self.seen, self.batch = self.seen + n, self.batch + len(some)
                     self._tell("on_batch_end")
+                self.logs = self._met(self.logs) if self.group else self.logs
                 found = {} if valid is None else self.evaluate(valid)
                 self.logs |= {f"valid_{name}": value for name, value in found.items()}
                 for name, value in self.logs.items():
@@ -167,6 +181,7 @@ class Trainer:
             return self._compiled_step(batches[0], weigh)
         self.optimizer.zero_grad()
         scaler, measured, n = self.scaler, [], sum(len(batch[0]) for batch in batches)
+        batches = [batch for batch in batches if len(batch[0])] if self.group else batches
         # A scaled gradient may overflow: the scaler then skips the step, and nothing is wrong.
         with np.errstate(over="ignore", invalid="ignore") if scaler else nullcontext():
             for batch in batches:
@@ -180,12 +195,21 @@ class Trainer:
                 loss = loss * (len(batch[0]) / n)
                 (scaler.scale(loss) if scaler else loss).backward()
                 measured.append((found, len(batch[0])))
+            if self.group:
+                self.group.average_gradients(self.model, n)
             if scaler:
                 scaler.unscale(self.optimizer)
             if self.clip_norm is not None:
                 optim.clip_grad_norm(self.optimizer.parameters, self.clip_norm)
             scaler.step(self.optimizer) if scaler else self.optimizer.step()
-        return _mean(*measured)
+        return _mean(*measured) if n else {}
+
+    def _met(self, logs):
+        """The means of an epoch over the samples of all processes."""
+        names = ["loss", *self.metrics]
+        mine = np.array([logs.get(name, 0.0) for name in names])
+        (found,) = self.group.average([backend.to_device(mine, self.device)], self.seen)
+        return dict(zip(names, backend.to_numpy(found).tolist()))
 
     def _compiled_step(self, batch, weigh):
         batch, weight = weigh(batch) if weigh else (batch, None)

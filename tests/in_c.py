@@ -45,14 +45,20 @@ for _kind, _f in ("float", "f"), ("double", ""):
     BEGIN += "".join(f"{_kind} {name}{_f}({_kind});\n" for name in EXACT)
     for _name in ASKED:
         _two = _name == "pow"
-        BEGIN += f"#define {_name}{_f}(a{', b' * _two}) (({_kind} (*)({_kind}{f', {_kind}' * _two}))"
+        BEGIN += (
+            f"#define {_name}{_f}(a{', b' * _two}) (({_kind} (*)({_kind}{f', {_kind}' * _two}))"
+        )
         BEGIN += f"functions[{2 * ASKED.index(_name) + len(_f)}])(a{', b' * _two})\n"
 
 
 def _asked(name, kind, ctype):
     """A C function that asks NumPy's."""
     function = getattr(np, name.replace("pow", "power"))
-    found = ctypes.CFUNCTYPE(ctype, *[ctype] * function.nin)(lambda *x: function(*map(kind, x)))
+
+    def ask(*numbers):  # of a single number NumPy makes a square root of a power of 0.5
+        return function(*(np.array([x], kind) for x in numbers))[0]
+
+    found = ctypes.CFUNCTYPE(ctype, *[ctype] * function.nin)(ask)
     return found, ctypes.cast(found, ctypes.c_void_p).value
 
 
@@ -66,7 +72,7 @@ _folder = tempfile.TemporaryDirectory()
 
 
 def parameters(text):
-    """"float32 a, bool b" -> [("a", dtype), ("b", dtype)]"""
+    """ "float32 a, bool b" -> [("a", dtype), ("b", dtype)]"""
     pairs = [part.split() for part in text.split(",") if part.strip()]
     return [(name, np.dtype(kind)) for kind, name in pairs]
 

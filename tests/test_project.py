@@ -20,13 +20,13 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 # From the ground up: a module imports only those before it. __init__ and __main__ are free.
 ORDER = """
     backend shares tensor seams shapes ops reductions functional module precision debug nn init
-    recurrent transformer optim trace record costs kernels graph source drawing compiled data images text
-    datasets io callbacks train estimators onnx distributed
+    recurrent transformer optim trace record costs kernels graph source drawing compiled data images
+    text datasets io callbacks train estimators onnx distributed
 """.split()
 FREE = {"__init__", "__main__"}
 
 # Lines, docstrings and blanks included.
-PACKAGE_LINES, FILE_LINES, DEFINITION_LINES = 6800, 400, 50
+PACKAGE_LINES, FILE_LINES, DEFINITION_LINES = 7100, 400, 50
 MAY_BE_LONGER = {"train.py: fit"}  # the loop reads from top to bottom
 
 

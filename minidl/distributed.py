@@ -1,0 +1,126 @@
+"""Several processes that train one network: each works on a part of the batch, gradients meet.
+
+The one rule of this file: all that processes ask of each other is a sum and a copy, so whatever
+has these two (NCCL between GPUs, MPI between machines) can carry a Group.
+
+Explained in course/23.
+"""
+
+import math
+
+from . import backend
+from .module import Parameter
+from .tensor import Tensor
+
+FAILED = "a process that trains with this one has failed: it says why itself"
+
+
+class Group:
+    """The processes that train together.
+
+    rank: the number of this one, from 0.  size: how many they are.
+    all_reduce(array): changes the array, 1-d, into the sum over all processes.
+    broadcast(array): changes it into that of process 0.
+    Each process calls the same methods in the same order; each waits there for all others.
+    """
+
+    def __init__(self, rank, size, all_reduce, broadcast):
+        if not 0 <= rank < size:
+            raise ValueError(f"expected a rank in [0, {size}), got {rank}")
+        self.rank, self.size, self.all_reduce, self.broadcast = rank, size, all_reduce, broadcast
+
+    def __repr__(self):
+        return f"Group(rank={self.rank}, size={self.size})"
+
+    def part(self, batch):
+        """The rows of each array of a batch that are this process's; none, if they are too few."""
+        n = len(batch[0])
+        rows = slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+        return tuple(a[rows] for a in batch)
+
+    def start(self, model):
+        """Give every process the weights and buffers that process 0 has."""
+        for t in _once(model):
+            flat = t.data.reshape(-1).copy()
+            self.broadcast(flat)
+            t.data = flat.reshape(t.shape)
+
+    def average(self, arrays, weight=1.0):
+        """The means of arrays over all processes, each of which counts as `weight`, from 0 (say,
+        its number of samples).  Arrays of one type travel as one.
+
+        Raises ValueError where all weights are 0 or a process has failed (see `fail`); on a GPU
+        only with the next value that the host takes out.
+        """
+        arrays = list(arrays)
+        if not weight:  # who takes out no loss hears of failures here
+            backend.to_numpy(arrays[0].reshape(-1)[:1])
+        found, totals = self._summed(arrays, weight)
+        for total in totals:
+            backend.doubt(~(total > 0), FAILED)
+        return found
+
+    def average_gradients(self, model, weight=1.0):
+        """Make each gradient the mean over all processes (see `average`), and each buffer, such as
+        a running mean, too.  A parameter without a gradient counts as if it were 0.
+        """
+        for t, a in zip(_floats(model), self.average(_arrays(model), weight)):
+            if isinstance(t, Parameter):
+                t.grad = Tensor(a)
+            else:
+                t.data = a
+
+    def fail(self, model, error):
+        """What a process calls in place of `average_gradients` before it stops with `error`, so
+        that the others stop too and do not wait for it.
+        """
+        if FAILED not in str(error):  # else they know
+            self._summed(_arrays(model), math.nan)
+
+    def _summed(self, arrays, weight):
+        """The weighted sums by the sums of weights, in place of `arrays`; those sums, by type."""
+        totals = {}
+        for kind in dict.fromkeys(a.dtype for a in arrays):
+            places = [i for i, a in enumerate(arrays) if a.dtype == kind]
+            parts = [arrays[i] for i in places]
+            xp = backend.array_module(*parts)
+            sums = xp.concatenate([*(a.reshape(-1) for a in parts), xp.ones(1, kind)]) * weight
+            self.all_reduce(sums)
+            totals[kind], end = sums[-1], 0
+            for i, a in zip(places, parts):
+                end += a.size
+                arrays[i] = (sums[end - a.size : end] / totals[kind]).reshape(a.shape)
+        return arrays, totals.values()
+
+
+def _floats(model):
+    """The parameters that are trained and the buffers of real numbers, a shared one once."""
+    found = [t for t in _once(model) if t.dtype.kind == "f"]
+    return [t for t in found if t.requires_grad or not isinstance(t, Parameter)]
+
+
+def _arrays(model):
+    """For each of `_floats` its gradient (zeros if it has none) or, of a buffer, its data."""
+
+    def array(t):
+        if not isinstance(t, Parameter):
+            return t.data
+        return backend.array_module(t.data).zeros_like(t.data) if t.grad is None else t.grad.data
+
+    return [array(t) for t in _floats(model)]
+
+
+def _once(model):
+    """The parameters and buffers of a model, a shared one once."""
+    return list({id(t): t for _, t in model.tensors()}.values())
+
+
+def nccl(rank, size, *, host=None, port=None):
+    """The Group of `size` processes with a GPU each, on one machine or several, through NCCL.
+
+    Every process calls it, with ranks from 0; process 0 runs at `host`, where the others find it
+    at `port` (CuPy's defaults: this machine, 13333).  The process then uses GPU rank % count.
+    Between processes that trust each other only.  Raises RuntimeError without a GPU or NCCL.
+    """
+    found = backend.nccl(rank, size, host, port)
+    return Group(rank, size, lambda a: found.all_reduce(a, a), found.broadcast)

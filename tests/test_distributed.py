@@ -1,0 +1,210 @@
+"""Several processes end where one does that works on whole batches; none waits forever."""
+
+import re
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from processes import together
+
+import minidl
+from minidl import backend, distributed, nn, optim
+from minidl.callbacks import Checkpoint
+from minidl.data import ArrayDataset, DataLoader
+from minidl.train import Trainer
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((21, 6)).astype("f")  # in batches of 10: the last is one sample
+Y = (X[:, :3].argmax(1)).astype(np.int64)
+
+
+ORDER = next(iter(DataLoader(ArrayDataset(np.arange(21), Y), 21, shuffle=True, seed=0).batches(0)))[
+    0
+]
+
+
+def network(norm=False):
+    middle = [nn.BatchNorm(8)] if norm else []
+    return nn.Sequential(nn.Linear(6, 8), *middle, nn.Tanh(), nn.Linear(8, 3))
+
+
+def trained(group, device, norm=False, options=(), fit=(), x=X, y=Y, epochs=3):
+    """Weights, buffers and history after training; each process begins with weights of its own."""
+    minidl.manual_seed(group.rank if group else 0)
+    model = network(norm)
+    optimizer = optim.Adam(model.parameters(), 0.02)
+    trainer = Trainer(
+        model, optimizer, "cross_entropy", ["accuracy"], device=device, group=group, **dict(options)
+    )
+    data = ArrayDataset(x, y)
+    trainer.fit(data, epochs=epochs, batch_size=10, progress=False, **dict(fit))
+    state = {path: backend.to_numpy(a) for path, a in model.state_dict().items()}
+    return state, trainer.history
+
+
+def close(found, expected, rtol=1e-4):
+    (state, history), (whole, before) = found, expected
+    for path, a in whole.items():
+        np.testing.assert_allclose(state[path], a, rtol=rtol, atol=rtol / 10, err_msg=path)
+    for name, values in before.items():
+        np.testing.assert_allclose(history[name], values, rtol=rtol, err_msg=name)
+
+
+CASES = {
+    "plain": {},
+    "clipped": {"options": {"clip_norm": 0.3}},
+    "accumulated": {"options": {"accumulate": 2}},
+    "weighted": {"fit": {"class_weight": (1.0, 2.0, 0.5)}},
+    "validated": {"fit": {"valid": 0.3}},
+    "in halves": {"options": {"mixed_precision": True}},
+    "normalised": {"norm": True, "x": X[:20], "y": Y[:20]},
+}
+
+
+def every_case(group, device):
+    return {name: trained(group, device, **case) for name, case in CASES.items()}
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_processes_end_where_one_does(size, device):
+    expected = every_case(None, device)
+    first, *others = together(size, every_case, device)
+    for name, (state, history) in first.items():
+        if name != "normalised":  # by the mean of a part
+            close((state, history), expected[name], 2e-2 if name == "in halves" else 1e-4)
+        for other in others:
+            assert other[name][1] == history
+            for path, a in state.items():
+                np.testing.assert_array_equal(other[name][0][path], a, f"{name}: {path}")
+    assert np.abs(first["normalised"][0]["1.running_mean"]).min() > 0
+
+
+def broken(group, device):
+    """The second process finds numbers in its part that are none."""
+    return trained(group, device, x=X * np.float32(np.nan) if group.rank else X)
+
+
+def mislabelled(group, device):
+    """The third process finds a label that is none, in the second batch."""
+    y = Y.copy()
+    y[ORDER[19]] = 9
+    return trained(group, device, y=y if group.rank == 2 else Y)
+
+
+@pytest.mark.parametrize(
+    "size, work, kind, message",
+    [(2, broken, FloatingPointError, "the loss became nan"),
+     (3, mislabelled, ValueError, r"class indices must be in \[0, 3\)")],
+)  # fmt: skip
+def test_nobody_waits_for_a_process_that_has_failed(size, work, kind, message, device):
+    *others, last = together(size, work, device)
+    assert type(last) is kind and re.search(message, str(last))
+    for other in others:
+        assert type(other) is ValueError and "has failed: it says why itself" in str(other)
+
+
+def saved(group, folder, epochs):
+    path = f"{folder}/{group.rank}.safetensors"
+    fit = {"callbacks": [Checkpoint(path)], "resume": f"{folder}/0.safetensors"}
+    return trained(group, "cpu", fit=fit, epochs=epochs)
+
+
+def test_the_first_process_writes_and_all_go_on_from_there(tmp_path):
+    together(2, saved, tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["0.safetensors"]
+    for found in together(2, saved, tmp_path, 3):
+        close(found, trained(None, "cpu"))
+
+
+def means(group, device):
+    arrays = [np.full((2, 3), group.rank, "f"), np.arange(4.0) + group.rank, np.ones((), "f")]
+    arrays = [backend.to_device(a, device) for a in arrays]
+    found = group.average(arrays, weight=group.rank + 1)
+    same = group.average(arrays[:1])
+    return [backend.to_numpy(a) for a in [*found, *same]]
+
+
+def test_a_mean_of_arrays_by_weight(device):
+    for found in together(3, means, device):  # 0, 1 and 2 count once, twice, three times
+        a, b, c, d = found
+        np.testing.assert_allclose(a, np.full((2, 3), 8 / 6), rtol=1e-6)
+        np.testing.assert_allclose(b, np.arange(4.0) + 8 / 6)
+        assert (a.dtype, b.dtype, c.shape, c.item()) == ("float32", "float64", (), 1)
+        np.testing.assert_allclose(d, np.ones((2, 3)), rtol=1e-6)
+
+
+def test_parts_are_all_rows_once():
+    for n in range(8):
+        batch = np.arange(n), np.arange(n) * 2
+        parts = [distributed.Group(r, 3, None, None).part(batch) for r in range(3)]
+        for i in range(2):
+            np.testing.assert_array_equal(np.concatenate([p[i] for p in parts]), batch[i])
+        assert max(len(p[0]) for p in parts) - min(len(p[0]) for p in parts) <= 1
+
+
+def test_a_step_of_a_group_transfers_nothing_more():
+    from standin import counted
+
+    group = distributed.Group(0, 1, lambda a: None, lambda a: None)
+    model = network()
+    trainer = Trainer(
+        model, optim.Adam(model.parameters()), "cross_entropy", device="standin", group=group
+    )
+    for _ in range(2):
+        with counted() as found:
+            trainer.train_step((X, Y))
+        assert found == {"in": 2, "out": 1}
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"rank in \[0, 2\), got 2"):
+        distributed.Group(2, 2, None, None)
+    model = network()
+    with pytest.raises(ValueError, match="compile=True goes without"):
+        Trainer(model, optim.SGD(model.parameters(), 0.1), "mse", compile=True, group=object())
+
+
+# ---- NCCL, on a pretended CuPy
+
+
+@pytest.fixture
+def cards(monkeypatch):
+    """What a pretended CuPy with four cards was asked for."""
+    log, cupy = [], ModuleType("cupy")
+    cupy.cuda = SimpleNamespace(
+        nccl=SimpleNamespace(available=True),
+        runtime=SimpleNamespace(getDeviceCount=lambda: 4),
+        Device=lambda i: SimpleNamespace(use=lambda: log.append(f"use {i}")),
+    )
+    cupyx, own = ModuleType("cupyx"), ModuleType("cupyx.distributed")
+
+    def init_process_group(n_devices, rank, *, backend="nccl", host=None, port=None):
+        log.append(f"meet {rank} of {n_devices} at {host}:{port}")
+        return SimpleNamespace(
+            all_reduce=lambda a, out: log.append(f"all_reduce {a is out}"),
+            broadcast=lambda a: log.append("broadcast"),
+        )
+
+    own.init_process_group, cupyx.distributed = init_process_group, own
+    monkeypatch.setitem(sys.modules, "cupyx", cupyx)
+    monkeypatch.setitem(sys.modules, "cupyx.distributed", own)
+    monkeypatch.setitem(backend._devices, "cuda", cupy)
+    return log, cupy
+
+
+def test_nccl_uses_a_card_of_its_own_before_it_meets(cards):
+    log, _ = cards
+    group = distributed.nccl(5, 8, host="10.0.0.1", port=2000)
+    assert (group.rank, group.size) == (5, 8)
+    a = np.ones(2)
+    group.all_reduce(a)
+    group.broadcast(a)
+    assert log == ["use 1", "meet 5 of 8 at 10.0.0.1:2000", "all_reduce True", "broadcast"]
+
+
+def test_nccl_that_is_missing_is_named(cards):
+    _, cupy = cards
+    cupy.cuda.nccl.available = False
+    with pytest.raises(RuntimeError, match="pip install nvidia-nccl-cu13"):
+        distributed.nccl(0, 2)

@@ -1,0 +1,282 @@
+"""A kernel gives what its lines give, bit for bit, and runs hold together what belongs together."""
+
+import shutil
+import subprocess
+from itertools import product
+
+import in_c
+import numpy as np
+import pytest
+from standin import StandinArray, standin
+from static import drawn
+
+import minidl
+from minidl import functional as F
+from minidl import nn, optim, tensor
+from minidl.kernels import (
+    ANY_NUMBER,
+    COMPARISONS,
+    FLOATS,
+    MOST,
+    POWERS,
+    TRUTHS,
+    Kernel,
+    pattern,
+)  # fmt: skip
+from minidl.trace import Line, Value, call
+
+pytestmark = pytest.mark.skipif(not in_c.COMPILER, reason="waits for a C compiler")
+ODD = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e-30, -7e4, np.inf, -np.inf, np.nan]
+
+
+def values(dtype):
+    """Two arrays in which each odd number meets each."""
+    if np.dtype(dtype).kind != "f":
+        odd = [0, 1] if dtype == "bool" else [0, 1, 2, 5, 100]
+        odd += [-1, -7] if np.dtype(dtype).kind == "i" else []
+    else:
+        odd = ODD
+    a, b = np.array(list(product(odd, odd))).T
+    return a.astype(dtype), b.astype(dtype)
+
+
+def run(lines, outs):
+    """A Kernel of lines on the arrays that their Values hold in `data`; what it gives."""
+    kernel = Kernel(lines, outs)
+    takes, gives, body, name = kernel.text()
+    made = [StandinArray(np.zeros(v.shape, v.dtype)) for v in outs]
+    function = standin.ElementwiseKernel(
+        takes, gives, "\n".join(body), name, no_return=True, options=("--fmad=false",)
+    )
+    function(*(v.data for v in kernel.args), *made)
+    return [a._a for a in made]
+
+
+def given(a):
+    """A Value that holds an array, or a number that is asked for at each run."""
+    if isinstance(a, float):
+        return Value(a, "number", data=a)
+    return Value(a, "input", data=StandinArray(a))
+
+
+def same(found, expected):
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    np.testing.assert_array_equal(found, expected)
+    if expected.dtype.kind == "f":
+        known = ~np.isnan(expected)
+        np.testing.assert_array_equal(np.signbit(found[known]), np.signbit(expected[known]))
+
+
+TYPES = {"f": ["float16", "float32", "float64"], "i": ["int16", "int32", "int64"],
+         "u": ["uint8"], "b": ["bool"]}  # fmt: skip
+CASES = {(f, t) for f in FLOATS for t in TYPES["f"]} | {(f, "bool") for f in TRUTHS}
+CASES |= {(f, t) for f in ANY_NUMBER for t in TYPES["i"]}
+CASES |= {(f, t) for f in COMPARISONS for kind in "fiub" for t in TYPES[kind]}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("f, dtype", sorted(CASES))
+def test_every_function_of_odd_numbers(f, dtype):
+    a, b = values(dtype)
+    arrays = (a, b)[: getattr(np, f).nin]
+    expected = getattr(np, f)(*arrays)
+    line = Line(f, tuple(map(given, arrays)), {}, Value(expected))
+    assert pattern(line)
+    (found,) = run([line], [line.out])
+    if f in ("maximum", "minimum"):  # of 0.0 and -0.0 either may be the larger
+        found, expected = found + 0, expected + 0
+    same(found, expected)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("kind, new", [*product([t for k in "fiub" for t in TYPES[k]], repeat=2)])
+def test_every_conversion(kind, new):
+    a = values(kind)[0]
+    a = a[np.isfinite(a) & (a >= (-50 if new[0] != "u" else 0))] if kind[0] == "f" else a
+    a = a[a >= 0] if new[0] == "u" else a
+    a = np.clip(a, None, 200) if "8" in new or "16" in new else a
+    line = Line("astype", (given(a), np.dtype(new)), {}, Value(a.astype(new)))
+    same(run([line], [line.out])[0], a.astype(new))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("number", [*POWERS, 3, 1.5, -0.0, 1e-8, 0.1, np.inf, -np.inf, np.nan])
+def test_numbers_in_the_text_are_the_numbers_meant(number, dtype):
+    a = np.array([0.25, 1.0, 3.0, 1e3], dtype)
+    for f in ("multiply", "subtract", "power", "less"):
+        with np.errstate(all="ignore"):
+            expected = getattr(np, f)(a, number)
+        line = Line(f, (given(a), number), {}, Value(expected))
+        same(run([line], [line.out])[0], expected)
+
+
+def test_numbers_that_are_asked_for_and_arrays_of_one_number():
+    a, one = drawn(3, 4), standin.asarray(np.array([[0.1]], "f"))
+    x, rate = given(a), given(0.1)
+    first = Line("multiply", (rate, x), {}, Value(np.float32(0.1) * a))
+    second = Line("add", (first.out, Value(one._a, "constant", data=one)), {}, Value(a))
+    third = Line("where", (given(a > 0), second.out, 2.0), {}, Value(a))
+    (found,) = run([first, second, third], [third.out])
+    same(found, np.where(a > 0, np.float32(0.1) * a + np.float32(0.1), np.float32(2)))
+
+
+def test_a_result_may_lie_where_an_argument_lies():
+    a, b = (StandinArray(drawn(5, seed=i)) for i in range(2))
+    x, y = (Value(v._a, "input", data=v) for v in (a, b))
+    lines = [Line("add", (x, y), {}, Value(a._a)), Line("subtract", (x, y), {}, Value(a._a))]
+    expected = a._a + b._a, a._a - b._a
+    takes, gives, body, name = Kernel(lines, [lines[0].out, lines[1].out]).text()
+    function = in_c.ElementwiseKernel(
+        takes, gives, "\n".join(body), name, no_return=True, options=("--fmad=false",)
+    )
+    function(a, b, a, b)
+    same(a._a, expected[0])
+    same(b._a, expected[1])
+
+
+def test_what_is_no_kernel():
+    a, c = given(drawn(3)), given(np.ones(3, complex))
+    out = Value(drawn(3))
+    assert pattern(Line("add", (a, a), {}, out))
+    for line in (
+        Line("add", (a, c), {}, Value(c.data._a)),  # a type that it does not know
+        Line("add", (a, a), {}, out, into=True),
+        Line("add", (a, a), {"where": a}, out),
+        Line("remainder", (a, a), {}, out),
+        Line(call, (a,), {}, out),
+        Line("add", (a, a), {}, Value(drawn(3), base=a)),
+    ):
+        assert pattern(line) is None
+    bools = given(np.ones(3, bool))
+    assert pattern(Line("add", (bools, bools), {}, Value(np.ones(3, bool)))) is None
+
+
+# ---- which lines become one
+
+
+def fused(function, *arrays):
+    """The calls of a compiled function on the stand-in, kernels as lists of functions."""
+    compiled = minidl.compile(function)
+    for _ in range(2):
+        found = compiled(*(tensor(a, device="standin") for a in arrays))
+    expected = function(*(tensor(a, device="standin") for a in arrays))
+    for x, y in zip(*(r if isinstance(r, tuple) else (r,) for r in (found, expected))):
+        np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-6)
+    lines = [line for line in compiled.program.graph.lines if line.out.base is line.out]
+    names = [[part.function for part in line.parts()] for line in lines if line.function != "empty"]
+    return [name if len(name) > 1 else name[0] for name in names]
+
+
+A, B = drawn(3, 4), drawn(4, 3, seed=1)
+TALL = drawn(3, 1, seed=2)
+
+
+@pytest.mark.parametrize(
+    "function, expected",
+    [
+        (lambda x, z: (x * 2 + 1).exp(), [["multiply", "add", "exp"]]),
+        (lambda x, z: x.exp(), ["exp"]),
+        # What stands between, and has nothing to do with it, does not part a run.
+        (lambda x, z: (x * 2, z @ x, x * 2 + 1), ["matmul", ["multiply", "add"]]),
+        # What needs a result of the run does, and so does a result of other shape that it needs.
+        (lambda x, z: (x * 2 + 1) @ z + x[:, :1] * 3,
+         [["multiply", "add"], "matmul", "multiply", "add"]),
+        (lambda x, z: (y := (x * 2).exp()) / y.sum(1, keepdims=True),
+         [["multiply", "exp"], "add.reduce", "divide"]),
+        # Two shapes are two runs that grow side by side.
+        (lambda x, z: ((x * 2).exp(), (z * 3).exp()), [["multiply", "exp"], ["multiply", "exp"]]),
+        # Other elements of what the run makes are there only when it has run.
+        (lambda x, z: (y := x[:, :3] * 2 + 1) + y.T, [["multiply", "add"], "add"]),
+        (lambda x, z: (y := x * 2 + 1) * y[::-1] * 3, [["multiply", "add"], ["multiply"] * 2]),
+    ],
+)  # fmt: skip
+def test_runs(function, expected):
+    assert fused(function, A, B) == expected
+
+
+def test_only_what_others_need_reaches_memory():
+    compiled = minidl.compile(lambda x: (((y := (x * 2).exp()) + 1).tanh(), y.sum()))
+    for x in (A, A + 1):
+        compiled(tensor(x, device="standin"))
+    (kernel,) = (line for line in compiled.program.graph.lines if isinstance(line, Kernel))
+    assert [part.function for part in kernel.parts()] == ["multiply", "exp", "add", "tanh"]
+    assert len(kernel.outs) == 2 and len(kernel.args) == 1
+    assert len(compiled.program.plan.places) == 3, "exp, tanh and the sum"
+
+
+def test_a_run_of_too_many_arrays_is_several():
+    arrays = [drawn(3, seed=i) for i in range(MOST + 4)]
+    calls = fused(lambda *xs: sum(xs[1:], start=xs[0] * 2), *arrays)
+    assert [len(call) for call in calls] == [14, 14]
+    outs = fused(lambda x: tuple((x * i).exp() for i in range(2, MOST + 2)), A)
+    assert len(outs) == 2 and sum(map(len, outs)) == 2 * MOST
+
+
+def training(device):
+    minidl.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 3)).to(device)
+    optimizer = optim.Adam(model.parameters(), 0.01)
+
+    @minidl.compile
+    def step(x, y):
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    for _ in range(2):
+        step(tensor(A, device=device), tensor([0, 1, 2], device=device))
+    return step
+
+
+def test_an_update_is_one_kernel_and_kernels_are_printed_with_the_rest():
+    step = training("standin")
+    kernels = [line for line in step.program.graph.lines if isinstance(line, Kernel)]
+    adam = kernels[-1]
+    assert len(adam.outs) == 3 and {v.kind for v in adam.args} == {"state", "made"}
+    assert all(step.program.plan.home(v).kind == "state" for v in adam.outs)
+    assert step.source.count(" = np.ElementwiseKernel(") == len({str(k.text()) for k in kernels})
+    assert step.source.index("ElementwiseKernel") < step.source.index("def make(")
+    cpu = training("cpu")
+    assert "Kernel" not in cpu.source and step.flops == cpu.flops
+    assert len(step.program.text.body) < 0.6 * len(cpu.program.text.body)
+
+
+def test_equal_kernels_stand_once():
+    compiled = minidl.compile(lambda x, z: ((x * 2).exp(), (z * 2).exp()))
+    compiled(tensor(A, device="standin"), tensor(B, device="standin"))
+    assert compiled.source.count("ElementwiseKernel") == 1
+    assert compiled.source.count("multiply_exp(") == 2
+
+
+CUDA = """#include <cuda_fp16.h>
+struct float16 {
+    half h;
+    __device__ float16(float v) : h(v) {}
+    __device__ operator float() const { return h; }
+};
+"""
+
+
+@pytest.mark.skipif(not shutil.which("nvcc"), reason="there is no nvcc here")
+def test_kernels_are_cuda(tmp_path):
+    """All texts that the tests above have made go through NVIDIA's own compiler."""
+    training("standin")
+    x = given(drawn(2).astype("float16"))
+    line = Line("exp", (x,), {}, Value(drawn(2).astype("float16")))
+    Kernel([line], [line.out]).text()
+    text = CUDA
+    for i, (takes, gives, body, name) in enumerate(dict.fromkeys(in_c.ElementwiseKernel.made)):
+        const, out = in_c.parameters(takes), in_c.parameters(gives)
+        kinds = in_c.TYPES | {"bool": "bool", "float16": "float16"}
+        places = [(n, f"const {kinds[k.name]}") for n, k in const]
+        places += [(n, kinds[k.name]) for n, k in out]
+        arguments = ", ".join(f"{kind} *p_{n}" for n, kind in places)
+        names = "".join(f"{kind} &{n} = p_{n}[threadIdx.x];\n" for n, kind in places)
+        text += f"__global__ void k{i}_{name}({arguments}) {{\n{names}{body}\n}}\n"
+    path = tmp_path / "kernels.cu"
+    path.write_text(text, encoding="utf-8")
+    command = ["nvcc", "-ptx", "-arch=sm_90", "-fmad=false", "-o", str(tmp_path / "out"), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
