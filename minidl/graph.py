@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from . import backend
-from .kernels import with_kernels
+from .kernels import with_kernels, with_recomputed
 from .trace import DRAWS, Line, Value, call, flat, mapped
 
 
@@ -55,7 +55,7 @@ class Graph:
 
     def written(self):
         """The bases that some line changes after they were made."""
-        return {line.out.base for line in self.lines if line.into}
+        return {line.out.base for line in self.parts() if line.into}
 
     def __str__(self):
         names = {}
@@ -344,5 +344,6 @@ def _joins(graph):
 
 
 PASSES = (without_dead, with_constants, with_algebra, without_repeats, with_algebra,
-          with_constants, with_products, without_dead, with_joined, with_kernels)  # fmt: skip
+          with_constants, with_products, without_dead, with_joined, with_recomputed, without_dead,
+          with_kernels)  # fmt: skip
 EXACT = tuple(p for p in PASSES if p is not with_products)  # those that change no bit

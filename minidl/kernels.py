@@ -10,7 +10,7 @@ import numpy as np
 
 from . import backend
 from .costs import is_view
-from .trace import Line, Value
+from .trace import Line, Value, call, flat
 
 MOST = 24  # arrays that a kernel takes and gives: CUDA hands over 4 KB of arguments
 C = {"bool": "bool", "uint8": "unsigned char", "int16": "short", "int32": "int",
@@ -33,21 +33,35 @@ TRUTHS = {"bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "invert": "!{0}
 COMPARISONS = {"equal": "{0} == {1}", "not_equal": "{0} != {1}", "less": "{0} < {1}",
                "less_equal": "{0} <= {1}", "greater": "{0} > {1}",
                "greater_equal": "{0} >= {1}"}  # fmt: skip
-MOVES = {"astype": "{0}", "copy": "{0}", "where": "{0} ? {1} : {2}"}
+MOVES = {"astype": "{0}", "copy": "{0}", "copyto": "{1}", "where": "{0} ? {1} : {2}"}
+CHEAP = {"add", "subtract", "multiply", "divide", "negative", "sqrt", "maximum", "minimum",
+         "astype", *COMPARISONS}  # fmt: skip
+FILLS = {"zeros": "0", "ones": "1"}
 POWERS = {2: "{0} * {0}", 0.5: "sqrt{f}({0})", -1: "1 / {0}"}  # sooner than by logarithms
 
 
 def pattern(line):
     """The C of an elementwise line with {0}, {1} for its operands; None if it is none."""
-    f, out = line.function, line.out
-    kinds = [v.dtype for v in line.inputs() if v.dtype is not None]
-    known = all(dtype is not None and dtype.name in C for dtype in (out.dtype, *kinds))
-    if not known or line.into or out.base is not out or line.options or not isinstance(f, str):
+    f, kind = line.function, line.out.dtype
+    kinds = [v.dtype for v in reads(line) if v.dtype is not None]
+    if not isinstance(f, str) or any(k is None or k.name not in C for k in (kind, *kinds)):
         return None
+    if f in FILLS or line.options:
+        return FILLS.get(f)
+    if f in MOVES:
+        return MOVES[f]
+    if f in COMPARISONS:
+        return COMPARISONS[f] if kind.kind == "b" else None
+    if line.into and any(k not in (kind, np.dtype(bool)) for k in kinds):
+        return None  # it is computed in another type first
     if f == "power" and type(line.args[1]) in (int, float) and line.args[1] in POWERS:
-        return POWERS[line.args[1]] if out.dtype.kind == "f" else None
-    group = {"f": FLOATS, "b": TRUTHS, "i": ANY_NUMBER}.get(out.dtype.kind, {})
-    return (MOVES | group | (COMPARISONS if out.dtype.kind == "b" else {})).get(f)
+        return POWERS[line.args[1]] if kind.kind == "f" else None
+    return {"f": FLOATS, "b": TRUTHS, "i": ANY_NUMBER}.get(kind.kind, {}).get(f)
+
+
+def reads(line):
+    """The Values whose elements a line needs."""
+    return [v for v in flat(line.args[line.function == "copyto" :]) if isinstance(v, Value)]
 
 
 def _type(dtype):
@@ -86,12 +100,8 @@ def _is_number(v):
     return v.kind == "constant" and v.dtype is not None and v.size == 1
 
 
-def _is_type(v):
-    return isinstance(v, (np.dtype, type))
-
-
-def _statement(line, names):
-    """The C that computes a line's result for one element."""
+def _statement(line, names, name):
+    """The C that computes a line's result for one element, as `name`."""
     f, dtype = line.function, line.out.dtype
     kinds = [dtype] * len(line.args)
     if f in COMPARISONS:
@@ -99,10 +109,14 @@ def _statement(line, names):
         kinds = [np.result_type(*both)] * 2
     elif f == "where":
         kinds[0] = np.dtype(bool)
-    args = [_operand(v, kind, names) for v, kind in zip(line.args, kinds) if not _is_type(v)]
+    needed = [] if f in FILLS else line.args[:1] if f == "astype" else line.args
+    args = [
+        "" if f == "copyto" and i == 0 else _operand(v, kind, names)
+        for i, (v, kind) in enumerate(zip(needed, kinds))
+    ]
     text = pattern(line).format(*args, f="f" if _type(dtype) == "float" else "")
     text = f"(float16)({text})" if dtype.name == "float16" else text
-    return f"const {C[dtype.name]} {names[line.out]} = {text};"
+    return f"const {C[dtype.name]} {name} = {text};"
 
 
 class Kernel(Line):
@@ -111,10 +125,17 @@ class Kernel(Line):
     __slots__ = ("lines", "outs")
 
     def __init__(self, lines, outs):
-        made = {line.out for line in lines}
-        read = dict.fromkeys(v for line in lines for v in line.inputs() if v not in made)
-        super().__init__("kernel", tuple(v for v in read if not _is_number(v)), {}, outs[0])
+        made, read = set(), {}
+        for line in lines:
+            read |= dict.fromkeys(v for v in reads(line) if v not in made and not _is_number(v))
+            made.add(line.out)
+        super().__init__("kernel", tuple(read), {}, outs[0])
         self.lines, self.outs = lines, outs
+
+    @property
+    def fresh(self):
+        made = [line.out for line in self.lines if not line.into]
+        return [v for v in self.outs if v in made]
 
     def parts(self):
         return self.lines
@@ -125,11 +146,13 @@ class Kernel(Line):
     def text(self):
         """What an ElementwiseKernel is made of: (what it takes, what it gives, its C, a name)."""
         names = {v: f"x{i}" for i, v in enumerate(self.args)}
-        names |= {line.out: f"t{i}" for i, line in enumerate(self.lines)}
         kinds = [v.dtype.name if v.dtype is not None else "float64" for v in self.args]
         takes = ", ".join(f"{kind} {names[v]}" for v, kind in zip(self.args, kinds))
         gives = ", ".join(f"{v.dtype.name} y{i}" for i, v in enumerate(self.outs))
-        body = [_statement(line, names) for line in self.lines]
+        body = []
+        for i, line in enumerate(self.lines):
+            body.append(_statement(line, names, f"t{i}"))
+            names[line.out] = f"t{i}"
         # Given last: a result may lie where an argument lies.
         body += [f"y{i} = {names[v]};" for i, v in enumerate(self.outs)]
         name = "_".join(dict.fromkeys(line.function for line in self.lines))
@@ -137,22 +160,80 @@ class Kernel(Line):
 
 
 class _Run:
-    """Lines on arrays of one shape that a kernel may do, and the views of what they make."""
+    """Lines on arrays of one shape that a kernel may do, and the views of what they make.
+
+    reads, writes: base -> the Values with that base that the lines read and write.
+    """
 
     def __init__(self):
-        self.lines, self.views, self.made, self.bases = [], [], set(), set()
+        self.lines, self.views, self.fresh, self.reads, self.writes = [], [], set(), {}, {}
 
     def add(self, line):
         self.lines.append(line)
-        self.made.add(line.out)
-        self.bases |= {line.out, *(v.base for v in line.inputs())}
+        self.writes.setdefault(line.out.base, set()).add(line.out)
+        for v in reads(line):
+            self.reads.setdefault(v.base, set()).add(v)
+        if not line.into:
+            self.fresh.add(line.out)
 
-    def must_end(self, line, joins):
-        """Whether the run must be done before `line`, which `joins` it or comes after it."""
-        if joins:  # it may read what the run makes, but of each only the element at its own place
-            return any(v.base in self.made and v not in self.made for v in line.inputs())
-        changes = line.into and line.out.base in self.bases
-        return changes or any(v.base in self.made for v in line.inputs())
+    def must_end(self, line, joins, apart):
+        """Whether the run must be done before `line`, which `joins` it or comes after it.
+
+        One that joins may read and write what the run does: of each its own element, not others.
+        """
+
+        def meets(values, v):
+            there = values.get(v.base, ())
+            return any(not (joins and u is v) and not apart(u, v) for u in there)
+
+        written = [line.out] if line.into else []
+        after = any(meets(self.writes, v) for v in [*reads(line), *written])
+        return after or any(meets(self.reads, v) for v in written)
+
+
+def _bounds(graph):
+    """Value -> the bytes (begin, end) of its base in which it lies, for bases that lines change."""
+    views, found, written = {}, {}, graph.written()
+    for line in graph.lines:
+        out, base = line.out, line.out.base
+        if base not in written or not is_view(line) or line.function == "empty" or not base.size:
+            continue
+        if base not in views:  # an array of that layout, without its memory
+            steps, step = [0] * len(base.shape), base.dtype.itemsize
+            for axis in reversed(base.order):
+                steps[axis], step = step, step * base.shape[axis]
+            views[base] = np.lib.stride_tricks.as_strided(
+                np.empty(1, base.dtype), base.shape, steps
+            )
+        views[out] = call(np, line.function, (views[line.args[0]], *line.args[1:]), line.options)
+        begin, end = np.lib.array_utils.byte_bounds(views[out])
+        origin = backend.address(views[base])
+        found[out] = begin - origin, end - origin
+    return found
+
+
+def with_recomputed(graph):
+    """On a GPU, what is cheap and small, such as the means of rows, is computed by each element
+    that needs it, not by a kernel of its own.  To the bit.
+    """
+    if not hasattr(graph.xp, "ElementwiseKernel"):
+        return graph
+    written, makers, lines = graph.written(), {}, []
+
+    def add(line, depth=0):
+        new = {}
+        for v in reads(line) if pattern(line) and depth < 4 else ():
+            if v in makers and v.shape != line.out.shape:
+                new[v] = Value(np.broadcast_to(np.empty((), v.dtype), line.out.shape))
+                add(Line(makers[v].function, makers[v].args, {}, new[v]), depth + 1)
+        lines.append(line.replaced(new) if new else line)
+
+    for line in graph.lines:
+        add(line)
+        alone = not line.into and not {line.out.base, *(v.base for v in reads(line))} & written
+        if alone and line.function in CHEAP and pattern(line):
+            makers[line.out] = line
+    return graph.changed(lines)
 
 
 def with_kernels(graph):
@@ -163,19 +244,26 @@ def with_kernels(graph):
     """
     if not hasattr(graph.xp, "ElementwiseKernel"):
         return graph
-    groups, runs = [], {}  # shape -> _Run
+    groups, runs, bounds = [], {}, _bounds(graph)  # runs: shape -> _Run
 
     def end(shape):
         run = runs.pop(shape)
         groups.extend([run.lines, *([view] for view in run.views)])
 
+    def apart(u, v):
+        """Whether two Values of one base have no byte in common."""
+        if u not in bounds or v not in bounds:
+            return False
+        (begin, end), (first, last) = bounds[u], bounds[v]
+        return end <= first or last <= begin
+
     for line in graph.lines:
         shape, joins = line.out.shape, pattern(line) is not None
         if is_view(line):
-            run = next((r for r in runs.values() if line.out.base in r.made), None)
+            run = next((r for r in runs.values() if line.out.base in r.fresh), None)
             run.views.append(line) if run else groups.append([line])
             continue
-        for s in [s for s, run in runs.items() if run.must_end(line, joins and s == shape)]:
+        for s in [s for s, run in runs.items() if run.must_end(line, joins and s == shape, apart)]:
             end(s)
         if joins:
             runs.setdefault(shape, _Run()).add(line)
@@ -195,8 +283,11 @@ def _fused(lines, readers):
     """The lines as one kernel, or, if that takes too many arrays, as several."""
     if len(lines) == 1:
         return lines
-    outs = [line.out for line in lines if readers.get(line.out, set()).difference(lines)]
-    kernel = Kernel(lines, outs or [lines[-1].out])
+    needed = (
+        line.out for line in lines
+        if line.into or readers.get(line.out, set()).difference(lines)
+    )  # fmt: skip
+    kernel = Kernel(lines, [*dict.fromkeys(needed)] or [lines[-1].out])
     if len(kernel.args) + len(kernel.outs) <= MOST:
         return [kernel]
     half = len(lines) // 2

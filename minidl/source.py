@@ -71,8 +71,8 @@ class Plan:
         final = {v: state for state, v in updates if v.base is v and state.base is state}
         taken = set()
         for i, line in enumerate(self.graph.lines):
-            for out in line.outs:
-                if line.into or out.base is not out or out.dtype is None or not elementwise(line):
+            for out in line.fresh:
+                if out.base is not out or out.dtype is None or not elementwise(line):
                     continue
                 made = [v for v in line.inputs() if v.kind == "made"]
                 for v in [final[out]] if out in final else made:

@@ -63,6 +63,7 @@ class Line:
         self.out, self.into = out, into
 
     outs = property(lambda self: [self.out])
+    fresh = property(lambda self: [] if self.into else [self.out], doc="Those of outs it makes.")
 
     def parts(self):
         """The lines that run as this one: itself, but of a kernel several."""

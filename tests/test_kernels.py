@@ -11,8 +11,9 @@ from standin import StandinArray, standin
 from static import drawn
 
 import minidl
+from minidl import Tensor, backend, nn, optim, tensor
 from minidl import functional as F
-from minidl import nn, optim, tensor
+from minidl.costs import is_view
 from minidl.kernels import (
     ANY_NUMBER,
     COMPARISONS,
@@ -140,11 +141,10 @@ def test_what_is_no_kernel():
     assert pattern(Line("add", (a, a), {}, out))
     for line in (
         Line("add", (a, c), {}, Value(c.data._a)),  # a type that it does not know
-        Line("add", (a, a), {}, out, into=True),
+        Line("add", (a, given(np.arange(3.0))), {}, out, into=True),  # in float64 first
         Line("add", (a, a), {"where": a}, out),
         Line("remainder", (a, a), {}, out),
         Line(call, (a,), {}, out),
-        Line("add", (a, a), {}, Value(drawn(3), base=a)),
     ):
         assert pattern(line) is None
     bools = given(np.ones(3, bool))
@@ -162,8 +162,12 @@ def fused(function, *arrays):
     expected = function(*(tensor(a, device="standin") for a in arrays))
     for x, y in zip(*(r if isinstance(r, tuple) else (r,) for r in (found, expected))):
         np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-6)
-    lines = [line for line in compiled.program.graph.lines if line.out.base is line.out]
-    names = [[part.function for part in line.parts()] for line in lines if line.function != "empty"]
+    return calls(compiled)
+
+
+def calls(compiled):
+    lines = [line for line in compiled.program.graph.lines if not is_view(line)]
+    names = [[part.function for part in line.parts()] for line in lines]
     return [name if len(name) > 1 else name[0] for name in names]
 
 
@@ -180,9 +184,15 @@ TALL = drawn(3, 1, seed=2)
         (lambda x, z: (x * 2, z @ x, x * 2 + 1), ["matmul", ["multiply", "add"]]),
         # What needs a result of the run does, and so does a result of other shape that it needs.
         (lambda x, z: (x * 2 + 1) @ z + x[:, :1] * 3,
-         [["multiply", "add"], "matmul", "multiply", "add"]),
+         [["multiply", "add"], "matmul", ["multiply", "add"]]),
         (lambda x, z: (y := (x * 2).exp()) / y.sum(1, keepdims=True),
          [["multiply", "exp"], "add.reduce", "divide"]),
+        # What is cheap and small is computed again for each element that needs it.
+        (lambda x, z: x - x.sum(1, keepdims=True) * 0.25, ["add.reduce", ["multiply", "subtract"]]),
+        (lambda x, z: ((m := x.sum(1, keepdims=True) * 0.25 + 1) * x, z @ m @ m.T),
+         ["add.reduce", ["multiply", "add"], "matmul", "matmul", ["multiply", "add", "multiply"]]),
+        (lambda x, z: x * (x.sum(1, keepdims=True) * 0.1).exp(),
+         ["add.reduce", ["multiply", "exp"], "multiply"]),
         # Two shapes are two runs that grow side by side.
         (lambda x, z: ((x * 2).exp(), (z * 3).exp()), [["multiply", "exp"], ["multiply", "exp"]]),
         # Other elements of what the run makes are there only when it has run.
@@ -192,6 +202,108 @@ TALL = drawn(3, 1, seed=2)
 )  # fmt: skip
 def test_runs(function, expected):
     assert fused(function, A, B) == expected
+
+
+# ---- what is changed in place
+
+
+def zeros(x):
+    return backend.array_module(x.data).zeros_like(x.data)
+
+
+def added(x):
+    y = zeros(x)
+    y += x.data
+    y += x.data * 2
+    return Tensor(y * y), Tensor(y)
+
+
+def side_by_side(x):
+    """Rows that have nothing in common may be written at once."""
+    y = zeros(x)
+    y[0] = x.data[1] * 2
+    y[1] = x.data[0] + 1
+    y[2] = y[1] * y[0]
+    return Tensor(y)
+
+
+def one_after_the_other(x):
+    """Rows that meet may not: each element needs one that another thread writes."""
+    y = zeros(x)
+    y[1:] += x.data[1:] * 2
+    y[:-1] += y[1:] * 3
+    y[1:] *= y[:-1]
+    return Tensor(y)
+
+
+def turned(x):
+    y = zeros(x)
+    y += x.data
+    y[...] = y[::-1] * 2
+    y[:, ::2] = y[:, 1::2] + 1
+    return Tensor(y)
+
+
+def read_before_and_after(x):
+    y = zeros(x)
+    y += x.data
+    before = y * 2
+    y += 1.0
+    after = y * 2
+    y *= before
+    return Tensor(before), Tensor(after), Tensor(y), Tensor(before + after + y)
+
+
+def read_elsewhere_before(x):
+    """A sum and a product of what it was stand between."""
+    y = zeros(x)
+    y += x.data
+    total, product = y.sum(), y @ y.T
+    y += x.data * 2
+    return Tensor(total), Tensor(product), Tensor(y), Tensor(y.sum())
+
+
+def small_that_changes(x):
+    """The mean is that of before the change, wherever it is needed."""
+    total = x.data.sum(1, keepdims=True)
+    mean = total * 0.25
+    total += 1.0
+    return Tensor(x.data - mean), Tensor(total * x.data)
+
+
+def of_another_type(x):
+    y = zeros(x)
+    y[...] = x.data.astype("float64") * 0.1
+    y[0] = x.data[0] > 0
+    return Tensor(y + x.data)
+
+
+@pytest.mark.parametrize(
+    "function, expected",
+    [
+        (added, [["zeros", "add", "multiply", "add", "multiply"]]),
+        (side_by_side, ["zeros", ["multiply", "copyto", "add", "copyto"], ["multiply", "copyto"]]),
+        (one_after_the_other, None),
+        (turned, None),
+        (read_before_and_after, None),
+        (read_elsewhere_before, None),
+        (of_another_type, None),
+        (small_that_changes, None),
+    ],
+)
+def test_what_changes_in_place(function, expected):
+    compiled = minidl.compile(function)
+    for i in range(3):
+        x = drawn(3, 4, seed=i)
+        found = compiled(tensor(x, device="standin"))
+        expected_now = minidl.compile(function, passes=())(tensor(x))
+        pairs = zip(*(r if isinstance(r, tuple) else (r,) for r in (found, expected_now)))
+        for a, b in pairs:
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-6)
+    kernels = [line for line in compiled.program.graph.lines if isinstance(line, Kernel)]
+    assert kernels
+    if expected:
+        assert calls(compiled) == expected
 
 
 def test_only_what_others_need_reaches_memory():
@@ -239,7 +351,7 @@ def test_an_update_is_one_kernel_and_kernels_are_printed_with_the_rest():
     assert step.source.count(" = np.ElementwiseKernel(") == len({str(k.text()) for k in kernels})
     assert step.source.index("ElementwiseKernel") < step.source.index("def make(")
     cpu = training("cpu")
-    assert "Kernel" not in cpu.source and step.flops == cpu.flops
+    assert "Kernel" not in cpu.source and cpu.flops <= step.flops < 1.1 * cpu.flops
     assert len(step.program.text.body) < 0.6 * len(cpu.program.text.body)
 
 
