@@ -1,6 +1,6 @@
 """Train a small convolutional network on Fashion-MNIST to at least 92 % test accuracy.
 
-    python examples/fashion_cnn.py
+    python examples/fashion_cnn.py [--epochs 10] [--device cuda] [--out FOLDER]
 
 Draws the curves to runs/fashion_cnn/curves.png and keeps a checkpoint beside them, from which it
 goes on when it is run again.
@@ -39,7 +39,7 @@ def network():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--out", type=Path, default=Path("runs/fashion_cnn"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

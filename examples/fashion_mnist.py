@@ -1,6 +1,6 @@
 """Train a network on the 60,000 images of Fashion-MNIST; draw its curves, save a checkpoint.
 
-    python examples/fashion_mnist.py [--epochs 10] [--out FOLDER]
+    python examples/fashion_mnist.py [--epochs 10] [--device cuda] [--out FOLDER]
 
 Run again after an interruption, it goes on from the checkpoint.
 """
@@ -17,6 +17,7 @@ from minidl.train import Trainer, accuracy
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--out", type=Path, default=Path("runs/fashion_mnist"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -37,7 +38,7 @@ def main():
     optimizer = optim.SGD(
         model.parameters(), lr=0.1, momentum=0.9, schedule=optim.warmup(500, optim.cosine(steps))
     )
-    trainer = Trainer(model, optimizer, loss=F.cross_entropy, metrics=[accuracy])
+    trainer = Trainer(model, optimizer, F.cross_entropy, [accuracy], device=options.device)
     trainer.fit(
         train,
         test,

@@ -1,6 +1,6 @@
 """Teach an LSTM to spell first names, measure it beside counting, and let it write new ones.
 
-    python examples/names_lstm.py [--epochs 40] [--hidden 128] [--out FOLDER]
+    python examples/names_lstm.py [--epochs 40] [--hidden 128] [--device cuda] [--out FOLDER]
 
 A name is a row of tokens: the list it is from (female or male), its letters, and a full stop.
 The network learns which token comes next; asked to go on from "female" or "male", it writes.
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from minidl import backend, datasets, nn, optim, text
+from minidl import Tensor, backend, datasets, nn, optim, tensor, text
 from minidl import functional as F
 from minidl.recurrent import LSTM
 
@@ -40,7 +40,10 @@ def read():
 
 
 class Speller(nn.Module):
-    """Numbers of tokens (N, T) -> for each place the logits of the next token, and the state."""
+    """Numbers of tokens (N, T) -> for each place the logits of the next token, and the state.
+
+    Numbers in a NumPy array are moved to where the weights are.
+    """
 
     def __init__(self, n_hidden):
         self.embedding = nn.Embedding(len(VOCABULARY), 32)
@@ -49,6 +52,8 @@ class Speller(nn.Module):
         self.output = nn.Linear(n_hidden, len(VOCABULARY))
 
     def forward(self, tokens, state=None):
+        if not isinstance(tokens, Tensor):
+            tokens = tensor(tokens, device=self.output.weight.device)
         h, state = self.lstm(self.dropout(self.embedding(tokens)), state)
         return self.output(self.dropout(h)), state  # (N, T, K)
 
@@ -58,7 +63,9 @@ def loss(model, rows):
     tokens, lengths = text.pad(rows)
     real = np.nonzero(np.arange(1, tokens.shape[1]) < lengths[:, None])
     logits, _ = model(tokens[:, :-1])
-    return F.cross_entropy(logits[real], tokens[:, 1:][real])
+    indices = *real, tokens[:, 1:][real]
+    row, place, following = (tensor(a, device=logits.device) for a in indices)
+    return F.cross_entropy(logits[row, place], following)
 
 
 def perplexity(model, rows):
@@ -185,6 +192,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--seed", type=int, default=0, help="of all but the choice of test names")
     parser.add_argument("--out", type=Path, default=Path("runs/names_lstm"))
     options = parser.parse_args()
@@ -194,7 +202,7 @@ def main():
 
     backend.manual_seed(options.seed)  # the first weights, dropout
     rng = np.random.default_rng(options.seed)  # the batches, the letters drawn
-    model = Speller(options.hidden)
+    model = Speller(options.hidden).to(options.device)
     history = train(model, rows, valid, options.epochs, rng)
 
     print("\nperplexity per character  validation  test")

@@ -1,6 +1,6 @@
 """Train a small GPT on the prose of Python's own help, until what it writes is made of words.
 
-    python examples/tiny_gpt.py
+    python examples/tiny_gpt.py [--epochs 6] [--characters N] [--device cuda] [--out FOLDER]
 
 Draws the curves to runs/tiny_gpt/curves.png and keeps a checkpoint beside them, from which it
 goes on when it is run again.
@@ -53,6 +53,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--characters", type=int, help="how much of the text to read (default all)")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--out", type=Path, default=Path("runs/tiny_gpt"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ def main():
     print(nn.summary(model, data[:1][0]))
     schedule = optim.one_cycle(options.epochs * len(loader), peak_at=0.1)  # its start is a warm-up
     optimizer = optim.AdamW(model.parameters(), lr=0.002, weight_decay=0.1, schedule=schedule)
-    trainer = Trainer(model, optimizer, F.cross_entropy, clip_norm=1.0)
+    trainer = Trainer(model, optimizer, F.cross_entropy, clip_norm=1.0, device=options.device)
     real = RealWords(encoding, {*letters(train)})
     checkpoint = options.out / "checkpoint.safetensors"
     print(f"before: {real.share(write(model, encoding, 16, seed=0)):.2f} of the words are real")

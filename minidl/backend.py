@@ -266,6 +266,32 @@ def cuda_status():
     return f"available: {count} x {name}, CuPy {cupy.__version__}" if count else "no GPU was found"
 
 
+def replayed(xp):
+    """A decorator for a function that only asks the GPU of `xp` to work on arrays that stay where
+    they are: its second call is captured as a CUDA graph, which all others launch as a whole.
+    """
+
+    def decorate(function):
+        calls, graph = 0, None
+
+        def run():
+            nonlocal calls, graph
+            calls += 1
+            if calls == 1:  # in which CuPy compiles its kernels
+                return function()
+            if calls == 2:
+                stream = xp.cuda.Stream(non_blocking=True)
+                with stream:
+                    stream.begin_capture()
+                    function()
+                    graph = stream.end_capture()
+            graph.launch()
+
+        return run
+
+    return decorate
+
+
 def nccl(rank, size, host=None, port=None):
     """CuPy's communicator of `size` processes, this being number `rank`: see `distributed.nccl`.
 

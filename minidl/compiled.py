@@ -31,12 +31,12 @@ class Program:
     states, inputs and constants.
     """
 
-    def __init__(self, graph, passes=PASSES):
+    def __init__(self, graph, passes=PASSES, cuda_graph=False):
         self.record_graph = self.graph = graph
         for change in passes:
             self.graph = change(self.graph)
         self.plan = Plan(self.graph)
-        self.text = Source(self.plan)
+        self.text = Source(self.plan, cuda_graph)
         self.source, self.memory = self.text.text, self.plan.size
         space = {}
         exec(builtins.compile(self.source, "<minidl.compile>", "exec"), space)
@@ -234,10 +234,11 @@ def _modules(function):
 class Compiled:
     """What `minidl.compile` makes of a function."""
 
-    def __init__(self, function, passes, threads):
+    def __init__(self, function, passes, threads, cuda_graph):
         if threads not in (1, 2):
             raise ValueError(f"threads must be 1 or 2, got {threads}")
         self.function, self.passes, self.threads, self.programs = function, passes, threads, {}
+        self.cuda_graph = cuda_graph
         self.modules, self.leaves = _modules(function), []
         self.__doc__ = function.__doc__
 
@@ -255,6 +256,8 @@ class Compiled:
         xp = backend.array_module(*arrays)
         if self.threads == 2 and xp is not np:
             raise ValueError("threads=2 is for the CPU: a GPU computes in parallel by itself")
+        if self.cuda_graph and xp is np:
+            raise ValueError("cuda_graph=True is for arrays on a GPU; move them with .to('cuda')")
         key = tuple((a.shape, a.dtype.char) for a in arrays), backend.modes.recording, xp.__name__
         key += tuple(module.training for module in self.modules)
         key += tuple(x.grad is None for x in self.leaves) + tuple(a.requires_grad for a in args)
@@ -267,7 +270,7 @@ class Compiled:
         record = Record(self.function, args, leaves=self.leaves)
         left = (leaf for leaf, _ in record.grads if isinstance(leaf, Tensor))
         self.leaves = list(dict.fromkeys([*self.leaves, *left]))
-        self.programs[key] = Program(Graph(record), self.passes)
+        self.programs[key] = Program(Graph(record), self.passes, self.cuda_graph)
         return record.first
 
     @property
@@ -304,7 +307,7 @@ class Compiled:
         return drawing.draw(self.program.record_graph, self.program.graph, path)
 
 
-def compile(function, *, passes=PASSES, threads=1):
+def compile(function, *, passes=PASSES, threads=1, cuda_graph=False):
     """`function` of Tensors or arrays, recorded at its first call for each signature (shapes,
     types, modes), simplified, and run from then on as one piece of NumPy source.
 
@@ -316,5 +319,6 @@ def compile(function, *, passes=PASSES, threads=1):
     copies).
     passes: functions Graph -> Graph, applied in turn.  threads: 1, or 2, each of which then works
     on half of the batch (the first axis of all inputs) with one BLAS thread; see Halves.
+    cuda_graph: on a GPU, what runs between matrix products and sums is captured and replayed.
     """
-    return Compiled(function, passes, threads)
+    return Compiled(function, passes, threads, cuda_graph)

@@ -8,6 +8,8 @@ Explained in course/23.
 
 import math
 
+import numpy as np
+
 from . import backend
 from .module import Parameter
 from .tensor import Tensor
@@ -69,6 +71,12 @@ class Group:
                 t.grad = Tensor(a)
             else:
                 t.data = a
+
+    def average_numbers(self, numbers, weight, device):
+        """The means of numbers, a dict, over all processes, by way of `device`: see `average`."""
+        mine = backend.to_device(np.array([*numbers.values()], float), device)
+        (found,) = self.average([mine], weight)
+        return dict(zip(numbers, backend.to_numpy(found).tolist()))
 
     def fail(self, model, error):
         """What a process calls in place of `average_gradients` before it stops with `error`, so

@@ -128,6 +128,13 @@ class MinidlEstimator(BaseEstimator):
         check_is_fitted(self)
         return self._trainer.predict(validate_data(self, X, reset=False, dtype=self._dtype))
 
+    def __getstate__(self):
+        """What is pickled: a Module that was given as `hidden` loads without its device."""
+        state = super().__getstate__()
+        if isinstance(self.hidden, nn.Module):
+            state = state | {"hidden": deepcopy(self.hidden).to("cpu")}
+        return state
+
 
 class MinidlClassifier(ClassifierMixin, MinidlEstimator):
     """Softmax and cross-entropy; classes_ lists the labels in order; else as MinidlEstimator."""

@@ -54,10 +54,12 @@ class Optimizer:
         t = backend.asked(lambda: self.steps + ahead + 1)
         jobs = [(p, state) for p, state in zip(self.parameters, self.state) if p.grad is not None]
         for p, state in jobs:
+            a = backend.plain(p.data)
             for slot in self.slots:
                 if slot not in state:
-                    a = backend.plain(p.data)
                     state[slot] = Tensor(backend.array_module(a).zeros_like(a))
+                elif type(kept := backend.plain(state[slot].data)) is not type(a):  # p was moved
+                    state[slot].data = backend.to_device(kept, backend.device_of(a))
         if backend.modes.record:
             backend.modes.record.update(self, jobs, lr, t)
             jobs = []

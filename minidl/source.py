@@ -13,7 +13,18 @@ import numpy as np
 from . import backend
 from .trace import DRAWS, ELSEWHERE, VIEWS, Line, Value, flat, mapped
 
-RESERVED = {"np", "numpy", "rng", "memory", "make", "step", "float", "bool"}  # names it uses
+RESERVED = {
+    "np",
+    "numpy",
+    "rng",
+    "memory",
+    "make",
+    "step",
+    "float",
+    "bool",
+    "replayed",
+}  # names it uses
+QUIET = {"zeros", "ones", "copyto"}  # besides what is elementwise, these allocate nothing
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**"}
 
 
@@ -121,9 +132,11 @@ class Source:
 
     text: a module with one function, make(rng, *given), which returns the function that runs.
     given: the states and constants that `make` takes, in order.
+    cuda_graph: lines that neither allocate, nor read what changes its place or a number, are
+    captured together; so are no matrix products, which CuPy refuses to capture.
     """
 
-    def __init__(self, plan):
+    def __init__(self, plan, cuda_graph=False):
         self.plan, self.graph, self.given, self.names = plan, plan.graph, [], {}
         self.setup, self.body, self.imports, self.shared = [], [], set(), {}
         self.kernels = {}  # what a kernel is made of -> its name, and its text
@@ -136,7 +149,7 @@ class Source:
             self.inside.add(v)
         for line in self.graph.lines:
             self._line(line)
-        self._finish()
+        self._finish(self._captured() if cuda_graph else [])
 
     def _call(self, v, prefix):
         """Name v after the user's variable, or by a letter for its kind and a number."""
@@ -297,7 +310,28 @@ class Source:
             self.shared[key] = Value(a, "constant", data=a)
         return self.shared[key]
 
-    def _finish(self):
+    def _captured(self):
+        """Move lines that may be captured out of the body; they come back as lists, piece by piece,
+        and the body calls piece0(), piece1() ...
+        """
+        pieces, run = [], []
+        pairs, self.body, self.costs = [*zip(self.body, self.costs), ("", None)], [], []
+        for text, line in pairs:
+            still = line is not None and not self.inside & {line.out, *line.inputs()}
+            if still and line.function != "where" and (elementwise(line) or line.function in QUIET):
+                run.append((text, line))
+                continue
+            if len(run) > 1:
+                pieces.append([text for text, _ in run])
+                run = [(f"piece{len(pieces) - 1}()", None)]
+            for one in [*run, (text, line)] if text else run:
+                self._write(*one)
+            run = []
+        if pieces:
+            self.imports.add("from minidl.backend import replayed")
+        return pieces
+
+    def _finish(self, pieces):
         graph = self.graph
         for state, v in graph.updates.items():
             if self.name(v) != self.name(state):
@@ -312,6 +346,9 @@ class Source:
         lines = [*arrays, *sorted(self.imports), "", *kernels, "", f"def make(rng{given}):"]
         lines += [f"    memory = np.empty({self.plan.size}, np.uint8)"]
         lines += [f"    {text}" for text in self.setup]
+        for i, piece in enumerate(pieces):
+            lines += ["", "    @replayed(np)", f"    def piece{i}():"]
+            lines += [f"        {text}" for text in piece]
         lines += ["", f"    def step({inputs}):", *(f"        {text}" for text in self.body)]
         lines += [f"        return ({back}), ({grads})", "", "    return step", ""]
         self.text = "\n".join(lines)

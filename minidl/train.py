@@ -159,7 +159,9 @@ class Trainer:
                         self.logs = _mean((self.logs, self.seen), (found, n))
                     self.seen, self.batch = self.seen + n, self.batch + len(some)
                     self._tell("on_batch_end")
-                self.logs = self._met(self.logs) if self.group else self.logs
+                if self.group:
+                    logs = dict.fromkeys(["loss", *self.metrics], 0.0) | self.logs
+                    self.logs = self.group.average_numbers(logs, self.seen, self.device)
                 found = {} if valid is None else self.evaluate(valid)
                 self.logs |= {f"valid_{name}": value for name, value in found.items()}
                 for name, value in self.logs.items():
@@ -203,13 +205,6 @@ class Trainer:
                 optim.clip_grad_norm(self.optimizer.parameters, self.clip_norm)
             scaler.step(self.optimizer) if scaler else self.optimizer.step()
         return _mean(*measured) if n else {}
-
-    def _met(self, logs):
-        """The means of an epoch over the samples of all processes."""
-        names = ["loss", *self.metrics]
-        mine = np.array([logs.get(name, 0.0) for name in names])
-        (found,) = self.group.average([backend.to_device(mine, self.device)], self.seen)
-        return dict(zip(names, backend.to_numpy(found).tolist()))
 
     def _compiled_step(self, batch, weigh):
         batch, weight = weigh(batch) if weigh else (batch, None)
@@ -385,6 +380,7 @@ def find_rate(trainer, data, *, lowest=1e-6, highest=1.0, steps=100, batch_size=
     trial, before, found = copy(trainer), backend.random_state(), {"rate": [], "loss": []}
     parts = deepcopy((trainer.model, trainer.optimizer, trainer.scaler))
     trial.model, trial.optimizer, trial.scaler = parts
+    trial.compiled = None  # that step trains the trainer's own model
     trial.optimizer.schedule = None
     loader = _loader(data, batch_size, shuffle=True)
     batches = chain.from_iterable(map(loader.batches, count()))

@@ -28,6 +28,41 @@ def counted():
     found.update(transfers - before)
 
 
+captured = None  # the calls of a CUDA graph while it is captured
+
+
+def _unless_captured(what, run, quiet):
+    """run(), or while a graph is captured: keep it for later, if it is `quiet`, as CuPy would."""
+    if captured is None:
+        return run()
+    if not quiet:
+        raise NotImplementedError(f"{what} during stream capture is unsupported")
+    captured.append(run)
+    return None
+
+
+class Stream:
+    """A stream of the stand-in, which is there to capture."""
+
+    def __init__(self, non_blocking):
+        assert non_blocking
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        assert captured is None
+
+    def begin_capture(self):
+        global captured
+        captured = []
+
+    def end_capture(self):
+        global captured
+        calls, captured = captured, None
+        return SimpleNamespace(launch=lambda: [call() for call in calls])
+
+
 def _wrap(a):
     """Arrays and NumPy scalars as StandinArrays, also inside tuples and lists."""
     if isinstance(a, (tuple, list)):
@@ -50,8 +85,11 @@ def _guarded(function):
     def call(*args, **kwargs):
         if isinstance(function, np.ufunc) and any(isinstance(a, (list, tuple)) for a in args):
             raise TypeError(f"Unsupported type <class 'list'> for {function.__name__}")
-        y = function(*_unwrap(args), **{k: _unwrap(v) for k, v in kwargs.items()})
-        return _wrap(y)
+        given = _unwrap(args), {k: _unwrap(v) for k, v in kwargs.items()}
+        name = getattr(function, "__name__", "")
+        quiet = name == "fill" or (isinstance(function, np.ufunc) and "out" in kwargs)
+        run = lambda: _wrap(function(*given[0], **given[1]))  # noqa: E731
+        return _unless_captured(name, run, quiet and name != "matmul")
 
     if isinstance(function, np.ufunc):
         call.at = _guarded(function.at)
@@ -102,7 +140,8 @@ class StandinArray:
         return _wrap(self._a[_unwrap(key)])
 
     def __setitem__(self, key, value):
-        self._a[_unwrap(key)] = _unwrap(value)
+        place, value = _unwrap(key), _unwrap(value)
+        _unless_captured("setitem", lambda: self._a.__setitem__(place, value), True)
 
     def __len__(self):
         return len(self._a)
@@ -206,4 +245,11 @@ standin.asnumpy = lambda a: a._out().copy()
 standin.random = ModuleType("standin.random")
 standin.random.default_rng = _Generator
 if in_c.COMPILER:  # else compiled steps run line by line
-    standin.ElementwiseKernel = in_c.ElementwiseKernel
+
+    class ElementwiseKernel(in_c.ElementwiseKernel):
+        def __call__(self, *args):
+            _unless_captured(
+                "a kernel", lambda: super(ElementwiseKernel, self).__call__(*args), True
+            )
+
+    standin.ElementwiseKernel = ElementwiseKernel

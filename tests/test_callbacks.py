@@ -6,10 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from test_train import SPIRALS, Interrupt, loader, spiral_trainer, weights
+from test_train import SPIRALS, Interrupt, exact, loader, spiral_trainer, weights
 
+from minidl import backend, io, manual_seed, nn, optim
 from minidl import functional as F
-from minidl import io, manual_seed, nn, optim
 from minidl.callbacks import (
     AverageWeights,
     Callback,
@@ -90,13 +90,14 @@ def test_the_bar_is_closed_by_an_error():
     assert bars.bar.disable, "tqdm's mark of a closed bar"
 
 
-def test_the_csv_has_one_line_for_each_epoch_after_a_resume_too(tmp_path):
+def test_the_csv_has_one_line_for_each_epoch_after_a_resume_too(tmp_path, device):
     log, path = tmp_path / "log.csv", tmp_path / "run.safetensors"
-    whole = fit(spiral_trainer(), CSVLog(tmp_path / "whole.csv"), epochs=4)
+    whole = fit(spiral_trainer(**exact(device)), CSVLog(tmp_path / "whole.csv"), epochs=4)
     with pytest.raises(KeyboardInterrupt):
-        fit(spiral_trainer(), CSVLog(log), Checkpoint(path, best_only=True), Interrupt(3, 2))
+        first, best = spiral_trainer(**exact(device)), Checkpoint(path, best_only=True)
+        fit(first, CSVLog(log), best, Interrupt(3, 2))
     assert len(log.read_text().splitlines()) == 4, "flushed after each epoch"
-    fit(spiral_trainer(), CSVLog(log), epochs=4, resume=path)
+    fit(spiral_trainer(**exact(device)), CSVLog(log), epochs=4, resume=path)
     assert log.read_text() == (tmp_path / "whole.csv").read_text()
     found = np.genfromtxt(log, delimiter=",", names=True)
     assert found["epoch"].tolist() == [1, 2, 3, 4]
@@ -156,31 +157,33 @@ def test_in_a_notebook_one_picture_changes(monkeypatch):
 # ---- stopping and the rate
 
 
-def test_early_stopping_gives_back_the_best_weights(tmp_path):
+def test_early_stopping_gives_back_the_best_weights(tmp_path, device):
     losses = Pretend(3.0, 2.0, 1.0, 4.0, 5.0, 6.0)
-    trainer, path = spiral_trainer(), tmp_path / "run.safetensors"
+    trainer, path = spiral_trainer(device=device), tmp_path / "run.safetensors"
     fit(trainer, Checkpoint(path), losses, EarlyStopping(patience=2))
     assert trainer.epoch == 5 and trainer.stopped
     assert (weights(trainer) == losses.found[3]).all()
-    again = spiral_trainer()
-    fit(again, EarlyStopping(2), resume=path)
-    assert again.epoch == 5 and (weights(again) == losses.found[3]).all(), "it stays stopped"
+    for elsewhere in (device, "cpu"):
+        again = spiral_trainer(device=elsewhere)
+        fit(again, EarlyStopping(2), resume=path)
+        assert again.epoch == 5 and (weights(again) == losses.found[3]).all(), "it stays stopped"
+        assert {t.device for _, t in again.model.tensors()} == {elsewhere}
 
 
-def test_early_stopping_remembers_after_a_resume(tmp_path):
+def test_early_stopping_remembers_after_a_resume(tmp_path, device):
     path, losses = tmp_path / "run.safetensors", (3.0, 1.0, 4.0, 5.0, 6.0, 7.0)
     with pytest.raises(KeyboardInterrupt):
-        first = Pretend(*losses)
-        fit(spiral_trainer(), first, EarlyStopping(3), Checkpoint(path), Interrupt(3, 1))
-    trainer, stop = spiral_trainer(), EarlyStopping(3)
+        first, callbacks = Pretend(*losses), (EarlyStopping(3), Checkpoint(path))
+        fit(spiral_trainer(device=device), first, *callbacks, Interrupt(3, 1))
+    trainer, stop = spiral_trainer(device=device), EarlyStopping(3)
     # Another callback in front does not hide it.
     fit(trainer, Pretend(*losses), ReduceOnPlateau(9), stop, resume=path)
     assert trainer.epoch == 5 and stop.best == 1.0
     assert (weights(trainer) == first.found[2]).all()
 
 
-def test_an_error_leaves_the_weights_as_they_are():
-    trainer, losses = spiral_trainer(), Pretend(1.0, 2.0, 3.0)
+def test_an_error_leaves_the_weights_as_they_are(device):
+    trainer, losses = spiral_trainer(device=device), Pretend(1.0, 2.0, 3.0)
     with pytest.raises(KeyboardInterrupt):
         fit(trainer, losses, EarlyStopping(5), Interrupt(2, 1))
     assert (weights(trainer) != losses.found[1]).any()
@@ -215,41 +218,43 @@ def test_what_there_is_to_watch_is_named(callback):
         spiral_trainer().fit(SPIRALS, epochs=1, progress=False, callbacks=[callback])
 
 
-def test_a_schedule_sets_the_rate_of_each_epoch(tmp_path):
+def test_a_schedule_sets_the_rate_of_each_epoch(tmp_path, device):
     rates, path = Rates(), tmp_path / "run.safetensors"
 
     def schedule(epoch):
         return 0.1 / (1 + epoch)
 
+    first, second = (spiral_trainer(device=device) for _ in range(2))
     with pytest.raises(KeyboardInterrupt):
-        fit(spiral_trainer(), Schedule(schedule), rates, Checkpoint(path), Interrupt(1, 10))
-    fit(spiral_trainer(), Schedule(schedule), rates, epochs=3, resume=path)
+        fit(first, Schedule(schedule), rates, Checkpoint(path), Interrupt(1, 10))
+    fit(second, Schedule(schedule), rates, epochs=3, resume=path)
     assert np.allclose(rates.found, np.repeat([0.1, 0.05, 0.05, 0.1 / 3], 10))
 
 
-def test_the_rate_is_reduced_on_a_plateau(tmp_path):
+def test_the_rate_is_reduced_on_a_plateau(tmp_path, device):
     losses, path = (1.0, 2.0, 3.0, 2.0, 1.5, 0.5, 0.6, 0.7), tmp_path / "run.safetensors"
 
     def callbacks(rates):
         return Pretend(*losses), ReduceOnPlateau(2, factor=0.5, lowest=0.006), rates
 
     whole, first, second = Rates(), Rates(), Rates()
-    fit(spiral_trainer(), *callbacks(whole), epochs=8)
+    fit(spiral_trainer(device=device), *callbacks(whole), epochs=8)
     expected = [0.02, 0.02, 0.02, 0.01, 0.01, 0.006, 0.006, 0.006]
     assert np.allclose(whole.found, np.repeat(expected, 10))
     with pytest.raises(KeyboardInterrupt):
-        fit(spiral_trainer(), *callbacks(first), Checkpoint(path), Interrupt(4, 1), epochs=8)
-    fit(spiral_trainer(), *callbacks(second), epochs=8, resume=path)
+        more = Checkpoint(path), Interrupt(4, 1)
+        fit(spiral_trainer(device=device), *callbacks(first), *more, epochs=8)
+    fit(spiral_trainer(device=device), *callbacks(second), epochs=8, resume=path)
     assert first.found[:40] + second.found == whole.found
 
 
 # ---- saving
 
 
-def test_a_checkpoint_of_the_best_epoch_only(tmp_path):
+def test_a_checkpoint_of_the_best_epoch_only(tmp_path, device):
     losses, path = Pretend(3.0, 1.0, 2.0, 0.5, 0.7, 0.6), tmp_path / "best.safetensors"
-    fit(spiral_trainer(), losses, Checkpoint(path, best_only=True))
-    best = spiral_trainer()
+    fit(spiral_trainer(device=device), losses, Checkpoint(path, best_only=True))
+    best = spiral_trainer(device=device)
     best.load(path)
     assert best.epoch == 4 and (weights(best) == losses.found[4]).all()
     # A resumed run still knows how good the saved one was.
@@ -300,8 +305,8 @@ def test_the_average_is_that_of_the_definition(device):
         assert a.dtype == np.float32 and np.allclose(a, expected[name], rtol=1e-5), name
 
 
-def test_the_average_agrees_with_pytorch(torch):
-    trainer, decay = small(), 0.05  # below (1 + t) / (10 + t) from the first update on
+def test_the_average_agrees_with_pytorch(torch, device):
+    trainer, decay = small(device), 0.05  # below (1 + t) / (10 + t) from the first update on
     p = torch.nn.Parameter(torch.zeros(2, 3))
     average = torch.optim.swa_utils.AveragedModel(
         torch.nn.ParameterList([p]), multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
@@ -317,14 +322,14 @@ def test_the_average_agrees_with_pytorch(torch):
     assert np.allclose(trainer.model[0].weight.numpy(), next(average.parameters()).detach(), 1e-5)
 
 
-def test_the_average_is_validated_and_is_not_trained_from():
+def test_the_average_is_validated_and_is_not_trained_from(device):
     class Watch(Callback):
         def on_batch_end(self, trainer):
             own.append(weights(trainer))
 
     own = []
-    fit(spiral_trainer(), Watch(), epochs=3)
-    trained, own, averaged = own, [], spiral_trainer()
+    fit(spiral_trainer(device=device), Watch(), epochs=3)
+    trained, own, averaged = own, [], spiral_trainer(device=device)
     fit(averaged, Watch(), AverageWeights(0.99), epochs=3)
     assert all((a == b).all() for a, b in zip(trained, own, strict=True))
     assert (weights(averaged) != own[-1]).any()
@@ -332,15 +337,15 @@ def test_the_average_is_validated_and_is_not_trained_from():
 
 
 @pytest.mark.parametrize("at", [(0, 10), (1, 5), (2, 1)])
-def test_the_average_survives_a_resume_to_the_bit(tmp_path, at):
+def test_the_average_survives_a_resume_to_the_bit(tmp_path, at, device):
     def callbacks(path, *more):
         return AverageWeights(0.9), EarlyStopping(9), Checkpoint(tmp_path / path, every=2), *more
 
-    whole = spiral_trainer()
+    whole = spiral_trainer(**exact(device))
     fit(whole, *callbacks("whole"), epochs=4)
     with pytest.raises(KeyboardInterrupt):
-        fit(spiral_trainer(), *callbacks("run", Interrupt(*at)), epochs=4)
-    second = spiral_trainer()
+        fit(spiral_trainer(**exact(device)), *callbacks("run", Interrupt(*at)), epochs=4)
+    second = spiral_trainer(**exact(device))
     fit(second, *callbacks("run"), epochs=4, resume=tmp_path / "run")
     assert (weights(second) == weights(whole)).all() and whole.history == second.history
 
@@ -356,8 +361,8 @@ def test_the_average_goes_back_to_its_device(tmp_path, device):
     assert all((a.numpy() == b.numpy()).all() and b.device == device for (_, a), (_, b) in pairs)
 
 
-def test_the_average_learns():
-    trainer = spiral_trainer()
+def test_the_average_learns(device):
+    trainer = spiral_trainer(device=device)
     fit(trainer, AverageWeights(0.9), epochs=40)
     assert trainer.history["valid_accuracy"][-1] > 0.95
 
@@ -368,7 +373,7 @@ def test_an_average_needs_a_share_to_keep():
             AverageWeights(decay)
 
 
-def test_a_callback_of_ones_own_keeps_numbers_and_arrays(tmp_path):
+def test_a_callback_of_ones_own_keeps_numbers_and_arrays(tmp_path, device):
     class Own(Callback):
         kept = "count", "arrays"
 
@@ -377,10 +382,10 @@ def test_a_callback_of_ones_own_keeps_numbers_and_arrays(tmp_path):
 
         def on_batch_end(self, trainer):
             self.count += 1
-            self.arrays = {"a.b": np.full(2, self.count)}
+            self.arrays = {"a.b": backend.to_device(np.full(2, self.count), trainer.device)}
 
     path = tmp_path / "run.safetensors"
-    fit(spiral_trainer(), Own(), Own(), Checkpoint(path), epochs=1)
+    fit(spiral_trainer(device=device), Own(), Own(), Checkpoint(path), epochs=1)
     one, two = Own(), Own()
     trainer = spiral_trainer()
     trainer.callbacks = [one, two]

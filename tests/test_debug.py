@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import minidl
+from minidl import backend, nn, ops, reductions, tensor
 from minidl import functional as F
-from minidl import nn, ops, reductions, tensor
 from minidl.debug import origin, plot_statistics, statistics, stop_at_nan
 from minidl.module import checkpoint
 from minidl.precision import autocast
@@ -18,6 +18,11 @@ from minidl.tensor import handlers
 
 def leaf(values, device="cpu", dtype="float32"):
     return tensor(values, dtype=dtype, device=device, requires_grad=True)
+
+
+def like(x, values):
+    """These values where x is."""
+    return tensor(values, device=x.device)
 
 
 class Log(nn.Module):
@@ -49,20 +54,20 @@ def test_names_operation_layer_and_shapes(device):
     assert not handlers
 
 
-def test_names_the_innermost_layer_and_shapes():
-    model = nn.Sequential(nn.ReLU(), nn.Tanh(), Block())
-    x = leaf(np.full((4, 3), 3e38))
-    model[2].fc.weight.data = np.full((3, 2), 2.0, "f")
+def test_names_the_innermost_layer_and_shapes(device):
+    model = nn.Sequential(nn.ReLU(), nn.Tanh(), Block()).to(device)
+    weight, x = model[2].fc.weight, leaf(np.full((4, 3), 3e38), device)
+    weight.data = backend.to_device(np.full((3, 2), 2.0, "f"), device)
     message = r"'matmul' on shapes \(4, 3\) and \(3, 2\) in 2.fc \(Linear\) made infinity"
     with pytest.raises(FloatingPointError, match=message), stop_at_nan(model):
         model[2](x)
-    model[2].fc.weight.data = np.full((3, 2), 200.0, "f")
+    weight.data = backend.to_device(np.full((3, 2), 200.0, "f"), device)
     message = r"'exp' on shapes \(4, 2\) in 2 \(Block\) made infinity"
     with pytest.raises(FloatingPointError, match=message), stop_at_nan(model):
-        model(leaf(np.ones((4, 3))))
+        model(leaf(np.ones((4, 3)), device))
     message = r"in the model \(Block\) made inf"
     with pytest.raises(FloatingPointError, match=message), stop_at_nan(model[2]):
-        model[2](leaf(np.ones((4, 3))))
+        model[2](leaf(np.ones((4, 3)), device))
 
 
 @pytest.mark.parametrize(
@@ -75,17 +80,18 @@ def test_names_the_innermost_layer_and_shapes():
         (lambda x: ops.where(x > 1.5, x, np.inf) - np.inf, "'sub' .* and inf made NaN"),
         (lambda x: ops.where(x > 1.5, x, -np.inf) * 0, "'mul' .* made NaN"),
         # NaN from outside: found where it is computed with, not where it is moved.
-        (lambda x: tensor([[np.nan, 1.0]]).reshape(2).T[0:1] + x, "'add' .* made NaN"),
-        (lambda x: np.full(2, np.nan) * x, "'mul' .* made NaN"),
+        (lambda x: like(x, [[np.nan, 1.0]]).reshape(2).T[0:1] + x, "'add' .* made NaN"),
+        (lambda x: like(x, [np.nan, np.nan]).data * x, "'mul' .* made NaN"),
     ],
 )
-def test_what_stops(run, message):
+def test_what_stops(run, message, device):
     with pytest.raises(FloatingPointError, match=message), stop_at_nan():
-        run(leaf([1.0, 2.0]))
+        run(leaf([1.0, 2.0], device))
 
 
-def test_no_grad_and_bare_arrays_are_watched_too():
-    for run in (lambda: ops.log(np.zeros(2)), lambda: tensor([0.0]).log()):
+def test_no_grad_and_bare_arrays_are_watched_too(device):
+    zeros = tensor(np.zeros(2), device=device)
+    for run in (lambda: ops.log(zeros.data), lambda: zeros.log()):
         with pytest.raises(FloatingPointError, match="'log'"), stop_at_nan(), minidl.no_grad():
             run()
 
@@ -116,12 +122,12 @@ def test_what_is_meant_passes(device):
     assert np.isfinite(x.grad.numpy()).all()
 
 
-def test_padding_that_is_not_read_may_be_nan():
+def test_padding_that_is_not_read_may_be_nan(device):
     x = np.ones((2, 3, 4), "f")
     x[1, 2:] = np.nan
-    lstm = LSTM(4, 2)
+    lstm = LSTM(4, 2).to(device)
     with stop_at_nan(lstm):
-        y, _ = lstm(leaf(x), lengths=[3, 2])
+        y, _ = lstm(leaf(x, device), lengths=[3, 2])
         y.sum().backward()
     assert np.isfinite(lstm.weight_ih_l0.grad.numpy()).all()
 
@@ -148,8 +154,8 @@ def test_on_the_way_back(device):
             y.backward(create_graph=True)
 
 
-def test_only_gradients_that_somebody_wants_are_looked_at():
-    x = leaf([-2.0, 0.0])
+def test_only_gradients_that_somebody_wants_are_looked_at(device):
+    x = leaf([-2.0, 0.0], device)
     with stop_at_nan():
         (x**2).sum().backward()  # the exponent's gradient would be log(-2)
     assert x.grad.numpy().tolist() == [-4, 0]
@@ -171,34 +177,34 @@ def test_watching_changes_no_bit_and_no_name(device):
         np.testing.assert_array_equal(got.numpy(), expected.numpy())
 
 
-def test_with_autocast_and_checkpoint():
+def test_with_autocast_and_checkpoint(device):
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Sequential(Root()))
     model[0].weight.data = np.eye(2, dtype="f")
-    x = leaf([[4.0, 0.0]])
+    model, x = model.to(device), leaf([[4.0, 0.0]], device)
     with stop_at_nan(model), autocast():
         y = checkpoint(model, x).sum()
         with pytest.raises(FloatingPointError, match=r"way back, .*'sqrt' .* in 1\.0 \(Root\)"):
             y.backward()
     with stop_at_nan(model), autocast(), pytest.raises(FloatingPointError, match=r"cast.*made inf"):
-        model(leaf([[1e5, 1.0]]))
+        model(leaf([[1e5, 1.0]], device))
 
 
 # ---- origin
 
 
-def test_origin():
-    model = nn.Sequential(nn.Linear(2, 2))
-    x, mask = leaf([[0.0, 2.0]]), tensor([[True, False]])
+def test_origin(device):
+    model = nn.Sequential(nn.Linear(2, 2)).to(device)
+    x, mask = leaf([[0.0, 2.0]], device), tensor([[True, False]], device=device)
     with np.errstate(all="ignore"):
         bad = (ops.where(mask, x, -np.inf).max() + x.log() * 0).sum()
         assert origin(bad, model) == "the operation 'log' on shapes (1, 2) first produced it"
-        model[0].bias.data = np.array([1, np.nan], "f")
+        model[0].bias.data = backend.to_device(np.array([1, np.nan], "f"), device)
         assert origin(model(x).sum(), model).startswith("parameter '0.bias' was no longer finite")
-        given = leaf([[np.inf, 1.0]])
+        given = leaf([[np.inf, 1.0]], device)
         assert (
             origin(given.sum(), model) == "an input of shape (1, 2) was not finite; check the data"
         )
-        assert origin(tensor(1.0), model).startswith("no operation in its record")
+        assert origin(like(x, 1.0), model).startswith("no operation in its record")
 
 
 # ---- statistics
@@ -208,7 +214,7 @@ def test_statistics_are_what_numpy_says(device):
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).to(device)
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((6, 2, 2)).astype("f"), rng.integers(0, 3, 6)
-    batch = [minidl.backend.to_device(a, device) for a in (x, labels)]
+    batch = [backend.to_device(a, device) for a in (x, labels)]
     rows = statistics(model, F.cross_entropy, *batch)
     assert [row["layer"] for row in rows] == ["1 (Linear)", "2 (ReLU)", "3 (Linear)"]
     flat = tensor(x.reshape(6, 4), device=device)
@@ -230,7 +236,7 @@ def test_statistics_are_what_numpy_says(device):
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_statistics_leave_the_model_as_it_was_and_follow_every_call():
+def test_statistics_leave_the_model_as_it_was_and_follow_every_call(device):
     class Twice(nn.Module):
         def __init__(self):
             self.norm, self.lstm = nn.BatchNorm(3), LSTM(3, 2)
@@ -239,19 +245,21 @@ def test_statistics_leave_the_model_as_it_was_and_follow_every_call():
             y = self.norm(self.norm(x))
             return self.lstm(y.reshape(1, -1, 3))[0]
 
-    model = Twice()
-    before = {path: a.copy() for path, a in model.state_dict().items()}
-    x = tensor(np.random.default_rng(0).standard_normal((4, 3)).astype("f"))
-    rows = statistics(model, F.mse, x, np.zeros((1, 4, 2), "f"))
+    model = Twice().to(device)
+    before = {path: t.numpy().copy() for path, t in model.tensors()}
+    x = np.random.default_rng(0).standard_normal((4, 3)).astype("f")
+    batch = (backend.to_device(a, device) for a in (x, np.zeros((1, 4, 2), "f")))
+    rows = statistics(model, F.mse, *batch)
     names = ["norm (BatchNorm)", "norm (BatchNorm)", "lstm (LSTM)"]
     assert [row["layer"] for row in rows] == names
-    assert all(np.array_equal(a, before[path]) for path, a in model.state_dict().items())
+    assert all(np.array_equal(t.numpy(), before[path]) for path, t in model.tensors())
     assert model.training
 
 
-def test_statistics_see_a_gradient_whose_square_is_no_float32():
-    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    rows = statistics(model, lambda y, t: (y * t).sum() * 1e-30, np.ones((1, 2), "f"), np.ones(2))
+def test_statistics_see_a_gradient_whose_square_is_no_float32(device):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).to(device)
+    batch = (backend.to_device(a, device) for a in (np.ones((1, 2), "f"), np.ones(2)))
+    rows = statistics(model, lambda y, t: (y * t).sum() * 1e-30, *batch)
     assert 0 < rows[0]["gradient"] < 1e-29
 
 
@@ -266,10 +274,11 @@ def deep(kind, scale, depth=8):
     return nn.Sequential(*parts)
 
 
-def test_vanishing_and_exploding_are_seen():
-    x, target = np.random.default_rng(0).standard_normal((2, 40, 50)).astype("f")
+def test_vanishing_and_exploding_are_seen(device):
+    draws = np.random.default_rng(0).standard_normal((2, 40, 50)).astype("f")
+    x, target = (backend.to_device(a, device) for a in draws)
     for kind, scale, first in (nn.Tanh, 0.5, 1e-2), (nn.ReLU, 3.0, 1e2):
-        rows = statistics(deep(kind, scale), F.mse, x, target)
+        rows = statistics(deep(kind, scale).to(device), F.mse, x, target)
         ratio = rows[0]["gradient"] / rows[-1]["gradient"]
         assert ratio < first if first < 1 else ratio > first
         if kind is nn.ReLU:

@@ -1,7 +1,10 @@
 """Estimators: scikit-learn's own contract, then what it does not ask: exactness, losses."""
 
+import io
+import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from functools import partial
 
 import joblib
@@ -189,6 +192,50 @@ def test_a_module_is_copied_and_trained_from_its_weights(device):
     assert all(bool((module.state_dict()[k] == a).all()) for k, a in before.items())
     from_elsewhere(module)  # as in a worker of GridSearchCV(n_jobs=2)
     np.testing.assert_array_equal(weights(clone(found).fit(FLOWERS, NAMES)), plain)
+
+
+@pytest.mark.parametrize("kind", [MinidlClassifier, MinidlRegressor])
+@pytest.mark.parametrize("made", [False, True], ids=["given", "made"])
+def test_a_network_of_a_device_is_trained_on_the_cpu(kind, made, device):
+    module = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 3))
+    y = IRIS.target if kind is MinidlClassifier else np.eye(3)[IRIS.target]
+    modules = deepcopy(module), deepcopy(module).to(device)
+    here, there = (
+        kind((lambda n_in, n_out, m=m: deepcopy(m)) if made else m, epochs=3, random_state=0)
+        for m in modules
+    )
+    here, there = (found.fit(FLOWERS, y) for found in (here, there))
+    for _ in range(2):
+        assert {t.device for _, t in there.model_.tensors()} == {"cpu"}
+        np.testing.assert_array_equal(weights(there), weights(here))
+        np.testing.assert_array_equal(there.predict(FLOWERS), here.predict(FLOWERS))
+        if kind is MinidlClassifier:
+            p = [found.predict_proba(FLOWERS) for found in (here, there)]
+            np.testing.assert_array_equal(*p)
+        here, there = (found.partial_fit(FLOWERS, y) for found in (here, there))
+    assert there.loss_curve_ == here.loss_curve_ and there.n_iter_ == 5
+
+
+class Elsewhere(pickle.Unpickler):
+    """Loads as a machine does that has the CPU alone."""
+
+    def find_class(self, module, name):
+        if module.partition(".")[0] in ("standin", "cupy"):
+            raise ModuleNotFoundError(f"No module named {module!r}")
+        return super().find_class(module, name)
+
+
+@pytest.mark.parametrize("kind", [MinidlClassifier, MinidlRegressor])
+def test_what_is_pickled_is_loaded_where_the_device_is_not(kind, device):
+    module = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)).to(device)
+    y = IRIS.target if kind is MinidlClassifier else np.eye(3)[IRIS.target]
+    found = kind(module, epochs=2, random_state=0).fit(FLOWERS, y)
+    again = Elsewhere(io.BytesIO(pickle.dumps(found))).load()
+    np.testing.assert_array_equal(again.predict(FLOWERS), found.predict(FLOWERS))
+    for estimator in again, found:
+        estimator.partial_fit(FLOWERS, y)
+    np.testing.assert_array_equal(weights(again), weights(found))
+    np.testing.assert_array_equal(weights(again.fit(FLOWERS, y)), weights(found.fit(FLOWERS, y)))
 
 
 def test_early_stopping_keeps_the_best_weights():

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minidl import backend
+from minidl import backend, datasets
+from minidl.data import ArrayDataset
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -45,6 +46,64 @@ def test_help_begins_with_the_first_line(path):
     assert first in " ".join(done.stdout.split())
 
 
+# --- on each device: in this process, which knows the stand-in ---------------------------------
+
+IMAGES = {"fashion_mnist": (784,), "fashion_cnn": (1, 28, 28)}
+
+
+def run_here(name, folder, monkeypatch, *options):
+    """The example, run by its `main` on little data; and the models that it made."""
+    example, made = load(name), []
+
+    def images(**_):
+        rng = np.random.default_rng(0)
+        return [ArrayDataset(rng.random((n, *IMAGES[name]), "f"), rng.integers(0, 10, n))
+                for n in (200, 50)]  # fmt: skip
+
+    def remembered(make):
+        return lambda *args, **given: made.append(make(*args, **given)) or made[-1]
+
+    model = "Speller" if name == "names_lstm" else "Trainer"
+    monkeypatch.setattr(example, model, remembered(getattr(example, model)))
+    if name == "names_lstm":
+        parts = [part[:n] for part, n in zip(example.read(), (200, 20, 20))]
+        monkeypatch.setattr(example, "read", lambda: parts)
+    if name == "tiny_gpt":
+        write = example.GPT.generate
+
+        def write_little(model, ids, n, **given):
+            return write(model, ids[:2], 9, **given)
+
+        monkeypatch.setattr(example.GPT, "generate", write_little)
+    monkeypatch.setattr(datasets, "fashion_mnist", images)
+    monkeypatch.setattr(sys, "argv", [name, *options, f"--out={folder}"])
+    example.main()
+    return made[-1]
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "fashion_cnn", "tiny_gpt"])
+def test_an_example_runs_on_a_device_and_goes_on_on_the_cpu(
+    name, tmp_path, device, monkeypatch, capsys
+):
+    small = ["--characters=2000"] if name == "tiny_gpt" else []
+    for epochs, home in (1, device), (2, "cpu"):
+        options = f"--epochs={epochs}", f"--device={home}", *small
+        trainer = run_here(name, tmp_path, monkeypatch, *options)
+        assert {t.device for _, t in trainer.model.tensors()} == {home}
+        assert trainer.epoch == epochs == len(trainer.history["valid_loss"])
+        assert np.isfinite(trainer.history["valid_loss"]).all()
+        assert f"curves are in {tmp_path}" in capsys.readouterr().out.replace("and checkpoint ", "")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+def test_names_lstm_runs_on_a_device(tmp_path, device, monkeypatch, capsys):
+    options = "--epochs=1", "--hidden=8", f"--device={device}"
+    model = run_here("names_lstm", tmp_path, monkeypatch, *options)
+    assert {t.device for _, t in model.tensors()} == {device}
+    assert re.search(r"LSTM +\d+\.\d\d +\d+\.\d\d\n", capsys.readouterr().out)
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
 # --- names_lstm.py ---------------------------------------------------------------------------
 
 
@@ -64,35 +123,35 @@ def test_no_test_name_is_read_in_training(names):
     assert not spelled[0] & spelled[1] and not (spelled[0] | spelled[1]) & spelled[2]
 
 
-def test_padding_changes_nothing(names):
-    model = names.Speller(8).eval()
+def test_padding_changes_nothing(names, device):
+    model = names.Speller(8).to(device).eval()
     rows = [names.VOCABULARY.encode(["male", *name, "."]) for name in ("jo", "maximilian", "al")]
     n = [len(row) - 1 for row in rows]
     alone = [names.loss(model, [row]).item() for row in rows]
     assert names.loss(model, rows).item() == pytest.approx(np.average(alone, weights=n), rel=1e-5)
 
 
-def test_it_learns_a_name_by_heart(names):
-    model = names.Speller(32)
+def test_it_learns_a_name_by_heart(names, device):
+    model = names.Speller(32).to(device)
     anna = [names.VOCABULARY.encode(["female", *"anna."])] * 64
     history = names.train(model, anna, anna, epochs=100, rng=np.random.default_rng(0))
     assert history["training"][0] > 20 and history["training"][-1] < 1.1
     assert names.write(model, "female", 100, np.random.default_rng(0)).count("anna") > 70
 
 
-def test_the_same_seed_gives_the_same_names(names):
+def test_the_same_seed_gives_the_same_names(names, device):
     rows, valid, _ = names.read()
     found = []
     for _ in range(2):
         backend.manual_seed(3)
-        model, rng = names.Speller(8), np.random.default_rng(3)
+        model, rng = names.Speller(8).to(device), np.random.default_rng(3)
         history = names.train(model, rows[:200], valid[:20], 2, rng)
         found.append((history, names.write(model, "male", 5, rng)))
     assert found[0] == found[1]
 
 
-def test_letters_are_drawn_as_the_model_gives_them(names):
-    model, n = names.Speller(8), 4000
+def test_letters_are_drawn_as_the_model_gives_them(names, device):
+    model, n = names.Speller(8).to(device), 4000
     p, _ = names.next_token(model, np.array([[names.VOCABULARY.numbers["male"]]]))
     p = p[0, 0, len(names.KINDS) :] / p[0, 0, len(names.KINDS) :].sum()
     first = [name[:1] for name in names.write(model, "male", n, np.random.default_rng(0))]

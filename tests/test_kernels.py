@@ -3,15 +3,16 @@
 import shutil
 import subprocess
 from itertools import product
+from types import SimpleNamespace
 
 import in_c
 import numpy as np
 import pytest
-from standin import StandinArray, standin
+from standin import StandinArray, Stream, standin
 from static import drawn
 
 import minidl
-from minidl import Tensor, backend, nn, optim, tensor
+from minidl import Tensor, backend, nn, optim, recurrent, tensor, transformer
 from minidl import functional as F
 from minidl.costs import is_view
 from minidl.kernels import (
@@ -360,6 +361,75 @@ def test_equal_kernels_stand_once():
     compiled(tensor(A, device="standin"), tensor(B, device="standin"))
     assert compiled.source.count("ElementwiseKernel") == 1
     assert compiled.source.count("multiply_exp(") == 2
+
+
+# ---- CUDA graphs
+
+
+class Reader(nn.Module):
+    def __init__(self):
+        self.embed, self.lstm = nn.Embedding(5, 4), recurrent.LSTM(4, 6, 2)
+        self.drop, self.last = nn.Dropout(0.2), nn.Linear(6, 5)
+
+    def forward(self, x):
+        return self.last(self.drop(self.lstm(self.embed(x))[0]))
+
+
+GRAPHS = {
+    "layer norm": lambda: nn.Sequential(nn.Embedding(5, 4), nn.LayerNorm(4), nn.Linear(4, 5)),
+    "LSTM": Reader,
+    "GPT": lambda: transformer.GPT(5, 8, 12, 3, 1, dropout=0.1),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_replayed_step_is_the_step(name, monkeypatch):
+    """Losses and weights after six steps with a schedule, dropout, and a state that is loaded."""
+    tokens = np.random.default_rng(0).integers(0, 5, (6, 2, 8))
+    seen = []
+    for cuda_graph in (False, True):
+        minidl.manual_seed(0)
+        model = GRAPHS[name]().to("standin")
+        batches = [tensor(t, device="standin") for t in tokens]
+        monkeypatch.setattr(standin, "cuda", SimpleNamespace(Stream=Stream), raising=False)
+        optimizer = optim.Adam(model.parameters(), 0.02, schedule=optim.step_decay(2, 0.5))
+
+        def step(x, y, model=model, optimizer=optimizer):
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return loss
+
+        step = minidl.compile(step, cuda_graph=cuda_graph)
+        losses = []
+        for i, x in enumerate(batches):
+            losses.append(step(x, batches[i - 1]).item())
+            if i == 3:
+                p = model.parameters()[0]
+                p.data = standin.asarray(p.data._a * 0.5)
+        seen.append([losses, *(p.numpy() for p in model.parameters())])
+        monkeypatch.delattr(standin, "cuda")
+    for a, b in zip(*seen):
+        np.testing.assert_array_equal(a, b)
+    pieces = step.source.count("@replayed(np)")
+    assert pieces == step.source.count("def piece") > 0
+    body = step.source[step.source.index("def step(") :]
+    assert all(f"        piece{i}()\n" in body for i in range(pieces))
+
+
+def test_what_a_piece_may_hold():
+    """Nothing that allocates, multiplies matrices, or reads inputs and numbers."""
+    step = minidl.compile(
+        lambda x, z: (((y := (z * 2 + x).sum(0)) + 1) * y.exp(), minidl.where(z > 0, y, z)),
+        cuda_graph=True,
+    )
+    step(tensor(A, device="standin"), tensor(A, device="standin"))
+    inside = [s for s in step.source.splitlines() if s.startswith(" " * 8)]
+    pieces = step.source[: step.source.index("def step(")]
+    assert "np.sum" not in pieces and "np.where" not in pieces and inside
+    with pytest.raises(ValueError, match="cuda_graph=True is for arrays on a GPU"):
+        minidl.compile(lambda x: x * 2, cuda_graph=True)(A)
 
 
 CUDA = """#include <cuda_fp16.h>

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from minidl import nn, optim, tensor
+from minidl import backend, nn, optim, tensor
 
 START = np.random.default_rng(0).standard_normal((3, 2))
 KINDS = {
@@ -54,37 +54,66 @@ def test_steps_are_pytorchs(kind, device, torch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_state_goes_on_exactly(kind):
+def test_a_state_goes_on_exactly(kind, device):
     make = KINDS[kind][0]
-    x = tensor(START, requires_grad=True)
+    x = tensor(START, requires_grad=True, device=device)
     optimizer = make([x])
     walk(x, optimizer, 5)
     state, place = optimizer.state_dict(), x.numpy().copy()
     walk(x, optimizer, 5)
-    y = tensor(place, requires_grad=True)
+    y = tensor(place, requires_grad=True, device=device)
     resumed = make([y])
     resumed.load_state_dict(state)
     assert (walk(y, resumed, 5).numpy() == x.numpy()).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_float32_stays_float32(kind):
-    x = tensor(START.astype("f"), requires_grad=True)
+def test_a_state_goes_to_a_device_and_back_to_the_bit(kind, device):
+    make, states = KINDS[kind][0], []
+    first, there, back = (
+        make([tensor(START, requires_grad=True, device=d)]) for d in ("cpu", device, "cpu")
+    )
+    walk(first.parameters[0], first, 5)
+    there.load_state_dict(first.state_dict())
+    back.load_state_dict(there.state_dict())
+    for optimizer, home in (first, "cpu"), (there, device), (back, "cpu"):
+        assert {kept.device for kept in optimizer.state[0].values()} <= {home}
+        states.append({k: backend.to_numpy(a) for k, a in optimizer.state_dict().items()})
+    for state in states[1:]:
+        assert state.keys() == states[0].keys() and state["steps"] == 5
+        for name, a in states[0].items():
+            np.testing.assert_array_equal(state[name], a, strict=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_follows_its_parameters_to_another_device(kind, device):
+    x, y = (tensor(START, requires_grad=True) for _ in range(2))
+    moved, stayed = KINDS[kind][0]([x]), KINDS[kind][0]([y])
+    for home in ("cpu", device, "cpu"):
+        x.data, x.grad = backend.to_device(x.data, home), None  # as Module.to
+        walk(x, moved, 3)
+        walk(y, stayed, 3)
+        np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_float32_stays_float32(kind, device):
+    x = tensor(START.astype("f"), requires_grad=True, device=device)
     optimizer = KINDS[kind][0]([x])
     walk(x, optimizer, 2)
     assert x.dtype == "float32"
     assert all(a.dtype == "float32" for k, a in optimizer.state_dict().items() if k != "steps")
 
 
-def test_a_step_leaves_the_old_array_alone():
-    x = tensor(START, requires_grad=True)
+def test_a_step_leaves_the_old_array_alone(device):
+    x = tensor(START, requires_grad=True, device=device)
     before = x.data
     walk(x, optim.SGD([x], 0.1, momentum=0.9), 3)
-    assert (before == START).all() and x.data is not before
+    assert (backend.to_numpy(before) == START).all() and x.data is not before
 
 
-def test_parameters_without_gradient_stay():
-    x, y = (tensor(START, requires_grad=True) for _ in range(2))
+def test_parameters_without_gradient_stay(device):
+    x, y = (tensor(START, requires_grad=True, device=device) for _ in range(2))
     optimizer = optim.Adam([x, y])
     ravine(x).backward()
     optimizer.step()
@@ -118,8 +147,8 @@ def test_bad_input(make, error, complaint):
         ({"steps": np.array(1), "0.velocity": np.zeros(2)}, r"shape \(2,\), parameter 0 \(3, 2\)"),
     ],
 )
-def test_a_state_that_does_not_fit(state, complaint):
-    optimizer = optim.SGD([tensor(START, requires_grad=True)], momentum=0.9)
+def test_a_state_that_does_not_fit(state, complaint, device):
+    optimizer = optim.SGD([tensor(START, requires_grad=True, device=device)], momentum=0.9)
     with pytest.raises(ValueError, match=complaint):
         optimizer.load_state_dict(state)
     assert optimizer.steps == 0
@@ -158,8 +187,8 @@ def test_schedules():
     assert values[:4] == sorted(values[:4]) and values[3:] == sorted(values[3:], reverse=True)
 
 
-def test_a_schedule_sets_the_rate_of_each_step():
-    x = tensor(np.array([0.0]), requires_grad=True)
+def test_a_schedule_sets_the_rate_of_each_step(device):
+    x = tensor(np.array([0.0]), requires_grad=True, device=device)
     optimizer = optim.SGD([x], 1.0, schedule=lambda step: [1, 0.5, 0][step])
     for expected in (-1, -1.5, -1.5):
         optimizer.zero_grad()

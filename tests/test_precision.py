@@ -79,10 +79,10 @@ def test_what_loses_in_half_computes_in_single(device):
 
 
 @pytest.mark.parametrize("loss", [F.mse, F.l1, F.huber, F.bce_with_logits, F.cross_entropy])
-def test_losses_and_norms_are_single(loss):
-    x, w = leaf(rand(3, 4)), leaf(rand(4, 4))
-    target = tensor(np.abs(rand(3, 4)) % 1)
-    target = tensor([0, 3, 1]) if loss is F.cross_entropy else target
+def test_losses_and_norms_are_single(loss, device):
+    x, w = leaf(rand(3, 4), device), leaf(rand(4, 4), device)
+    target = [0, 3, 1] if loss is F.cross_entropy else np.abs(rand(3, 4)) % 1
+    target = tensor(target, device=device)
     with autocast():
         value = loss(x @ w, target)
         for norm in F.rms_norm, partial(F.standardise, axis=-1), F.gelu:
@@ -94,24 +94,27 @@ def test_losses_and_norms_are_single(loss):
     assert value.item() == pytest.approx(loss(x @ w, target).item(), abs=0.01)
 
 
-def test_other_types_are_left_alone():
-    x, whole = leaf([[1.0, 2.0]], dtype="float64"), tensor([[1], [2]])
+def test_other_types_are_left_alone(device):
+    x, whole = leaf([[1.0, 2.0]], device, "float64"), tensor([[1], [2]], device=device)
     with autocast():
         assert (x @ x.T).dtype == "float64"
         assert (whole.T @ whole).dtype == whole.dtype
         assert x.exp().dtype == "float64" and whole.sum().dtype == whole.dtype
-        assert (whole + leaf(1.0)).numpy().tolist() == [[2], [3]]
-        assert (tensor([1], dtype="int32") + leaf([[0.5]])).item() == 1.5
+        assert (whole + leaf(1.0, device)).numpy().tolist() == [[2], [3]]
+        one = tensor([1], dtype="int32", device=device)
+        assert (one + leaf([[0.5]], device)).item() == 1.5
         # As many axes: no bias, but a residual, which stays as wide as it is.
-        assert (leaf([[1.0]], dtype="float16") + leaf([[1.0]])).dtype == "float32"
+        y = leaf([[1.0]], device, "float16") + leaf([[1.0]], device)
+        assert y.dtype == "float32"
 
 
-def test_autocast_ends_and_never_makes_float64():
+def test_autocast_ends_and_never_makes_float64(device):
     model, kinds = (
         nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.GELU(), nn.Linear(4, 2)),
         set(),
     )
-    x = tensor(rand(5, 3))
+    model, x = model.to(device), tensor(rand(5, 3), device=device)
+    labels = tensor([0, 1, 1, 0, 0], device=device)
 
     def spy(op, inputs, attrs):
         y = op(*inputs, **attrs)
@@ -119,14 +122,14 @@ def test_autocast_ends_and_never_makes_float64():
         return y
 
     with intercepted(spy), autocast():
-        loss = F.cross_entropy(model(x), tensor([0, 1, 1, 0, 0]))
+        loss = F.cross_entropy(model(x), labels)
         minidl.grad(loss, model.parameters(), create_graph=True)
     assert kinds <= {"float16", "float32", "bool"}
     assert model(x).dtype == "float32"
 
 
-def test_second_derivatives_under_autocast():
-    x = leaf([[0.5, -1.0]])
+def test_second_derivatives_under_autocast(device):
+    x = leaf([[0.5, -1.0]], device)
     with autocast():
         y = ((x @ x.T) ** 2).sum()  # |x|**4, whose gradient is 4 |x|**2 x
         (g,) = minidl.grad(y, x, create_graph=True)
@@ -153,10 +156,10 @@ def test_the_lists_agree_with_pytorchs(torch):
         assert (z + z).dtype == ops.relu(z).dtype == "float16"
 
 
-def test_a_type_that_numpy_does_not_know():
+def test_a_type_that_numpy_does_not_know(device):
     message = r"cast: .* dtype=float12: data type 'float12' not understood"
     with pytest.raises(TypeError, match=message), autocast("float12"):
-        leaf([[1.0]]) @ leaf([[1.0]])
+        leaf([[1.0]], device) @ leaf([[1.0]], device)
 
 
 # ---- training
@@ -172,13 +175,13 @@ def cnn():
 
 
 @pytest.mark.parametrize("make", [mlp, cnn])
-def test_training_reaches_the_same_loss(make):
+def test_training_reaches_the_same_loss(make, device):
     losses = []
     for half in False, True:
         minidl.manual_seed(0)
         model, shape = make()
-        x = tensor(rand(*shape))
-        labels = tensor(x.numpy().reshape(60, -1)[:, :3].argmax(1))
+        model, x = model.to(device), tensor(rand(*shape), device=device)
+        labels = tensor(x.numpy().reshape(60, -1)[:, :3].argmax(1), device=device)
         optimizer, scaler = optim.SGD(model.parameters(), 0.1, momentum=0.9), LossScaler()
         found = []
         for _ in range(40):
@@ -211,11 +214,11 @@ def step(p, scaler, gradient, optimizer):
     return scaler.step(optimizer)
 
 
-def test_a_small_gradient_survives():
-    p, moved = leaf([[1.0]]), []
+def test_a_small_gradient_survives(device):
+    p, moved = leaf([[1.0]], device), []
     for scaler in LossScaler(1.0), LossScaler():
         with autocast():
-            y = (p @ leaf([[1.0]])).sum() * 1e-8
+            y = (p @ leaf([[1.0]], device)).sum() * 1e-8
         p.grad = None
         scaler.scale(y).backward()
         scaler.unscale(optim.SGD([p], 1.0))
@@ -236,8 +239,8 @@ def test_an_overflow_is_skipped_and_the_scale_halves(device):
     assert p.numpy().tolist() == [0.75, 1.75] and optimizer.steps == 1
 
 
-def test_the_scale_grows_after_good_steps_in_a_row():
-    p = leaf([1.0])
+def test_the_scale_grows_after_good_steps_in_a_row(device):
+    p = leaf([1.0], device)
     optimizer, scaler = optim.SGD([p], 0.0), LossScaler(4.0, growth=4.0, backoff=0.25, every=3)
     seen = []
     for gradient in (1, 1, np.inf, 1, 1, 1, 1, 1, 1, np.inf, np.inf, np.inf):
@@ -246,8 +249,8 @@ def test_the_scale_grows_after_good_steps_in_a_row():
     assert seen == [4, 4, 1, 1, 1, 4, 4, 4, 16, 4, 1, 1]
 
 
-def test_unscaled_once_for_clipping():
-    p, q = leaf([3.0, 4.0]), leaf([1.0])
+def test_unscaled_once_for_clipping(device):
+    p, q = leaf([3.0, 4.0], device), leaf([1.0], device)
     optimizer, scaler = optim.SGD([p, q], 1.0), LossScaler(2.0**20)
     scaler.scale((p * p).sum() * 0.5).backward()
     scaler.unscale(optimizer)
@@ -259,8 +262,8 @@ def test_unscaled_once_for_clipping():
     assert step(p, scaler, 1.0, optimizer) and p.grad.numpy().tolist() == [1, 1]
 
 
-def test_the_state_goes_through_json():
-    p = leaf([1.0])
+def test_the_state_goes_through_json(device):
+    p = leaf([1.0], device)
     optimizer = optim.SGD([p], 0.0)
     scaler, other = LossScaler(4.0, every=2), LossScaler(every=2)
     step(p, scaler, 1.0, optimizer)

@@ -159,6 +159,11 @@ def make(name, options):
     return layer.eval()
 
 
+def on_the_host(layer):
+    """Its state dict, of NumPy arrays, wherever it is."""
+    return {path: t.numpy() for path, t in layer.tensors()}
+
+
 def make_theirs(torch, name, arguments, options, x):
     """PyTorch's layer as the table names it; of three for BatchNorm, the one for x's axes."""
     if name == "GPT":
@@ -175,7 +180,8 @@ def make_theirs(torch, name, arguments, options, x):
 def outputs(torch, name, ours, theirs, x):
     """What both give for x, as lists of NumPy arrays; a recurrent layer's last states too."""
     with backend.no_grad(), torch.no_grad():
-        y = ours(tensor(x), causal=True) if name == "TransformerBlock" else ours(tensor(x))
+        here = tensor(x, device=ours.parameters()[0].device)
+        y = ours(here, causal=True) if name == "TransformerBlock" else ours(here)
         u = torch.tensor(x)
         if name == "MultiHeadAttention":
             z = theirs(u, u, u, need_weights=False)[0]
@@ -192,23 +198,34 @@ def outputs(torch, name, ours, theirs, x):
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=NAMES)
-def test_the_table_carries_a_layer_there_and_back(example, torch):
+def test_the_table_carries_a_layer_there_and_back(example, torch, device):
     name, options, arguments, theirs_options, shape = example
     x = shape if name in ("Embedding", "GPT") else np.random.default_rng(0).random(shape, "f")
-    ours, other = make(name, options), make(name, options)
+    ours, other = (make(name, options).to(device) for _ in range(2))
     theirs = make_theirs(torch, name, arguments, theirs_options, x)
     before = outputs(torch, name, ours, theirs, x)
     assert not np.allclose(before[0][0], before[1][0], atol=1e-3), "the weights differ at first"
 
-    there = to_pytorch(name, ours.state_dict())
+    there = to_pytorch(name, on_the_host(ours))
     theirs.load_state_dict({k: torch.tensor(a) for k, a in there.items()})  # all names, no others
     for a, b in zip(*outputs(torch, name, ours, theirs, x), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
     state = {k: a.numpy() for k, a in theirs.state_dict().items()}
     other.load_state_dict(from_pytorch(name, state, other.state_dict()))
-    for path, array in ours.state_dict().items():
-        np.testing.assert_array_equal(other.state_dict()[path], array)
+    for path, array in on_the_host(ours).items():
+        np.testing.assert_array_equal(on_the_host(other)[path], array)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=NAMES)
+def test_a_layer_goes_to_a_device_and_back_to_the_bit(example, device):
+    name, options, *_ = example
+    first, there, back = make(name, options), make(name, options).to(device), make(name, options)
+    there.load_state_dict(first.state_dict())
+    back.load_state_dict(there.state_dict())
+    assert {t.device for _, t in there.tensors()} == {device}
+    for path, t in first.tensors():
+        np.testing.assert_array_equal(on_the_host(back)[path], t.numpy(), strict=True)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=NAMES)

@@ -12,23 +12,30 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import datasets, io, nn, ops, optim
+from minidl import backend, datasets, io, nn, ops, optim
 from minidl import functional as F
 from minidl.callbacks import AverageWeights, Callback, Checkpoint
 from minidl.data import ArrayDataset, DataLoader, split
+from minidl.graph import EXACT
 from minidl.tensor import tensor
 from minidl.train import LOSSES, METRICS, Trainer, accuracy, find_rate, top5
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def spiral_trainer(**options):
+def spiral_trainer(dropout=0.1, **options):
     minidl.manual_seed(1)
     model = nn.Sequential(
-        nn.Linear(2, 32), nn.Tanh(), nn.Dropout(0.1), nn.Linear(32, 3)
+        nn.Linear(2, 32), nn.Tanh(), nn.Dropout(dropout), nn.Linear(32, 3)
     )  # dropout, so that the random state matters
     optimizer = optim.Adam(model.parameters(), 0.02)
     return Trainer(model, optimizer, F.cross_entropy, [accuracy], **options)
+
+
+def exact(device):
+    """Options of a `spiral_trainer` that goes on to the bit: dropout on the CPU alone, for of the
+    random numbers of a device a checkpoint keeps the seed only."""
+    return {"device": device, "dropout": 0.1 if device == "cpu" else 0.0}
 
 
 def linear_trainer(loss="mse", **options):
@@ -51,7 +58,7 @@ def loader(batch_size=32):
 
 
 def weights(trainer):
-    return np.concatenate([a.ravel() for a in trainer.model.state_dict().values()])
+    return np.concatenate([t.numpy().ravel() for _, t in trainer.model.tensors()])
 
 
 def test_it_learns_and_keeps_a_history(device):
@@ -76,12 +83,12 @@ def test_prediction_takes_arrays_wherever_they_are(device):
         assert (trainer.predict(same) == y).all()
 
 
-def test_means_are_over_samples_not_batches():
-    trainer = spiral_trainer()
+def test_means_are_over_samples_not_batches(device):
+    trainer = spiral_trainer(device=device)
     whole = trainer.evaluate(SPIRALS, batch_size=300)
     parts = trainer.evaluate(SPIRALS, batch_size=77)
     assert all(np.isclose(whole[k], parts[k], rtol=1e-5) for k in whole)
-    still = linear_trainer("cross_entropy", metrics=["accuracy"])
+    still = linear_trainer("cross_entropy", metrics=["accuracy"], device=device)
     still.optimizer.lr = 0.0
     history = still.fit(SPIRALS, SPIRALS, batch_size=77, progress=False)
     for name in ("loss", "accuracy"):
@@ -92,10 +99,10 @@ def test_means_are_over_samples_not_batches():
 
 
 @pytest.mark.parametrize("options", [{}, {"class_weight": [1.0, 2.0, 0.5]}])
-def test_compiled_steps_end_in_the_same_weights(options):
+def test_compiled_steps_end_in_the_same_weights(options, device):
     found = []
     for compile in (False, True):
-        trainer = spiral_trainer(compile=compile, clip_norm=0.5)
+        trainer = spiral_trainer(compile=compile, clip_norm=0.5, device=device)
         average = AverageWeights(0.9)
         history = trainer.fit(
             SPIRALS, SPIRALS, 3, batch_size=64, progress=False, callbacks=[average], **options
@@ -105,9 +112,9 @@ def test_compiled_steps_end_in_the_same_weights(options):
         np.testing.assert_allclose(compiled, eager, rtol=2e-4, atol=1e-6)
 
 
-def test_a_compiled_run_resumes_to_the_bit(tmp_path):
+def test_a_compiled_run_resumes_to_the_bit(tmp_path, device):
     def run(epochs, **options):
-        trainer = spiral_trainer(compile=True)
+        trainer = spiral_trainer(compile=True, **exact(device))
         keep = Checkpoint(tmp_path / "run")
         trainer.fit(loader(), epochs=epochs, progress=False, callbacks=[keep], **options)
         return weights(trainer)
@@ -118,11 +125,11 @@ def test_a_compiled_run_resumes_to_the_bit(tmp_path):
     np.testing.assert_array_equal(run(4, resume=tmp_path / "run"), whole)
 
 
-def test_what_a_compiled_trainer_refuses():
+def test_what_a_compiled_trainer_refuses(device):
     for options in ({"accumulate": 2}, {"mixed_precision": True}):
-        with pytest.raises(ValueError, match="goes with neither accumulate nor mixed_precision"):
+        with pytest.raises(ValueError, match="goes without accumulate, mixed_precision and group"):
             spiral_trainer(compile=True, **options)
-    trainer = spiral_trainer(compile=True)
+    trainer = spiral_trainer(compile=True, device=device)
     data = ArrayDataset(np.full((8, 2), np.nan, "f"), np.zeros(8, int))
     with pytest.raises(FloatingPointError, match=r"loss became nan \(epoch 1, batch 1\); compile="):
         trainer.fit(data, progress=False)
@@ -131,10 +138,10 @@ def test_what_a_compiled_trainer_refuses():
 # ---- losses and metrics
 
 
-def test_losses_and_metrics_by_name():
+def test_losses_and_metrics_by_name(device):
     assert {"cross_entropy", "nll", "mse", "l1", "huber", "bce_with_logits"} <= LOSSES.keys()
     assert LOSSES["huber"] is F.huber and not any(name.startswith("_") for name in LOSSES)
-    trainer = linear_trainer("huber", metrics=["mae", F.mse, "mse"])
+    trainer = linear_trainer("huber", metrics=["mae", F.mse, "mse"], device=device)
     target = np.zeros((20, 3), "f")
     found = trainer.evaluate(ArrayDataset(X, target))
     assert set(found) == {"loss", "mae", "mse"}
@@ -190,7 +197,7 @@ def by_hand(weight, x=X, labels=LABELS):
 
 
 def after(trainer):
-    w, b = trainer.model.state_dict().values()
+    w, b = (t.numpy() for _, t in trainer.model.tensors())
     return (w.T if w.shape == (3, 2) else w), b
 
 
@@ -215,8 +222,7 @@ def test_weights_are_factors_of_the_loss(options, weight, device):
         history = trainer.fit(
             data, data, batch_size=batch_size, progress=False, **options
         )  # fmt: skip
-        found = [minidl.backend.to_numpy(a) for a in after(trainer)]
-        for a, b in zip(found, by_hand(weight)):
+        for a, b in zip(after(trainer), by_hand(weight)):
             assert np.allclose(a, b, atol=1e-6)
         start = linear_trainer("cross_entropy")
         log_p = F.log_softmax(tensor(start.predict(X))).numpy()
@@ -226,17 +232,17 @@ def test_weights_are_factors_of_the_loss(options, weight, device):
         assert np.isclose(history["valid_loss"][0], found), "validation has no weights"
 
 
-def test_weights_that_come_with_the_data():
+def test_weights_that_come_with_the_data(device):
     weighted = DataLoader(ArrayDataset(X, LABELS, EACH), 20)
-    trainer = linear_trainer("cross_entropy", metrics=["accuracy"])
+    trainer = linear_trainer("cross_entropy", metrics=["accuracy"], device=device)
     trainer.fit(weighted, progress=False, sample_weight=True, class_weight=BY_CLASS)
     for a, b in zip(after(trainer), by_hand(EACH * BY_CLASS[LABELS])):
         assert np.allclose(a, b, atol=1e-6)
 
 
-def test_a_weight_for_each_label_of_a_sequence_and_of_yes_and_no():
+def test_a_weight_for_each_label_of_a_sequence_and_of_yes_and_no(device):
     labels = LABELS.reshape(5, 4)
-    trainer = linear_trainer("cross_entropy")
+    trainer = linear_trainer("cross_entropy", device=device)
     trainer.fit(
         ArrayDataset(X.reshape(5, 4, 2), labels), batch_size=5, progress=False,
         class_weight=BY_CLASS, sample_weight=EACH[:5],
@@ -244,7 +250,8 @@ def test_a_weight_for_each_label_of_a_sequence_and_of_yes_and_no():
     for a, b in zip(after(trainer), by_hand(np.repeat(EACH[:5], 4) * BY_CLASS[LABELS])):
         assert np.allclose(a, b, atol=1e-6)
     model = nn.Linear(2, 1)
-    trainer = Trainer(model, optim.SGD(model.parameters(), 0.1), "bce_with_logits")
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    trainer = Trainer(model, optimizer, "bce_with_logits", device=device)
     yes = (LABELS > 0).astype("f")[:, None]
     before = trainer.predict(X)
     found = trainer.fit(
@@ -254,8 +261,8 @@ def test_a_weight_for_each_label_of_a_sequence_and_of_yes_and_no():
     assert np.isclose(found["loss"][0], (losses * (1 + 4 * yes)).mean(), rtol=1e-5)
 
 
-def test_a_weight_of_two_counts_as_two_copies():
-    twice, once = linear_trainer("cross_entropy"), linear_trainer("cross_entropy")
+def test_a_weight_of_two_counts_as_two_copies(device):
+    twice, once = (linear_trainer("cross_entropy", device=device) for _ in range(2))
     copies = np.r_[np.arange(20), np.arange(10)]
     twice.fit(ArrayDataset(X[copies], LABELS[copies]), batch_size=30, progress=False)
     weight = 20 / 30 * np.where(np.arange(20) < 10, 2, 1)
@@ -328,11 +335,11 @@ def test_what_a_trainer_is_not_made_of():
         linear_trainer().fit(SPIRALS, callbacks=[AverageWeights])
 
 
-def test_a_share_is_held_out():
+def test_a_share_is_held_out(device):
     valid, train = split(SPIRALS, 0.3, seed=4)
-    whole = spiral_trainer()
+    whole = spiral_trainer(device=device)
     whole.fit(train, valid, 2, seed=4, progress=False)
-    held = spiral_trainer()
+    held = spiral_trainer(device=device)
     held.fit(SPIRALS, 0.3, 2, seed=4, progress=False)
     assert (weights(held) == weights(whole)).all() and held.history == whole.history
     weight = np.full(300, 0.5)
@@ -361,8 +368,8 @@ def test_accumulated_batches_are_one_large_batch(accumulate, batch_size, last, d
         assert np.allclose(values, parts.history[name], rtol=1e-5)
 
 
-def test_a_step_of_ones_own():
-    one, two = linear_trainer("cross_entropy"), linear_trainer("cross_entropy")
+def test_a_step_of_ones_own(device):
+    one, two = (linear_trainer("cross_entropy", device=device) for _ in range(2))
     found = one.train_step((X, LABELS))
     again = two.train_step((X[:15], LABELS[:15]), (X[15:], LABELS[15:]))
     assert np.allclose(weights(one), weights(two), atol=1e-6)
@@ -379,14 +386,16 @@ def test_mixed_precision_learns_as_well(device):
     assert mixed.predict(SPIRALS).dtype == np.float32
     y = plain.predict(SPIRALS)
     mixed.model.load_state_dict(
-        {k: minidl.backend.to_numpy(a) for k, a in plain.model.state_dict().items()}
+        {k: backend.to_numpy(a) for k, a in plain.model.state_dict().items()}
     )
     assert (mixed.predict(SPIRALS) == y).all(), "only training is in half precision"
 
 
-def test_a_scaled_step_that_overflows_is_skipped_not_an_error():
+def test_a_scaled_step_that_overflows_is_skipped_not_an_error(device):
     for options in ({}, {"clip_norm": 1.0}):
-        trainer = linear_trainer("cross_entropy", mixed_precision=True, **options)
+        trainer = linear_trainer(
+            "cross_entropy", mixed_precision=True, device=device, **options
+        )  # fmt: skip
         trainer.scaler.factor = 2.0**30
         start = weights(trainer)
         trainer.fit(ArrayDataset(X, LABELS), batch_size=20, progress=False)
@@ -411,30 +420,32 @@ class Interrupt(Callback):
 
 
 @pytest.mark.parametrize("epoch, batch", [(0, 1), (1, 4), (2, 10)])
-def test_resume_is_exact_wherever_it_was_interrupted(tmp_path, epoch, batch):
-    whole = spiral_trainer()
+def test_resume_is_exact_wherever_it_was_interrupted(tmp_path, epoch, batch, device):
+    whole = spiral_trainer(**exact(device))
     whole.fit(loader(), SPIRALS, 4, progress=False)
     path = tmp_path / "run.safetensors"
-    first = spiral_trainer()
+    first = spiral_trainer(**exact(device))
     with pytest.raises(KeyboardInterrupt):
         first.fit(
             loader(), SPIRALS, 4, progress=False,
             callbacks=[Checkpoint(path, every=3), Interrupt(epoch, batch)],
         )  # fmt: skip
     minidl.manual_seed(99)
-    second = spiral_trainer()
+    second = spiral_trainer(**exact(device))
     second.fit(loader(), SPIRALS, 4, progress=False, callbacks=[Checkpoint(path)], resume=path)
     assert (weights(whole) == weights(second)).all()
     assert whole.history == second.history
-    third = spiral_trainer()
+    third = spiral_trainer(**exact(device))
     third.fit(loader(), SPIRALS, 4, progress=False, resume=path)
     assert (weights(whole) == weights(third)).all(), "a finished run is not trained further"
 
 
 @pytest.mark.parametrize("mixed_precision", [False, True])
-def test_resume_is_exact_with_everything_at_once(tmp_path, mixed_precision):
+def test_resume_is_exact_with_everything_at_once(tmp_path, mixed_precision, device):
     def run(path, *more):
-        trainer = spiral_trainer(accumulate=2, mixed_precision=mixed_precision, clip_norm=1.0)
+        trainer = spiral_trainer(
+            accumulate=2, mixed_precision=mixed_precision, clip_norm=1.0, **exact(device)
+        )  # fmt: skip
         if mixed_precision:
             trainer.scaler.factor, trainer.scaler.every = 2.0**22, 4  # it changes soon, both ways
         path = tmp_path / path
@@ -455,6 +466,30 @@ def test_resume_is_exact_with_everything_at_once(tmp_path, mixed_precision):
         if mixed_precision:
             assert again.scaler.state_dict() == whole.scaler.state_dict()
             assert whole.scaler.factor != 2.0**22
+
+
+@pytest.mark.parametrize("options", [{}, {"mixed_precision": True}, {"compile": EXACT}])
+@pytest.mark.parametrize("back", [False, True], ids=["there", "back"])
+def test_a_run_goes_on_on_another_device(tmp_path, back, options, device):
+    """To the bit where the other device is NumPy too, as the stand-in is."""
+    one, two = (device, "cpu") if back else ("cpu", device)
+    whole, first, second = (
+        spiral_trainer(dropout=0.0, clip_norm=1.0, device=d, **options) for d in (one, one, two)
+    )
+
+    def fit(trainer, *more, **resume):
+        callbacks = [AverageWeights(0.9), Checkpoint(tmp_path / "run", every=3), *more]
+        trainer.fit(loader(), SPIRALS, 3, progress=False, callbacks=callbacks, **resume)
+
+    fit(whole)
+    with pytest.raises(KeyboardInterrupt):
+        fit(first, Interrupt(1, 4))
+    fit(second, resume=tmp_path / "run")
+    assert {t.device for _, t in second.model.tensors()} == {two}
+    tolerance = 0.02 if device == "cuda" else 0.0
+    np.testing.assert_allclose(weights(second), weights(whole), tolerance, tolerance)
+    for name, values in whole.history.items():
+        np.testing.assert_allclose(second.history[name], values, tolerance)
 
 
 KILLED = """
@@ -506,10 +541,11 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
 # ---- a loss that is not finite
 
 
-def diverging(loss=None, rate=0.1, data=None):
+def diverging(device, loss=None, rate=0.1, data=None):
     minidl.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 3))
-    trainer = Trainer(model, optim.SGD(model.parameters(), rate), loss or F.cross_entropy)
+    optimizer = optim.SGD(model.parameters(), rate)
+    trainer = Trainer(model, optimizer, loss or F.cross_entropy, device=device)
     trainer.fit(data or SPIRALS, epochs=3, progress=False)
 
 
@@ -519,20 +555,20 @@ def log_of_negative(y, labels):
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
-def test_a_loss_that_becomes_nan_stops_and_names_the_operation():
+def test_a_loss_that_becomes_nan_stops_and_names_the_operation(device):
     with pytest.raises(FloatingPointError) as caught:
-        diverging(log_of_negative)
+        diverging(device, log_of_negative)
     assert "the loss became nan at step 0 (epoch 1, batch 1)" in str(caught.value)
     assert "the operation 'log' on shapes (64, 3) first produced it" in str(caught.value)
     with pytest.raises(FloatingPointError, match=r"parameter '0\.weight' was no longer finite"):
-        diverging(lambda y, t: (y * y).sum() * 1e18, rate=1e30)
+        diverging(device, lambda y, t: (y * y).sum() * 1e18, rate=1e30)
     broken = ArrayDataset(np.full((64, 2), np.nan, "f"), np.zeros(64, int))
     with pytest.raises(FloatingPointError, match=r"'matmul'|an input"):
-        diverging(data=broken)
+        diverging(device, data=broken)
 
 
-def test_clipping():
-    clipped = spiral_trainer(clip_norm=1e-3)
+def test_clipping(device):
+    clipped = spiral_trainer(clip_norm=1e-3, device=device)
     start = weights(clipped)
     clipped.optimizer = optim.SGD(clipped.model.parameters(), 1.0)
     clipped.train_step(SPIRALS[:64])
@@ -560,10 +596,10 @@ def test_the_finder_goes_through_the_rates_and_stops_when_the_loss_explodes(devi
     assert again == found, "the rates are those that it says, whatever the schedule"
 
 
-@pytest.mark.parametrize("mixed_precision", [False, True])
-def test_the_finder_leaves_all_as_it_was(mixed_precision):
+@pytest.mark.parametrize("options", [{}, {"mixed_precision": True}, {"compile": True}])
+def test_the_finder_leaves_all_as_it_was(options, device):
     def run(search):
-        trainer = spiral_trainer(mixed_precision=mixed_precision)
+        trainer = spiral_trainer(**options, **exact(device))
         trainer.optimizer.schedule = optim.cosine(100)
         trainer.fit(SPIRALS, epochs=1, progress=False)
         if search:
@@ -577,8 +613,8 @@ def test_the_finder_leaves_all_as_it_was(mixed_precision):
     assert searched.optimizer.steps == 10 and searched.optimizer.lr == 0.02
 
 
-def test_the_finder_ends_where_the_loss_is_no_longer_finite():
-    trainer = linear_trainer(lambda y, target: (y * y).sum() * 1e18)
+def test_the_finder_ends_where_the_loss_is_no_longer_finite(device):
+    trainer = linear_trainer(lambda y, target: (y * y).sum() * 1e18, device=device)
     found = find_rate(trainer, ArrayDataset(X, X), lowest=1e30, highest=1e32, steps=4)
     assert len(found["rate"]) == len(found["loss"]) == 1
 
