@@ -18,7 +18,14 @@ from .race import median, seconds
 from .workloads import WORKLOADS
 
 BATCHES = {"W1": 64, "W2": 64, "W3": 16, "W4": 16, "W5": 8}  # how many batches at once fill a card
-VARIANTS = "minidl", "minidl compiled", "PyTorch", "PyTorch compiled"
+COMPILED = {"compiled": True}
+VARIANTS = {
+    "minidl": {},
+    "minidl compiled": COMPILED,
+    "minidl compiled, CUDA graph": COMPILED | {"cuda_graph": True},
+    "PyTorch": {},
+    "PyTorch compiled": COMPILED,
+}
 TOLERANCE = 1e-3  # of the first losses, relative from 1
 
 
@@ -27,16 +34,16 @@ def batch(name, times):
     return tuple(np.concatenate([a[0]] * times) for a in WORKLOADS[name].arrays(1))
 
 
-def ours(name, arrays, device, *, compiled=False):
+def ours(name, arrays, device, **options):
     """A function that makes a step of minidl on `device` and reads its loss."""
-    step = WORKLOADS[name].minidl_step(compiled=compiled, device=device)
+    step = WORKLOADS[name].minidl_step(device=device, **options)
     x, y = (Tensor(backend.to_device(a, device)) for a in arrays)
     return lambda: step(x, y).item()
 
 
-def theirs(name, arrays, device, *, compiled=False):
+def theirs(name, arrays, device, **options):
     """The same on PyTorch."""
-    step = WORKLOADS[name].torch_step(compiled=compiled, device=device)
+    step = WORKLOADS[name].torch_step(device=device, **options)
     x, y = (torch.tensor(a, device=device) for a in arrays)
     return lambda: step(x, y).item()
 
@@ -73,17 +80,16 @@ def main():
     card = torch.cuda.get_device_name() if options.device == "cuda" else options.device
     print(f"{time.strftime('%Y-%m-%d')}, {card}, PyTorch {torch.__version__}")
     print(f"CuPy: {backend.cuda_status()}\n")
-    others = [v for v in VARIANTS if v != "PyTorch"]
+    here = [v for v in VARIANTS if options.device != "cpu" or "graph" not in v]
+    others = [v for v in here if v != "PyTorch"]
     print(f"| work | batches at once | PyTorch eager, ms | {' | '.join(others)} |")
     print("|---|--:|--:|" + "--:|" * len(others))
     for name in options.only.split(","):
         for times in (1, BATCHES[name]):
             arrays = batch(name, times)
             runs = {
-                v: (ours if "minidl" in v else theirs)(
-                    name, arrays, options.device, compiled="compiled" in v
-                )
-                for v in VARIANTS
+                v: (ours if "minidl" in v else theirs)(name, arrays, options.device, **VARIANTS[v])
+                for v in here
             }
             print(row(name, times, race(runs, options.rounds)), flush=True)
 

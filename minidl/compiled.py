@@ -53,12 +53,18 @@ class Program:
 
     before = property(lambda self: str(self.record_graph))
 
+    def fits(self):
+        """Take over the values that states were given; False if one has another type or device."""
+        for tensor, array in self.kept:
+            if (new := tensor.data) is not array:
+                if type(new) is not type(array) or (new.shape, new.dtype) != _like(array):
+                    return False
+                array[...] = new
+                tensor.data = array
+        return True
+
     def run(self, arrays):
         """The results as arrays, and the gradients, without any Tensor."""
-        for tensor, array in self.kept:
-            if tensor.data is not array:  # someone gave it new values
-                array[...] = tensor.data
-                tensor.data = array
         return self.step(*arrays, *(v.data() for v in self.graph.numbers))
 
     def __call__(self, args):
@@ -103,6 +109,10 @@ class Program:
     def _keep(self, tensor, array):
         _owned[id(array)] = tensor.data = array
         self.kept.append((tensor, array))
+
+
+def _like(array):
+    return array.shape, array.dtype
 
 
 def _lies_in(arrays, block):
@@ -180,6 +190,9 @@ class Halves:
         if any(line.function in DRAWS for line in record.lines):
             raise ValueError("threads=2: random draws (dropout) would not be those of one thread")
         return before, after
+
+    def fits(self):
+        return self.parts[0].fits() and self.update.fits()
 
     def _gradients(self, arrays):
         """What both halves return: (results, gradients), each a pair."""
@@ -262,7 +275,7 @@ class Compiled:
         key += tuple(module.training for module in self.modules)
         key += tuple(x.grad is None for x in self.leaves) + tuple(a.requires_grad for a in args)
         program = self.programs.get(key)
-        if program is not None:
+        if program is not None and program.fits():
             return program(args)
         if self.threads == 2:
             self.programs[key] = halves = Halves(self.function, args, self.passes)
@@ -270,7 +283,9 @@ class Compiled:
         record = Record(self.function, args, leaves=self.leaves)
         left = (leaf for leaf, _ in record.grads if isinstance(leaf, Tensor))
         self.leaves = list(dict.fromkeys([*self.leaves, *left]))
-        self.programs[key] = Program(Graph(record), self.passes, self.cuda_graph)
+        self.programs.pop(key, None)
+        if all(_like(v) == _like(new) for v, new in record.updates.items()):  # as at the next call
+            self.programs[key] = Program(Graph(record), self.passes, self.cuda_graph)
         return record.first
 
     @property

@@ -18,7 +18,7 @@ C = {"bool": "bool", "uint8": "unsigned char", "int16": "short", "int32": "int",
      "float64": "double"}  # fmt: skip
 
 # function -> C of its operands {0} and {1}, which have the type of the result; {f} is the f of the
-# names of float's functions (expf).  As in NumPy, what is no number stays none.
+# names of float's functions (expf).  As in NumPy, NaN stays NaN.
 ANY_NUMBER = {"add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}",
               "negative": "-{0}"}  # fmt: skip
 FLOATS = ANY_NUMBER | {
@@ -156,7 +156,7 @@ class Kernel(Line):
         # Given last: a result may lie where an argument lies.
         body += [f"y{i} = {names[v]};" for i, v in enumerate(self.outs)]
         name = "_".join(dict.fromkeys(line.function for line in self.lines))
-        return takes, gives, body, name[:40]
+        return takes, gives, body, f"{name[:40]}_kernel"
 
 
 class _Run:
@@ -202,9 +202,8 @@ def _bounds(graph):
             steps, step = [0] * len(base.shape), base.dtype.itemsize
             for axis in reversed(base.order):
                 steps[axis], step = step, step * base.shape[axis]
-            views[base] = np.lib.stride_tricks.as_strided(
-                np.empty(1, base.dtype), base.shape, steps
-            )
+            one = np.empty(1, base.dtype)
+            views[base] = np.lib.stride_tricks.as_strided(one, base.shape, steps)
         views[out] = call(np, line.function, (views[line.args[0]], *line.args[1:]), line.options)
         begin, end = np.lib.array_utils.byte_bounds(views[out])
         origin = backend.address(views[base])

@@ -80,6 +80,8 @@ class Record:
     def capture(self, tensor):
         """The Traced data of a Tensor that no operation of this record made."""
         if not isinstance(tensor.data, Traced):
+            if not self.inputs:
+                self.xp = backend.array_module(tensor.data)
             value = Value(tensor.data, "state", data=tensor)
             self.states[id(tensor)] = tensor, tensor.data, value
             if tensor.number < self.began:

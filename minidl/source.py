@@ -89,6 +89,7 @@ class Plan:
                 for v in [final[out]] if out in final else made:
                     alike = (v.shape, v.dtype, v.order) == (out.shape, out.dtype, out.order)
                     others = any(u.base is v and u is not v for u in line.inputs())
+                    others |= any(u.base is v for u in line.outs)  # a kernel changes it, too
                     free = v.base is v and v not in taken and self._dead(v, i)
                     if free and alike and not others:
                         self.homes[out] = v

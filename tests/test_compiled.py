@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from static import MODELS, classifier, compare, contents, drawn, equal, labelled
-from test_ops import STEPS, TABLE, apply, label, leaves, numbers, weights
+from test_ops import STEPS, TABLE, apply, label, leaves, numbers, on, weights
 
 import minidl
-from minidl import Tensor, nn, ops, optim, tensor
+from minidl import Tensor, backend, nn, ops, optim, tensor
 from minidl import functional as F
 from minidl.module import checkpoint
 
@@ -22,7 +22,7 @@ def moved(c, i, dtype):
 
 @pytest.mark.parametrize("where", ["arguments", "parameters"])
 @pytest.mark.parametrize("c", TABLE + STEPS, ids=label)
-def test_every_operation(c, where):
+def test_every_operation(c, where, device):
     """Value and gradient at three calls, each with other inputs: nothing is baked in."""
     dtype = {"arguments": "float32", "parameters": "float64"}[where]
 
@@ -35,17 +35,17 @@ def test_every_operation(c, where):
             y = apply(c, inputs)
             if c in STEPS:
                 return y
-            w = tensor(weights(y.shape, y.dtype))
+            w = tensor(weights(y.shape, y.dtype), device=y.device)
             return y, minidl.grad((y * w).sum(), leaves(inputs))
 
         return wrap(step), held
 
     def between(i, held):
         for x, a in zip(held, moved(c, i, dtype)):
-            x.data = a
+            x.data = backend.to_device(a, device)
 
     calls = [moved(c, i, dtype) if where == "arguments" else [] for i in range(3)]
-    compare(make, calls, between if where == "parameters" else None)
+    compare(make, calls, between if where == "parameters" else None, device=device)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -56,7 +56,7 @@ def test_every_layer_and_optimiser(name, device):
 # ---- what happens between the runs
 
 
-def test_training_and_prediction_share_a_model():
+def test_training_and_prediction_share_a_model(device):
     """Two compiled functions, one after the other: each sees what the other did."""
 
     def make(wrap):
@@ -86,11 +86,11 @@ def test_training_and_prediction_share_a_model():
 
         return both, [model, optimizer]
 
-    compare(make, labelled(4, 5))
+    compare(make, labelled(4, 5), device=device)
 
 
 @pytest.mark.parametrize("kind", ["SGD", "momentum", "Adam"])
-def test_states_that_are_loaded_and_saved(kind):
+def test_states_that_are_loaded_and_saved(kind, device):
     """A state that is loaded is used; one that was saved stays as it was."""
     saved = []
 
@@ -104,13 +104,14 @@ def test_states_that_are_loaded_and_saved(kind):
             equal([contents(saved[:1], [])], [saved[1]])
             model.load_state_dict(saved[0][0])
         if i == 4:
-            model.parameters()[0].data = drawn(5, 6)
+            model.parameters()[0].data = backend.to_device(drawn(5, 6), device)
             optimizer.lr = 0.3
 
-    compare(classifier(kind, optim.step_decay(1, 0.5)), labelled(4, 5), between)
+    make = classifier(kind, optim.step_decay(1, 0.5))
+    compare(make, labelled(4, 5), between, device=device)
 
 
-def test_gradients_are_left():
+def test_gradients_are_left(device):
     def make(wrap):
         model = nn.Linear(4, 2)
 
@@ -123,10 +124,10 @@ def test_gradients_are_left():
         for p in parts[0].parameters():
             p.grad = None
 
-    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], between)
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], between, device=device)
 
 
-def test_results_that_were_kept_stay():
+def test_results_that_were_kept_stay(device):
     def make(wrap):
         model, seen = nn.Linear(4, 2), []
         run = wrap(lambda x: (x, model(x), x[1:], model.weight * 1))
@@ -138,9 +139,9 @@ def test_results_that_were_kept_stay():
         return step, [model]
 
     def between(i, parts):
-        parts[0].weight.data = drawn(4, 2, seed=i)
+        parts[0].weight.data = backend.to_device(drawn(4, 2, seed=i), device)
 
-    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], between)
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], between, device=device)
 
 
 @pytest.mark.parametrize(
@@ -156,39 +157,40 @@ def test_results_that_were_kept_stay():
     ],
     ids=["one", "tuple", "dict", "None", "number", "mixed", "empty"],
 )
-def test_results_of_all_kinds(shape_of):
+def test_results_of_all_kinds(shape_of, device):
     def make(wrap):
         return wrap(lambda x: shape_of(x.exp().sum(0))), []
 
     calls = [(drawn(3, 4, seed=i),) for i in range(3)]
-    compare(make, calls)
+    compare(make, calls, device=device)
     compiled, result = minidl.compile(make(lambda f: f)[0]), make(lambda f: f)[0]
     for arrays in calls:
-        a, b = compiled(tensor(arrays[0])), result(tensor(arrays[0]))
+        x = tensor(arrays[0], device=device)
+        a, b = compiled(x), result(x)
         assert type(a) is type(b)
         if isinstance(b, (tuple, dict)):
             assert list(map(type, b)) == list(map(type, a))
 
 
-def test_bare_arrays_integers_and_no_arguments():
+def test_bare_arrays_integers_and_no_arguments(device):
     """Bare arrays may be given; a function may be given nothing; integers stay integers."""
-    table = tensor(drawn(5, 3))
+    table = tensor(drawn(5, 3), device=device)
     pick = minidl.compile(lambda ids, x: (table[ids] * x, ids + 1, ids * ids))
     for i in range(3):
         ids, x = np.random.default_rng(i).integers(0, 5, 4), drawn(4, 3, seed=i)
-        y, more, square = pick(ids, x)
+        y, more, square = pick(*(backend.to_device(a, device) for a in (ids, x)))
         np.testing.assert_array_equal(y.numpy(), table.numpy()[ids] * x)
         np.testing.assert_array_equal(more.numpy(), ids + 1)
         np.testing.assert_array_equal(square.numpy(), ids * ids)
         assert more.dtype == ids.dtype
     double = minidl.compile(lambda: table * 2)
     for i in range(3):
-        table.data = drawn(5, 3, seed=i)
+        table.data = backend.to_device(drawn(5, 3, seed=i), device)
         np.testing.assert_array_equal(double().numpy(), 2 * drawn(5, 3, seed=i))
 
 
-def test_each_signature_is_recorded_once():
-    count = []
+def test_each_signature_is_recorded_once(device):
+    here, count = (lambda a: backend.to_device(a, device)), []
     layer = nn.Dropout(0.5)
 
     def f(x):
@@ -198,27 +200,29 @@ def test_each_signature_is_recorded_once():
     f = minidl.compile(f)
     for _ in range(3):
         for x in drawn(3, 4), drawn(2, 4), drawn(3, 4, dtype="float64"):
-            assert f(x).shape == x.shape and f(x).dtype == x.dtype
+            y = f(here(x))
+            assert (y.shape, y.dtype, y.device) == (x.shape, x.dtype, device)
     assert len(count) == len(f.programs) == 3
     layer.eval()
-    np.testing.assert_array_equal(f(drawn(3, 4)).numpy(), drawn(3, 4) * 2)
+    np.testing.assert_array_equal(f(here(drawn(3, 4))).numpy(), drawn(3, 4) * 2)
     with minidl.no_grad():
-        f(drawn(3, 4))
+        f(here(drawn(3, 4)))
     assert len(count) == 5
 
 
-def test_inputs_in_any_layout():
+def test_inputs_in_any_layout(device):
     f = minidl.compile(lambda x: (x.reshape(12), x.T, x.sum(0), x[1:].exp(), x * 1))
     a, wide = drawn(3, 4), np.zeros((3, 8), "f")
     wide[:, ::2] = a
-    for x in (a, a.T.copy().T, wide[:, ::2], a[::-1][::-1]) * 2:
+    here, there, turned = (backend.to_device(b, device) for b in (a, wide, a.T.copy()))
+    for x in (here, turned.T, there[:, ::2], here[::-1][::-1]) * 2:
         for found, expected in zip(f(x), (a.reshape(12), a.T, a.sum(0), np.exp(a[1:]), a)):
             np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
 
 
-def test_draws_follow_the_seed():
+def test_draws_follow_the_seed(device):
     f = minidl.compile(lambda x: F.dropout(x) + minidl.ops.normal(x))
-    x, seen = np.ones((4, 5), "f"), []
+    x, seen = tensor(np.ones((4, 5), "f"), device=device), []
     for _ in range(3):
         minidl.manual_seed(3)
         seen.append([f(x).numpy().copy() for _ in range(3)])
@@ -228,7 +232,7 @@ def test_draws_follow_the_seed():
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_tensors_that_change_one_another(swapped):
+def test_tensors_that_change_one_another(swapped, device):
     """What each becomes was computed of what both were."""
 
     def make(wrap):
@@ -243,10 +247,10 @@ def test_tensors_that_change_one_another(swapped):
 
         return wrap(step), [a, b]
 
-    compare(make, [(drawn(3, seed=i + 2),) for i in range(4)])
+    compare(make, [(drawn(3, seed=i + 2),) for i in range(4)], device=device)
 
 
-def test_a_tensor_before_and_after_its_update():
+def test_a_tensor_before_and_after_its_update(device):
     def make(wrap):
         a = tensor(drawn(3, 2))
 
@@ -258,10 +262,10 @@ def test_a_tensor_before_and_after_its_update():
 
         return wrap(step), [a]
 
-    compare(make, [(drawn(3, 2, seed=i + 2),) for i in range(4)])
+    compare(make, [(drawn(3, 2, seed=i + 2),) for i in range(4)], device=device)
 
 
-def test_second_derivatives():
+def test_second_derivatives(device):
     def make(wrap):
         w = tensor(drawn(4, 4), requires_grad=True)
 
@@ -272,10 +276,10 @@ def test_second_derivatives():
 
         return wrap(step), [w]
 
-    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)])
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device)
 
 
-def test_checkpoint():
+def test_checkpoint(device):
     def make(wrap):
         model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.4), nn.Linear(8, 2))
 
@@ -286,10 +290,10 @@ def test_checkpoint():
 
         return wrap(step), [model]
 
-    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)])
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device)
 
 
-def test_tied_parameters():
+def test_tied_parameters(device):
     def make(wrap):
         layer = nn.Linear(4, 4)
         model = nn.Sequential(layer, nn.Tanh(), layer)
@@ -304,10 +308,10 @@ def test_tied_parameters():
 
         return wrap(step), [model, optimizer]
 
-    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)])
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device)
 
 
-def test_a_parameter_without_gradient_stays():
+def test_a_parameter_without_gradient_stays(device):
     def make(wrap):
         used, idle = nn.Linear(4, 4), nn.Linear(2, 2)
         optimizer = optim.Adam([*used.parameters(), *idle.parameters()], 0.1)
@@ -319,10 +323,10 @@ def test_a_parameter_without_gradient_stays():
 
         return wrap(step), [used, idle, optimizer]
 
-    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)])
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device)
 
 
-def test_two_optimisers_of_one_model():
+def test_two_optimisers_of_one_model(device):
     def make(wrap):
         model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
         both = [optim.SGD(model[0].parameters(), 0.1), optim.Adam(model[2].parameters(), 0.1)]
@@ -336,10 +340,10 @@ def test_two_optimisers_of_one_model():
 
         return wrap(step), [model, *both]
 
-    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)])
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device)
 
 
-def test_gradients_that_are_other_tensors():
+def test_gradients_that_are_other_tensors(device):
     """d(w x) / dw is x itself: `.grad` must not change when x, or the caller's array, does."""
 
     def make(wrap):
@@ -358,7 +362,7 @@ def test_gradients_that_are_other_tensors():
 
         return and_change_the_input, [v, w]
 
-    compare(make, [(drawn(3, seed=i),) for i in range(3)])
+    compare(make, [(drawn(3, seed=i),) for i in range(3)], device=device)
 
     def only(wrap):
         w = tensor(drawn(3, seed=8), requires_grad=True)
@@ -375,14 +379,14 @@ def test_gradients_that_are_other_tensors():
 
         return and_change_the_input, [w]
 
-    compare(only, [(drawn(3, seed=i),) for i in range(3)])
+    compare(only, [(drawn(3, seed=i),) for i in range(3)], device=device)
 
 
 # ---- what comes from outside, and what is left there
 
 
-def test_gradients_add_up_until_someone_forgets_them():
-    p, x = tensor([1.0, 2.0], requires_grad=True), tensor([1.0, 3.0])
+def test_gradients_add_up_until_someone_forgets_them(device):
+    p, x = on(device, np.array([[1, 2], [1, 3]], "f"))
     run = minidl.compile(lambda x: (p * x).sum().backward())
     for i in range(1, 4):
         run(x)
@@ -392,16 +396,17 @@ def test_gradients_add_up_until_someone_forgets_them():
     assert p.grad.numpy().tolist() == [1, 3]
 
 
-def test_detached_and_returned_tensors_are_read_anew():
-    p = tensor([5.0], requires_grad=True)
+def test_detached_and_returned_tensors_are_read_anew(device):
+    p = tensor([5.0], requires_grad=True, device=device)
     times, same = minidl.compile(lambda z: z * p.detach()), minidl.compile(lambda: p)
     for value in (5.0, 7.0, 9.0):
-        p.data = np.array([value], "f")
-        assert times(tensor([2.0])).item() == 2 * value and same().item() == value
+        p.data = backend.to_device(np.array([value], "f"), device)
+        two = tensor([2.0], device=device)
+        assert times(two).item() == 2 * value and same().item() == value
 
 
-def test_the_state_of_an_optimiser_can_be_loaded_between_runs():
-    model = nn.Linear(2, 1)
+def test_the_state_of_an_optimiser_can_be_loaded_between_runs(device):
+    model = nn.Linear(2, 1).to(device)
     optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9)
 
     def step(x):
@@ -409,7 +414,7 @@ def test_the_state_of_an_optimiser_can_be_loaded_between_runs():
         optimizer.step()
         optimizer.zero_grad()
 
-    run, x = minidl.compile(step), tensor(np.ones((3, 2), "f"))
+    run, x = minidl.compile(step), tensor(np.ones((3, 2), "f"), device=device)
     run(x)
     weights, state = model.state_dict(), optimizer.state_dict()
     run(x)
@@ -417,11 +422,10 @@ def test_the_state_of_an_optimiser_can_be_loaded_between_runs():
     model.load_state_dict(weights)
     optimizer.load_state_dict(state)
     run(x)
-    for name, a in model.state_dict().items():
-        np.testing.assert_array_equal(a, expected[name])
+    equal([contents([model.state_dict()], [])], [contents([expected], [])])
 
 
-def test_two_steps_in_one():
+def test_two_steps_in_one(device):
     """The second step of an optimiser has the next number and the next rate."""
 
     def make(wrap):
@@ -439,11 +443,11 @@ def test_two_steps_in_one():
 
         return wrap(step), [model, optimizer]
 
-    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)])
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device)
 
 
 @pytest.mark.parametrize("when", ["before the step", "after it", "both"])
-def test_parameters_that_the_function_itself_changes(when):
+def test_parameters_that_the_function_itself_changes(when, device):
     """Weights are clipped, as a Wasserstein critic's are; an optimiser's array takes them up."""
 
     def make(wrap):
@@ -467,11 +471,12 @@ def test_parameters_that_the_function_itself_changes(when):
 
         return wrap(step), [model, optimizer]
 
-    compare(make, [(drawn(3, 4, seed=i),) for i in range(4)])
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(4)], device=device)
 
 
-def test_gradients_that_are_given():
-    p, w = tensor([1.0, 2.0], requires_grad=True), tensor([3.0, 4.0])
+def test_gradients_that_are_given(device):
+    p, x = on(device, np.array([[1, 2], [1, 2]], "f"))
+    w = tensor([3.0, 4.0], device=device)
 
     def gradients(x):
         (2 * p).backward(w)
@@ -479,32 +484,33 @@ def test_gradients_that_are_given():
 
     run = minidl.compile(gradients)
     for i in range(1, 4):
-        w.data = np.array([i, 2.0 * i], "f")
+        w.data = backend.to_device(np.array([i, 2.0 * i], "f"), device)
         p.grad = None
-        assert run(tensor([1.0, 2.0])).numpy().tolist() == [i, 4 * i]
+        assert run(x).numpy().tolist() == [i, 4 * i]
         assert p.grad.numpy().tolist() == [2 * i, 4 * i]
 
 
-def test_arguments_with_requires_grad():
+def test_arguments_with_requires_grad(device):
     run = minidl.compile(lambda x: (x * x).sum().backward())
     for i in range(3):
-        x = tensor([1.0, i], requires_grad=True)
+        x = tensor([1.0, i], requires_grad=True, device=device)
         run(x)
         run(x)
         assert x.grad.numpy().tolist() == [4, 4 * i]
-    x = tensor([1.0, 5.0])
+    x = tensor([1.0, 5.0], device=device)
     with pytest.raises(RuntimeError, match="no record"):
         run(x)
 
 
-def test_a_compiled_function_inside_another_is_a_part_of_it():
-    w, x = tensor([2.0], requires_grad=True), tensor([3.0])
+def test_a_compiled_function_inside_another_is_a_part_of_it(device):
+    w, x = on(device, np.array([[2], [3]], "f"))
+    one = tensor([1.0], device=device)
     inner = minidl.compile(lambda: x * w)
     inner()
     outer = minidl.compile(lambda t: inner() + t)
     for value in (2.0, 5.0, 7.0):
-        w.data = np.array([value], "f")
-        assert outer(tensor([1.0])).item() == 3 * value + 1
+        w.data = backend.to_device(np.array([value], "f"), device)
+        assert outer(one).item() == 3 * value + 1
 
 
 def test_two_threads_end_where_one_does():
@@ -551,3 +557,16 @@ def test_two_threads_are_refused_where_they_would_differ(layer, n, message):
         minidl.compile(step, threads=2)(tensor(drawn(n, 4)))
     with pytest.raises(ValueError, match=r"requires_grad=False|not even"):
         minidl.compile(step, threads=2)(tensor(drawn(n, 4), requires_grad=True))
+
+
+def test_a_state_of_another_type_or_device_is_recorded_anew(device):
+    """What a state was given is never turned back into what it was when it was recorded."""
+    w = tensor(drawn(4))
+    step = minidl.compile(lambda: w * 2)
+    kinds = ("float32", "cpu"), ("float64", "cpu"), ("float64", device), ("float32", "cpu")
+    for kind, home in kinds:
+        w.data = backend.to_device(drawn(4, seed=1).astype(kind), home)
+        for _ in range(2):
+            y = step()
+            assert (y.dtype, y.device, w.dtype, w.device) == (kind, home, kind, home)
+            np.testing.assert_array_equal(y.numpy(), drawn(4, seed=1).astype(kind) * 2)

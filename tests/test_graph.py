@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from static import EXACT, compare, drawn, equal, play
 from test_source import proof
@@ -20,13 +20,18 @@ TALL = drawn(3, 4)
 MASK = np.tri(3, 4, dtype=bool)
 
 
-def recorded(function, *arrays):
-    return Graph(Record(function, [tensor(a) for a in arrays]))
+def recorded(function, *arrays, device="cpu"):
+    return Graph(Record(function, [tensor(a, device=device) for a in arrays]))
 
 
 def module(x):
     """The array module of a Tensor: NumPy, or the one that writes its functions down."""
     return backend.array_module(x.data)
+
+
+def beside(x, values):
+    """A constant Tensor on the device of x."""
+    return tensor(values, device=backend.device_of(backend.plain(x.data)))
 
 
 def mask(x):
@@ -48,7 +53,7 @@ def repeated(x):
 
 
 def fixed(x):
-    factors = tensor([1.0, 2.0, 3.0, 4.0]).exp() + 1
+    factors = beside(x, [1.0, 2.0, 3.0, 4.0]).exp() + 1
     return x * factors
 
 
@@ -108,7 +113,7 @@ CASES = {
         "made1 = exp(x0)|made2 = reshape(made1, 4, 3)|made3 = transpose(made2, None)",
     ),
     "algebra: full arrays": (
-        graph.with_algebra, lambda x: x * tensor(np.full((3, 4), 2.0, "f")),
+        graph.with_algebra, lambda x: x * beside(x, np.full((3, 4), 2.0, "f")),
         "made2 = multiply(x0, constant1)", "made1 = multiply(x0, 2.0)",
     ),
     "products": (
@@ -130,50 +135,52 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_a_pass_makes_of_a_graph(name):
+def test_what_a_pass_makes_of_a_graph(name, device):
     change, function, before, after = CASES[name]
-    first = recorded(function, TALL)
+    first = recorded(function, TALL, device=device)
     assert str(first).splitlines() == before.split("|")
     assert str(change(first)).splitlines() == after.split("|")
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_leaving_a_pass_out_changes_no_number(name):
+def test_leaving_a_pass_out_changes_no_number(name, device):
     change, function, *_ = CASES[name]
     calls = [(drawn(3, 4, seed=i),) for i in range(3)]
-    expected = play(lambda wrap: (wrap(function), []), calls)
+    expected = play(lambda wrap: (wrap(function), []), calls, device=device)
     without = tuple(p for p in PASSES if p is not change)
     for passes in (without, (change,), (change, change), PASSES, PASSES * 2, ()):
         seen = play(
             lambda wrap: (wrap(function), []),
             calls,
             lambda f, passes=passes: minidl.compile(f, passes=passes),
+            device=device,
         )
         equal(seen, expected, 0 if graph.with_products not in passes else 1e-5)
 
 
-def test_masks_become_sums_and_products():
+def test_masks_become_sums_and_products(device):
     def function(x):
         return minidl.where(mask(x), x, -float("inf")), minidl.where(mask(x), x, 0.0)
 
-    before = recorded(function, TALL)
+    before = recorded(function, TALL, device=device)
     after = graph.with_algebra(graph.with_constants(before))
     assert [line.function for line in before.lines if line.function != "tri"] == ["where"] * 2
     assert [line.function for line in after.lines] == ["add", "multiply"]
-    compare(lambda wrap: (wrap(function), []), [(drawn(3, 4, seed=i),) for i in range(3)])
+    calls = [(drawn(3, 4, seed=i),) for i in range(3)]
+    compare(lambda wrap: (wrap(function), []), calls, device=device)
 
 
-def test_passes_shorten_a_training_step():
-    w = tensor(drawn(4, 4), requires_grad=True)
+def test_passes_shorten_a_training_step(device):
+    w = tensor(drawn(4, 4), requires_grad=True, device=device)
 
     def step(x):
-        loss = F.cross_entropy(x @ w, tensor([0, 1, 2]))
+        loss = F.cross_entropy(x @ w, tensor([0, 1, 2], device=x.device))
         (g,) = minidl.grad(loss, w)
         w.data = w.data - 0.1 * g.data
         return loss
 
     compiled = minidl.compile(step)
-    compiled(TALL)
+    compiled(tensor(TALL, device=device))
     program = compiled.program
     assert len(program.graph.lines) < 0.8 * len(program.before.splitlines())
 
@@ -181,20 +188,19 @@ def test_passes_shorten_a_training_step():
 # ---- what passes must not do
 
 
-def test_views_of_what_was_repeated_are_views_of_what_stays():
+def test_views_of_what_was_repeated_are_views_of_what_stays(device):
     """Else the plan does not know how long their memory is needed."""
-    g = recorded(lambda x: (x.exp() @ x.exp().T, x.exp()[1:]), TALL)
-    for change in (graph.without_repeats, graph.with_algebra, graph.with_constants):
+    g = recorded(lambda x: (x.exp() @ x.exp().T, x.exp()[1:]), TALL, device=device)
+    for change in PASSES:
         g = change(g)
-        made = {line.out for line in g.lines}
-        for line in g.lines:
-            assert line.out.base in made and line.out.base.base is line.out.base
+        outs = [out for line in g.lines for out in line.outs]
+        assert all(out.base in outs and out.base.base is out.base for out in outs)
 
 
-def test_doubled_integers_stay_integers():
+def test_doubled_integers_stay_integers(device):
     ids = np.arange(6).reshape(2, 3)
     make = lambda wrap: (wrap(lambda x: (x + x, x * 1, x * 2, (x > 2) + (x > 3), -x)), [])  # noqa: E731
-    compare(make, [(ids,), (ids + 1,), (ids - 3,)])
+    compare(make, [(ids,), (ids + 1,), (ids - 3,)], device=device)
 
 
 def added_later(x):
@@ -206,6 +212,13 @@ def added_later(x):
     y += 1.0
     v += 1.0
     return Tensor(t + x.data), Tensor(2.0 * u), Tensor(-u), Tensor(y), Tensor(w), Tensor(v.sum())
+
+
+def negated_then_changed(x):
+    a = (x @ x.T).data
+    t = -a
+    a += 1.0
+    return Tensor(t), Tensor(a * a)
 
 
 def joined_then_changed(x):
@@ -230,7 +243,8 @@ def joined_twice(x):
 
 def joined_views(x):
     a = x.exp()
-    return concatenate(a.T, a.reshape(4, 3), a[:1].reshape(4, 1) * tensor(np.ones((1, 3), "f")))
+    row = beside(x, np.ones((1, 3), "f"))
+    return concatenate(a.T, a.reshape(4, 3), a[:1].reshape(4, 1) * row)
 
 
 def squared_then_changed(x):
@@ -246,21 +260,22 @@ def read_twice_at_once(x):
 
 @pytest.mark.parametrize(
     "function",
-    [added_later, squared_then_changed, read_twice_at_once, joined_then_changed,
-     changed_then_joined, joined_twice, joined_views],
+    [added_later, squared_then_changed, negated_then_changed, read_twice_at_once,
+     joined_then_changed, changed_then_joined, joined_twice, joined_views],
 )  # fmt: skip
-def test_memory_that_changes(function):
-    compare(lambda wrap: (wrap(function), []), [(drawn(3, 4, seed=i),) for i in range(3)])
+def test_memory_that_changes(function, device):
+    calls = [(drawn(3, 4, seed=i),) for i in range(3)]
+    compare(lambda wrap: (wrap(function), []), calls, device=device)
 
 
-def test_zeros_keep_their_sign():
+def test_zeros_keep_their_sign(device):
     compiled = minidl.compile(lambda x: (x * 0.0, x * -0.0))
     for _ in range(2):
-        plus, minus = compiled(np.ones(3, "f"))
+        plus, minus = compiled(tensor(np.ones(3, "f"), device=device))
         assert not np.signbit(plus.numpy()).any() and np.signbit(minus.numpy()).all()
 
 
-def test_the_names_of_the_source_itself():
+def test_the_names_of_the_source_itself(device):
     """Variables that are called as the source calls its own things get other names."""
 
     def function(x):
@@ -274,10 +289,14 @@ def test_the_names_of_the_source_itself():
         float = x1.sum(0)
         bool = float[None] > 0
         check_range = minidl.where(bool, x1, np.sum())
-        logits = check_range * 2
-        return rng, memory, make, step, float, logits, F.cross_entropy(logits, tensor([0, 1, 2]))
+        numpy = check_range * 2
+        device_module = numpy.exp()
+        multiply_exp = device_module + 1
+        loss = F.cross_entropy(multiply_exp, beside(x, [0, 1, 2]))
+        return rng, memory, make, step, float, numpy, device_module, multiply_exp, loss
 
-    compare(lambda wrap: (wrap(function), []), [(drawn(3, 4, seed=i),) for i in range(2)])
+    calls = [(drawn(3, 4, seed=i),) for i in range(2)]
+    compare(lambda wrap: (wrap(function), []), calls, device=device)
 
 
 # ---- random programs
@@ -290,7 +309,7 @@ SHAPES = {
     "slice": lambda a, n: a[[slice(1, None), slice(None, None, 2), slice(None, -1), None][n % 4]],
     "last": lambda a, n: a[..., -1],
     "reversed": lambda a, n: a[::-1],
-    "rows": lambda a, n: a[tensor(np.arange(n) % len(a))],
+    "rows": lambda a, n: a[beside(a, np.arange(n) % len(a))],
     "sum": lambda a, n: a.sum(n % a.ndim, keepdims=n % 2 == 0),
     "mean": lambda a, n: a.mean(tuple(range(a.ndim))[: 1 + n % 2]),
     "max": lambda a, n: a.max(n % a.ndim),
@@ -299,7 +318,7 @@ SHAPES = {
     "square": lambda a, n: a * a,
     "twice": lambda a, n: a + a,
     "times": lambda a, n: a * [1.0, 2.0, -3.0, 0.5][n % 4],
-    "mask": lambda a, n: minidl.where(tensor(np.arange(a.shape[-1]) != n), a, 0.0),
+    "mask": lambda a, n: minidl.where(beside(a, np.arange(a.shape[-1]) != n), a, 0.0),
     "choose": lambda a, n: minidl.where(ops.less(a, 0.1 * n), a, a * a),
     "join": lambda a, n: concatenate(a, a * 2, axis=n % a.ndim),
     "power": lambda a, n: (ops.abs(a) + 0.5) ** (n % 3),
@@ -359,34 +378,35 @@ def trained(program, dtype):
     return make
 
 
-@settings(max_examples=60)
-@given(st.lists(INSTRUCTIONS, min_size=3, max_size=14))
-def test_random_programs(program):
+# The device is a name, the same for all examples.
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(program=st.lists(INSTRUCTIONS, min_size=3, max_size=14))
+def test_random_programs(device, program):
     for dtype, passes, rtol in (("float32", EXACT, 0), ("float64", PASSES, 1e-9)):
         calls = [(drawn(3, 4, seed=i, dtype=dtype), drawn(4, 3, seed=i + 9, dtype=dtype))
                  for i in range(3)]  # fmt: skip
         make = trained(program, dtype)
-        expected = play(make, calls)
+        expected = play(make, calls, device=device)
         made = []
 
         def wrap(f, passes=passes, made=made):
             made.append(minidl.compile(f, passes=passes))
             return made[0]
 
-        seen = play(make, calls, wrap)
+        seen = play(make, calls, wrap, device=device)
         equal(seen, expected, rtol)
         proof(made[0].program.plan)
 
 
-def test_graph_says_what_is_needed_at_the_end():
-    w = tensor(drawn(4), requires_grad=True)
+def test_graph_says_what_is_needed_at_the_end(device):
+    w = tensor(drawn(4), requires_grad=True, device=device)
 
     def step(x):
         (x * w).sum().backward()
         w.data = (w * 2).data
         return {"a": x + 1, "b": [3, None, "text"]}
 
-    g = recorded(step, TALL)
+    g = recorded(step, TALL, device=device)
     result, update, grad = g.ends()
     assert result is g.result["a"] and g.result["b"] == [3, None, "text"]
     assert list(g.updates.values()) == [update] and next(iter(g.updates)).kind == "state"

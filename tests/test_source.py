@@ -2,6 +2,8 @@
 
 import tracemalloc
 from functools import cache
+from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,16 +11,16 @@ from static import MODELS, contents, drawn, equal, gpt, programs, read, written_
 from test_ops import TABLE, apply, label, leaves, numbers, weights
 
 import minidl
-from minidl import Tensor, optim, tensor, transformer
-from minidl.graph import PASSES, Graph
+from minidl import Tensor, backend, optim, tensor, transformer
+from minidl.graph import PASSES, Graph, with_kernels
 from minidl.record import Record
 from minidl.source import Plan, elementwise
 from minidl.trace import Value, flat
 
 
-def recorded(function, *arrays, passes=()):
+def recorded(function, *arrays, passes=(), device="cpu"):
     """The graph of a function that is called once."""
-    graph = Graph(Record(function, [tensor(a) for a in arrays]))
+    graph = Graph(Record(function, [tensor(a, device=device) for a in arrays]))
     for change in passes:
         graph = change(graph)
     return graph
@@ -63,23 +65,26 @@ def proof(plan):
     """Go through the lines: each array that one reads is still there, to the end of the run."""
     memory, graph = Memory(plan), plan.graph
     for i, line in enumerate(graph.lines):
-        out = line.out
+        out, computed = line.out, [part.out for part in line.parts() if not part.into]
         if out.dtype is None:  # a Python number
             continue
+        outs = [v for v in line.outs if v in computed]  # the others are changed, where they lie
         reads = [v for v in line.inputs() if v.dtype is not None]
         for v in reads:
             assert memory.holds(v.base), f"line {i}, {line.function}: {v} was overwritten"
-        if line.into:
-            assert memory.holds(out.base), f"line {i}: {out} is changed, but overwritten"
-            continue
-        if out.base is not out:  # a view: it must be one of what it reads, or of an opened place
+        for v in line.outs:
+            assert v in outs or memory.holds(v.base), f"line {i}: {v} is changed, but overwritten"
+        if out in outs and out.base is not out:  # a view of what it reads, or of an opened place
             assert out.base in {v.base for v in reads}
             continue
-        for v in reads:
+        for v, out in product(reads, outs):
             if memory.meet(v.base, out):  # written over an operand: each element at its place
                 assert elementwise(line) and v.base is v
                 assert (v.shape, v.dtype, v.order) == (out.shape, out.dtype, out.order)
-        memory.write(out)
+        for v in outs:
+            memory.write(v)
+        both = all(memory.holds(v.base) for v in line.outs)
+        assert both, f"line {i}: two of its results lie in one place"
     for v in graph.ends():
         assert v.dtype is None or memory.holds(v.base), f"{v}, wanted at the end, was overwritten"
     for state, v in graph.updates.items():  # what the source writes last, state by state
@@ -92,24 +97,25 @@ def proof(plan):
 
 
 @cache
-def made(name):
-    return programs(*MODELS[name])
+def made(name, device):
+    return programs(*MODELS[name], device)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_no_two_arrays_that_live_together_share_memory(name):
-    for program, _ in made(name):
+def test_no_two_arrays_that_live_together_share_memory(name, device):
+    for program, _ in made(name, device):
         proof(program.plan)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_source_runs_on_its_own(name):
+def test_source_runs_on_its_own(name, device):
     """No Tensor, no Program: a text, the arrays it is given, a generator."""
-    for program, arrays in made(name):
+    xp = backend.device_module(device)
+    for program, arrays in made(name, device):
         space = {}
-        given = [np.array(a) for a in program.given]
+        given = [xp.array(a) for a in program.given]
         exec(program.source, space)
-        step = space["make"](np.random.default_rng(0), *given)
+        step = space["make"](xp.random.default_rng(0), *given)
         asked = [n.data() for n in program.graph.numbers]
         found = contents(step(*arrays, *asked), [])
         minidl.manual_seed(0)
@@ -117,20 +123,21 @@ def test_source_runs_on_its_own(name):
 
 
 @pytest.mark.parametrize("c", TABLE, ids=label)
-def test_plans_of_every_operation(c):
+def test_plans_of_every_operation(c, device):
     """With second derivatives, so that there is something to plan."""
 
     def function(*given):
         inputs = [Tensor(x.data, requires_grad=x.dtype.kind == "f") for x in given]
         y = apply(c, inputs)
-        y = (y * tensor(weights(y.shape, y.dtype))).sum()
+        y = (y * tensor(weights(y.shape, y.dtype), device=y.device)).sum()
         first = minidl.grad(y, leaves(inputs), create_graph=True)
-        total = sum(((g * g).sum() for g in first), start=tensor(0.0))
+        total = sum(((g * g).sum() for g in first), start=tensor(0.0, device=y.device))
         second = minidl.grad(total, leaves(inputs)) if total.requires_grad else []
         return y, first, second
 
     for passes in ((), PASSES):
-        proof(Plan(recorded(function, *numbers(c, "float32"), passes=passes)))
+        arrays = numbers(c, "float32")
+        proof(Plan(recorded(function, *arrays, passes=passes, device=device)))
 
 
 def test_the_proof_can_fail():
@@ -148,12 +155,34 @@ def test_the_proof_can_fail():
         proof(plan)
 
 
-def test_nothing_is_written_over_what_is_read_in_another_order():
+def of_one_kernel():
+    """A plan of a kernel with two results, and of a product that needs both."""
+    graph = recorded(lambda x: (x * 2).exp() @ (x * 3), drawn(4, 4))
+    graph.xp = SimpleNamespace(ElementwiseKernel=None)  # where there is no compiler, too
+    plan = Plan(with_kernels(graph))
+    proof(plan)
+    assert [line.function for line in plan.graph.lines] == ["kernel", "matmul"]
+    return plan, plan.graph.lines[0]
+
+
+def test_the_proof_knows_kernels():
+    plan, kernel = of_one_kernel()
+    first, second = kernel.outs
+    plan.places[second] = plan.places[first]
+    with pytest.raises(AssertionError, match="two of its results lie in one place"):
+        proof(plan)
+    plan, kernel = of_one_kernel()
+    kernel.outs = kernel.outs[:1]
+    with pytest.raises(AssertionError, match="was overwritten"):
+        proof(plan)
+
+
+def test_nothing_is_written_over_what_is_read_in_another_order(device):
     def mirrored(x):
         a = x.exp()
         return a * a[:, ::-1]
 
-    proof(Plan(recorded(mirrored, drawn(3, 4))))
+    proof(Plan(recorded(mirrored, drawn(3, 4), passes=PASSES, device=device)))
 
 
 def test_memory_is_used_again():
@@ -231,7 +260,7 @@ def test_source_reads_as_it_was_written():
     compile(step.source, "source", "exec")
 
 
-def test_odd_constants_in_source():
+def test_odd_constants_in_source(device):
     """Numbers that are not finite, types, slices, ellipsis, None: the text says them all."""
 
     def f(x):
@@ -241,8 +270,7 @@ def test_odd_constants_in_source():
         d = minidl.where(minidl.ops.less(x, 0.0), -float("inf"), x)
         return a, b, c, d, x[()], x[-1, ..., -1], x * float("nan"), x[:, None].sum((0, 2))
 
-    x = drawn(3, 4)
     compiled = minidl.compile(f)
     for i in range(3):
-        x = drawn(3, 4, seed=i)
-        equal([contents(compiled(x), [])], [contents(f(tensor(x)), [])], 1e-6)
+        x = tensor(drawn(3, 4, seed=i), device=device)
+        equal([contents(compiled(x), [])], [contents(f(x), [])], 1e-6)

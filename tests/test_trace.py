@@ -20,8 +20,8 @@ from minidl.trace import Traced, Value, layout, mapped
 ASKED = "the value of a tensor was asked for while a graph was recorded"
 
 
-def lines(function, *arrays):
-    return str(Graph(Record(function, [tensor(a) for a in arrays]))).splitlines()
+def lines(function, *arrays, device="cpu"):
+    return str(Graph(Record(function, [tensor(a, device=device) for a in arrays]))).splitlines()
 
 
 # ---- traps
@@ -52,11 +52,12 @@ TRAPS = {
 }
 
 
-def network():
+def network(device):
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm(4), nn.Dropout(0.3), nn.Linear(4, 1))
+    model.to(device)
     optimizer = optim.Adam(model.parameters(), 0.1)
     optimizer.zero_grad()
-    model(tensor(drawn(5, 3))).sum().backward()
+    model(tensor(drawn(5, 3), device=device)).sum().backward()
     optimizer.step()
     return model, optimizer
 
@@ -72,9 +73,10 @@ def everything(model, optimizer):
 
 @pytest.mark.parametrize("name", TRAPS)
 @pytest.mark.parametrize("late", [False, True])
-def test_a_value_that_is_asked_for(name, late):
+def test_a_value_that_is_asked_for(name, late, device):
     """Before or after the step was made: an error that says why, and nothing has changed."""
-    model, optimizer = network()
+    model, optimizer = network(device)
+    batch = tensor(drawn(5, 3), device=device)
 
     def step(x, asks=True):
         y = model(x).sum()
@@ -91,18 +93,18 @@ def test_a_value_that_is_asked_for(name, late):
     compiled = minidl.compile(step)
     for _ in range(2):
         with pytest.raises(RuntimeError, match=ASKED):
-            compiled(drawn(5, 3))
+            compiled(batch)
         after, modes_after, arrays_after = everything(model, optimizer)
         equal([after], [before])
         assert modes == modes_after and not compiled.programs
         assert all(a is b for a, b in zip(arrays, arrays_after))
     again = minidl.compile(lambda x: step(x, asks=False))
     minidl.manual_seed(1)
-    found = [again(drawn(5, 3)).item() for _ in range(3)]
+    found = [again(batch).item() for _ in range(3)]
     for i, part in enumerate((model, optimizer)):
         part.load_state_dict({k[2:]: v for k, v in before.items() if k[0] == str(i)})
     minidl.manual_seed(1)
-    expected = [step(tensor(drawn(5, 3)), asks=False).item() for _ in range(3)]
+    expected = [step(batch, asks=False).item() for _ in range(3)]
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
@@ -111,8 +113,8 @@ def test_the_message_says_what_to_do():
         minidl.compile(lambda x: x.sum().item())(drawn(3))
 
 
-def test_an_exception_in_the_middle():
-    model, optimizer = network()
+def test_an_exception_in_the_middle(device):
+    model, optimizer = network(device)
     before, modes, _ = everything(model, optimizer)
 
     def step(x):
@@ -125,12 +127,12 @@ def test_an_exception_in_the_middle():
 
     compiled = minidl.compile(step)
     with pytest.raises(KeyError, match="in the middle"):
-        compiled(drawn(5, 3))
+        compiled(tensor(drawn(5, 3), device=device))
     after, modes_after, _ = everything(model, optimizer)
     assert modes == modes_after and not compiled.programs
     equal([after], [before])
     with pytest.raises(ValueError, match=r"matmul: cannot work on shapes \(3, 4\)"):
-        minidl.compile(lambda x: x @ x)(drawn(3, 4))
+        minidl.compile(lambda x: x @ x)(tensor(drawn(3, 4), device=device))
 
 
 def test_a_compiled_function_inside_another():
@@ -142,8 +144,8 @@ def test_a_compiled_function_inside_another():
     assert backend.modes.record is None and getattr(trace._here, "record", None) is None
 
 
-def test_a_tensor_that_was_kept_from_a_recording():
-    seen = []
+def test_a_tensor_that_was_kept_from_a_recording(device):
+    x, seen = tensor(drawn(3), device=device), []
 
     def f(x):
         y = x * 2
@@ -151,13 +153,13 @@ def test_a_tensor_that_was_kept_from_a_recording():
         return y + 1
 
     f = minidl.compile(f)
-    f(drawn(3))
+    f(x)
     for use in (lambda y: y + 1, lambda y: y.sum(), lambda y: y[0], lambda y: y.data * 2):
         with pytest.raises(RuntimeError, match="made while a graph was recorded"):
             use(seen[0])
     with pytest.raises(RuntimeError, match="was asked for while a graph was recorded"):
         seen[0].numpy()
-    np.testing.assert_allclose(f(drawn(3, seed=1)).numpy(), drawn(3, seed=1) * 2 + 1)
+    np.testing.assert_allclose(f(x * 3).numpy(), drawn(3) * 6 + 1, rtol=1e-6)
 
 
 def test_labels_out_of_range_raise_at_every_run():
@@ -240,7 +242,7 @@ def test_a_record_is_a_list_of_calls():
         (lambda a: a.astype("float32", copy=False) + 0, "add"),
     ],
 )  # fmt: skip
-def test_operators_of_arrays_are_functions_of_numpy(function, written):
+def test_operators_of_arrays_are_functions_of_numpy(function, written, device):
     """The same value, shape and type as NumPy's own operator gives, and one more line."""
     seen = []
 
@@ -250,19 +252,20 @@ def test_operators_of_arrays_are_functions_of_numpy(function, written):
         return seen[-1]
 
     a = drawn(3, 3)
-    record = Record(f, [tensor(a)])
+    record = Record(f, [tensor(a, device=device)])
     assert record.lines[-1].function == written
-    found, expected = record.first.data, np.asarray(function(a))
+    found, expected = record.first.numpy(), np.asarray(function(a))
     np.testing.assert_array_equal(found, expected)
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
     out = record.lines[-1].out
     assert (out.shape, out.dtype) == (expected.shape, expected.dtype)
     compiled = minidl.compile(f)
-    compiled(a)
-    np.testing.assert_array_equal(compiled(a + 1).numpy(), function(a + 1))
+    compiled(tensor(a, device=device))
+    found = compiled(tensor(a + 1, device=device)).numpy()
+    equal([{"": found}], [{"": np.asarray(function(a + 1))}], 0 if device != "cuda" else 1e-6)
 
 
-def test_arrays_that_are_changed_in_place():
+def test_arrays_that_are_changed_in_place(device):
     """y[key] = a, y[key] += a, y += a, add.at: each one line, that says what it changes."""
 
     def f(x):
@@ -273,7 +276,7 @@ def test_arrays_that_are_changed_in_place():
         y += x.data
         y *= 2
         y[:, 1] = 0.5
-        xp.add.at(y, np.array([0, 2, 0]), x.data)
+        xp.add.at(y, rows, x.data)
         return Tensor(y)
 
     def expected(a):
@@ -286,15 +289,19 @@ def test_arrays_that_are_changed_in_place():
         np.add.at(y, np.array([0, 2, 0]), a)
         return y
 
-    assert [text.split(" <- ")[1].split("(")[0] for text in lines(f, drawn(3, 3)) if "<-" in text
-            ] == ["copyto", "add", "add", "multiply", "copyto", "add.at"]  # fmt: skip
+    rows = backend.to_device(np.array([0, 2, 0]), device)
+    text = [line.split(" <- ") for line in lines(f, drawn(3, 3), device=device)]
+    assert [line[1].split("(")[0] for line in text if line[1:]] == [
+        "copyto", "add", "add", "multiply", "copyto", "add.at"
+    ]  # fmt: skip
     f = minidl.compile(f)
     for i in range(4):
         a = drawn(3, 3, seed=i)
-        np.testing.assert_allclose(f(a).numpy(), expected(a), rtol=1e-6)
+        found = f(tensor(a, device=device)).numpy()
+        np.testing.assert_allclose(found, expected(a), rtol=1e-6)
 
 
-def test_numbers_stay_numbers():
+def test_numbers_stay_numbers(device):
     """What is computed of numbers alone is a number, asked for anew at each run."""
     asked = iter(range(1, 9))
 
@@ -307,17 +314,17 @@ def test_numbers_stay_numbers():
     f, a = minidl.compile(f), drawn(3)
     for n in range(1, 6):
         rate = 0.5 ** (n + 1) / (1 - 2 * n)
-        found = f(a).numpy()
+        found = f(tensor(a, device=device)).numpy()
         assert found.dtype == "float32"
         np.testing.assert_allclose(found, a * rate + abs(rate), rtol=1e-6)
 
 
-def test_values_know_whose_memory_they_are():
+def test_values_know_whose_memory_they_are(device):
     def f(x):
         whole = x.exp()
         return whole.T, whole[1:].reshape(2, 4)[:, 1:], whole.T.reshape(12), whole * 1
 
-    record = Record(f, [tensor(drawn(3, 4))])
+    record = Record(f, [tensor(drawn(3, 4), device=device)])
     turned, part, flat, product = record.result
     whole = record.lines[0].out
     assert whole.base is whole and turned.base is part.base is whole
@@ -348,21 +355,22 @@ def test_traced_arrays_refuse_numpy():
         minidl.compile(f)(drawn(3))
 
 
-def test_bare_arrays_of_tensors_outside_are_refused_where_they_would_mislead():
-    w = tensor(drawn(3))
+def test_bare_arrays_of_tensors_outside_are_refused_where_they_would_mislead(device):
+    w, x = (tensor(drawn(3), device=device) for _ in range(2))
 
     def in_place(x):
         w.data -= (w * x).data
 
-    with pytest.raises(TypeError, match="change in place the"):
-        minidl.compile(in_place)(drawn(3))
+    said = "change in place the" if device == "cpu" else "as a bare array|Unsupported type"
+    with pytest.raises(TypeError if device == "cpu" else (RuntimeError, TypeError), match=said):
+        minidl.compile(in_place)(x)
 
     def constant(x):
         w.data = w.data - (w * x).data
 
     with pytest.raises(RuntimeError, match="as a bare array"):
-        minidl.compile(constant)(drawn(3))
-    assert isinstance(w.data, np.ndarray)
+        minidl.compile(constant)(x)
+    assert w.device == device
 
 
 def test_a_left_array_may_stand_before_an_operator():
@@ -379,7 +387,7 @@ def test_recording_goes_on_under_a_profiler():
     np.testing.assert_array_equal(run(drawn(3)).data, drawn(3) * 2)
 
 
-def test_constants_types_and_draws_on_the_device():
+def test_constants_types_and_draws_on_the_device(device):
     def f(x):
         xp = backend.array_module(x.data)
         assert xp.float32 is np.float32 and xp.finfo("float32").max > 1e38 and xp.pi == np.pi
@@ -389,8 +397,9 @@ def test_constants_types_and_draws_on_the_device():
 
     f, found = minidl.compile(f), []
     minidl.manual_seed(5)
-    found = [f(drawn(2, 3, seed=i)).numpy() for i in range(3)]
-    rng = np.random.default_rng(5)
+    found = [f(tensor(drawn(2, 3, seed=i), device=device)).numpy() for i in range(3)]
+    rng = backend.device_module(device).random.default_rng(5)
     for i, a in enumerate(found):
-        expected = np.array([2, 3, 4], "f") * drawn(2, 3, seed=i) + rng.random((2, 3), "f")
+        draws = backend.to_numpy(rng.random((2, 3), np.float32))
+        expected = np.array([2, 3, 4], "f") * drawn(2, 3, seed=i) + draws
         np.testing.assert_allclose(a, expected, rtol=1e-5)

@@ -12,7 +12,7 @@ import pytest
 from standin import counted, standin
 
 import minidl
-from minidl import backend, nn, optim, recurrent, tensor, transformer
+from minidl import backend, distributed, nn, ops, optim, recurrent, tensor, transformer
 from minidl import functional as F
 from minidl.train import Trainer
 
@@ -312,8 +312,13 @@ def test_the_page_quotes_what_the_library_says(monkeypatch, known_devices):
             wrong()
         said.append(str(caught.value))
     said[2] = said[2].replace("numpy and standin", "cupy and numpy")
-    for text in said:
+    for text in [*said, distributed.FAILED]:
         assert f"`{text}`" in page
+    step = minidl.compile(lambda x, w, b: ops.sigmoid(x @ w + b) * x)
+    x = np.ones((4, 4), "f")
+    step(*(tensor(a, device="standin") for a in (x, x, x[0])))
+    kernel = page[page.index("add_multiply_tanh_kernel = ") :].split("```")[0]
+    assert not hasattr(standin, "ElementwiseKernel") or kernel in step.source
 
 
 @pytest.fixture
