@@ -69,7 +69,7 @@ _kept = [
     for name in ASKED
     for kinds in ((np.float64, ctypes.c_double), (np.float32, ctypes.c_float))
 ]
-MANY = 20_000
+MANY = 1_000_000
 NUMPYS = (ctypes.c_void_p * len(_kept))(*(pointer for _, pointer in _kept))
 _libm = ctypes.CDLL(ctypes.util.find_library("m"))
 CS = (ctypes.c_void_p * len(_kept))(
