@@ -45,7 +45,8 @@ class MinidlEstimator(BaseEstimator):
     outputs, of which a copy is trained.  activation, optimizer: a class of `nn`, of `optim`, its
     name, or a function () -> Module, (parameters, lr) -> Optimizer.  weight_decay: None leaves
     the optimizer its own.  early_stopping: hold out the share `validation_fraction`, stop when
-    its loss has not improved for `patience` epochs, keep the best weights.
+    its loss has not improved for `patience` epochs, keep the best weights.  device: "cpu" or
+    "cuda"; what is pickled is on the CPU, and goes to the device when it is trained further.
     Computes in the type of X, float32 or float64.  Fitted: model_, a Module; n_iter_, epochs run;
     loss_curve_, the loss of each; validation_curve_, that of the held-out samples, or None.
     """
@@ -53,12 +54,12 @@ class MinidlEstimator(BaseEstimator):
     def __init__(
         self, hidden=(100,), *, activation="ReLU", optimizer="Adam", lr=0.001, weight_decay=None,
         batch_size=64, epochs=100, early_stopping=False, validation_fraction=0.1, patience=10,
-        random_state=None,
+        random_state=None, device="cpu",
     ):  # fmt: skip
         self.hidden, self.activation, self.optimizer, self.lr = hidden, activation, optimizer, lr
         self.weight_decay, self.batch_size, self.epochs = weight_decay, batch_size, epochs
         self.early_stopping, self.validation_fraction = early_stopping, validation_fraction
-        self.patience, self.random_state = patience, random_state
+        self.patience, self.random_state, self.device = patience, random_state, device
 
     def fit(self, X, y, sample_weight=None):
         """Train a new network on X (N, n_in) and y; returns self.  sample_weight (N,): 2 counts as
@@ -87,7 +88,7 @@ class MinidlEstimator(BaseEstimator):
             after.callback(backend.set_random_state, backend.random_state())
             if new:
                 self._build(X, target.shape[1], (epochs or 0) * len(X))
-            trainer, valid, watch = self._trainer, None, []
+            trainer, valid, watch = _on(self.device, self._trainer), None, []
             if self.early_stopping and epochs:
                 valid, train = split(train, self.validation_fraction, seed=self._seed)
                 check_scalar(len(valid), "the number of samples held out", int, min_val=1)
@@ -118,7 +119,8 @@ class MinidlEstimator(BaseEstimator):
         ours = {type(self.activation), type(self.optimizer)} == {str}  # then to the bit the same
         ours = ours and not callable(self.hidden) and not isinstance(self.hidden, nn.Module)
         steps = EXACT if ours and seen >= 100 * self.batch_size else False  # else it does not pay
-        trainer = Trainer(model.to(dtype=X.dtype), optimizer, self._loss, compile=steps)
+        model = model.to(self.device, X.dtype)
+        trainer = Trainer(model, optimizer, self._loss, device=self.device, compile=steps)
         if (found := trainer.predict(X[:1]).shape) != (1, n_out):
             raise ValueError(f"the network gives {found} for one sample, expected {(1, n_out)}")
         self.model_, self._trainer, self._dtype = model, trainer, X.dtype
@@ -129,11 +131,23 @@ class MinidlEstimator(BaseEstimator):
         return self._trainer.predict(validate_data(self, X, reset=False, dtype=self._dtype))
 
     def __getstate__(self):
-        """What is pickled: a Module that was given as `hidden` loads without its device."""
+        """What is pickled, all of it on the CPU."""
         state = super().__getstate__()
         if isinstance(self.hidden, nn.Module):
             state = state | {"hidden": deepcopy(self.hidden).to("cpu")}
+        if "_trainer" in state and self._trainer.device != "cpu":
+            trainer = _on("cpu", deepcopy(self._trainer))
+            state = state | {"_trainer": trainer, "model_": trainer.model}
         return state
+
+
+def _on(device, trainer):
+    """The trainer, moved to `device` with its model and its optimizer's states."""
+    trainer.device, trainer.model = device, trainer.model.to(device)
+    for state in trainer.optimizer.state:
+        for kept in state.values():
+            kept.data = backend.to_device(kept.data, device)
+    return trainer
 
 
 class MinidlClassifier(ClassifierMixin, MinidlEstimator):

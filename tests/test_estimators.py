@@ -10,6 +10,7 @@ from functools import partial
 import joblib
 import numpy as np
 import pytest
+from conftest import DEVICES
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris, make_regression
 from sklearn.exceptions import NotFittedError
@@ -37,10 +38,12 @@ def dropped(n_in, n_out):
 
 
 def weights(estimator):
-    return np.concatenate([a.ravel() for a in estimator.model_.state_dict().values()])
+    return np.concatenate([t.numpy().ravel() for _, t in estimator.model_.tensors()])
 
 
-@parametrize_with_checks([MinidlClassifier(), MinidlRegressor()])
+@parametrize_with_checks(
+    [kind(device=device) for kind in (MinidlClassifier, MinidlRegressor) for device in DEVICES]
+)
 def test_scikit_learns_contract(estimator, check):
     check(estimator)
 
@@ -55,8 +58,9 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch):
 # --- in scikit-learn's tools -----------------------------------------------------------------
 
 
-def test_pipeline_and_grid_search_with_names_for_labels():
-    pipe = make_pipeline(StandardScaler(), MinidlClassifier(**SMALL | {"epochs": 20}))
+def test_pipeline_and_grid_search_with_names_for_labels(device):
+    network = MinidlClassifier(**SMALL | {"epochs": 20}, device=device)
+    pipe = make_pipeline(StandardScaler(), network)
     grid = {"minidlclassifier__hidden": [(), (16,)], "minidlclassifier__lr": [1e-6, 0.02]}
     search = GridSearchCV(pipe, grid, cv=3).fit(IRIS.data, NAMES)
     assert search.best_params_["minidlclassifier__lr"] == 0.02 and search.best_score_ > 0.9
@@ -78,9 +82,9 @@ def test_as_accurate_as_scikit_learns_own_network():
 
 
 @pytest.mark.parametrize("shape", [(90,), (90, 1), (90, 2)])
-def test_the_regressor_returns_the_shape_of_y_in_its_unit(shape):
+def test_the_regressor_returns_the_shape_of_y_in_its_unit(shape, device):
     x, y = PLANE[0], PLANE[1][:, : shape[1] if len(shape) > 1 else 1].reshape(shape)
-    found = MinidlRegressor(epochs=60, lr=0.01, random_state=0).fit(x, y)
+    found = MinidlRegressor(epochs=60, lr=0.01, random_state=0, device=device).fit(x, y)
     assert found.predict(x).shape == shape and found.score(x, y) > 0.98
     other = clone(found).fit(x, 1000 * y + 5)
     np.testing.assert_allclose(other.predict(x), 1000 * found.predict(x) + 5, rtol=1e-6)
@@ -143,9 +147,9 @@ def test_threads_do_not_disturb_each_other():
 # --- going on --------------------------------------------------------------------------------
 
 
-def test_fit_is_so_many_partial_fits():
-    whole = MinidlClassifier(**SMALL).fit(FLOWERS, NAMES)
-    parts = MinidlClassifier(**SMALL)
+def test_fit_is_so_many_partial_fits(device):
+    whole = MinidlClassifier(**SMALL, device=device).fit(FLOWERS, NAMES)
+    parts = MinidlClassifier(**SMALL, device=device)
     for n in range(1, 5):
         parts.partial_fit(FLOWERS, NAMES, classes=IRIS.target_names)
         assert parts.n_iter_ == n == len(parts.loss_curve_)
@@ -155,8 +159,9 @@ def test_fit_is_so_many_partial_fits():
     np.testing.assert_array_equal(weights(parts), weights(whole))
 
 
-def test_partial_fit_with_a_part_of_the_classes_and_after_stopping_early():
-    found = MinidlClassifier(**SMALL).partial_fit(FLOWERS[:50], NAMES[:50], None, np.unique(NAMES))
+def test_partial_fit_with_a_part_of_the_classes_and_after_stopping_early(device):
+    found = MinidlClassifier(**SMALL, device=device)
+    found.partial_fit(FLOWERS[:50], NAMES[:50], None, np.unique(NAMES))
     assert found.predict_proba(FLOWERS).shape == (150, 3)
     found.set_params(early_stopping=True, patience=1, lr=10.0, epochs=30).fit(FLOWERS, NAMES)
     n = found.n_iter_
@@ -167,8 +172,8 @@ def test_partial_fit_with_a_part_of_the_classes_and_after_stopping_early():
 
 
 @pytest.mark.parametrize("mmap", [None, "r"])
-def test_a_file_of_joblib_goes_on_where_it_was(tmp_path, mmap):
-    found = MinidlRegressor(**SMALL).fit(*PLANE)
+def test_a_file_of_joblib_goes_on_where_it_was(tmp_path, mmap, device):
+    found = MinidlRegressor(**SMALL, device=device).fit(*PLANE)
     joblib.dump(found, tmp_path / "model.joblib")
     copy = joblib.load(tmp_path / "model.joblib", mmap_mode=mmap)
     np.testing.assert_array_equal(copy.predict(PLANE[0]), found.predict(PLANE[0]))
@@ -223,6 +228,27 @@ class Elsewhere(pickle.Unpickler):
         if module.partition(".")[0] in ("standin", "cupy"):
             raise ModuleNotFoundError(f"No module named {module!r}")
         return super().find_class(module, name)
+
+
+@pytest.mark.parametrize("kind", [MinidlClassifier, MinidlRegressor])
+def test_an_estimator_on_a_device_is_the_one_on_the_cpu(kind, device):
+    y = IRIS.target if kind is MinidlClassifier else np.eye(3)[IRIS.target]
+    here, there = (kind(**SMALL, device=d).fit(FLOWERS, y) for d in ("cpu", device))
+    tolerance = {"cpu": 0, "standin": 0, "cuda": 1e-4}[device]
+    for _ in range(2):
+        assert {t.device for _, t in there.model_.tensors()} == {device}
+        np.testing.assert_allclose(weights(there), weights(here), tolerance, tolerance)
+        a, b = (found._outputs(FLOWERS) for found in (there, here))
+        assert type(a) is np.ndarray and np.allclose(a, b, rtol=tolerance, atol=tolerance)
+        again = Elsewhere(io.BytesIO(pickle.dumps(there))).load()
+        assert {t.device for _, t in again.model_.tensors()} == {"cpu"}
+        np.testing.assert_allclose(again._outputs(FLOWERS), b, tolerance, tolerance)
+        there, here = again.partial_fit(FLOWERS, y), here.partial_fit(FLOWERS, y)
+    there.set_params(device="cpu").partial_fit(FLOWERS, y)
+    assert {t.device for _, t in there.model_.tensors()} == {"cpu"}
+    np.testing.assert_allclose(
+        weights(there), weights(here.partial_fit(FLOWERS, y)), tolerance, tolerance
+    )
 
 
 @pytest.mark.parametrize("kind", [MinidlClassifier, MinidlRegressor])
