@@ -18,7 +18,7 @@ from itertools import chain, count, islice
 import numpy as np
 
 from . import backend, compiled, functional, io, optim
-from .callbacks import Callback, Checkpoint, Progress
+from .callbacks import Callback, Checkpoint, CSVLog, HistoryPlot, Progress
 from .data import ArrayDataset, DataLoader, split
 from .debug import origin
 from .graph import PASSES
@@ -63,6 +63,7 @@ def _named(kind, given, known):
     return given if callable(given) else known[given]
 
 
+_WRITERS = Progress, Checkpoint, CSVLog, HistoryPlot
 _PLACE = "epoch", "batch", "seen", "logs", "history", "stopped"  # that a checkpoint keeps
 
 
@@ -129,7 +130,7 @@ class Trainer:
         weigh = _weigher(self.loss, sample_weight is not None, class_weight)
         shown = [Progress()] if progress else []
         if self.group and self.group.rank:  # the first process says and writes all
-            shown, callbacks = [], [c for c in callbacks if not isinstance(c, Checkpoint)]
+            shown, callbacks = [], [c for c in callbacks if not isinstance(c, _WRITERS)]
         # Checkpoints last, so that they hold what the other callbacks did.
         self.callbacks = sorted([*shown, *callbacks], key=lambda c: isinstance(c, Checkpoint))
         if not all(isinstance(c, Callback) for c in self.callbacks):

@@ -10,7 +10,7 @@ from processes import together
 
 import minidl
 from minidl import backend, distributed, nn, optim
-from minidl.callbacks import Checkpoint
+from minidl.callbacks import Checkpoint, CSVLog
 from minidl.data import ArrayDataset, DataLoader
 from minidl.train import Trainer
 
@@ -106,13 +106,14 @@ def test_nobody_waits_for_a_process_that_has_failed(size, work, kind, message, d
 
 def saved(group, folder, epochs):
     path = f"{folder}/{group.rank}.safetensors"
-    fit = {"callbacks": [Checkpoint(path)], "resume": f"{folder}/0.safetensors"}
+    writers = [Checkpoint(path), CSVLog(f"{folder}/{group.rank}.csv")]
+    fit = {"callbacks": writers, "resume": f"{folder}/0.safetensors"}
     return trained(group, "cpu", fit=fit, epochs=epochs)
 
 
 def test_the_first_process_writes_and_all_go_on_from_there(tmp_path):
     together(2, saved, tmp_path, 1)
-    assert [path.name for path in tmp_path.iterdir()] == ["0.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.csv", "0.safetensors"]
     for found in together(2, saved, tmp_path, 3):
         close(found, trained(None, "cpu"))
 
