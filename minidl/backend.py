@@ -165,7 +165,10 @@ def _send(module, a):
             return module.asarray(a), lambda: None
         import cupyx
 
-        copier = _copiers.setdefault(module.__name__, module.cuda.Stream(non_blocking=True))
+        if module.__name__ not in _copiers:
+            _copiers[module.__name__] = module.cuda.Stream(non_blocking=True)
+        copier = _copiers[module.__name__]
+        a = np.asarray(a, a.dtype.newbyteorder("="))
         pinned, work = cupyx.empty_pinned(a.shape, a.dtype), module.cuda.get_current_stream()
         pinned[...] = a
         copier.wait_event(work.record())
@@ -272,19 +275,21 @@ def replayed(xp):
     """
 
     def decorate(function):
-        calls, graph = 0, None
+        stream = graph = None
 
         def run():
-            nonlocal calls, graph
-            calls += 1
-            if calls == 1:  # in which CuPy compiles its kernels
-                return function()
-            if calls == 2:
+            nonlocal stream, graph
+            if stream is None:  # the first call, in which CuPy compiles its kernels
                 stream = xp.cuda.Stream(non_blocking=True)
+                return function()
+            if graph is None:
                 with stream:
                     stream.begin_capture()
-                    function()
-                    graph = stream.end_capture()
+                    try:
+                        function()
+                    finally:
+                        captured = stream.end_capture()
+                graph = captured
             graph.launch()
 
         return run
@@ -298,13 +303,15 @@ def nccl(rank, size, host=None, port=None):
     From here on this process uses the GPU of that number, among those of its machine.
     """
     cupy = device_module("cuda")
+    import cupyx.distributed  # which loads cupy.cuda.nccl, as cupy itself does not
+
     if not cupy.cuda.nccl.available:
         raise RuntimeError(
             "several GPUs need the NCCL library, which CuPy did not find: "
             "pip install nvidia-nccl-cu13 (for CUDA 12: nvidia-nccl-cu12)"
         )
-    import cupyx.distributed
-
+    _copiers.clear()  # a stream and a generator belong to the GPU on which they were made
+    _generators.pop(cupy.__name__, None)
     cupy.cuda.Device(rank % cupy.cuda.runtime.getDeviceCount()).use()
     return cupyx.distributed.init_process_group(size, rank, host=host, port=port)
 

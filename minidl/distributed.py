@@ -44,7 +44,7 @@ class Group:
         """Give every process the weights and buffers that process 0 has."""
         for t in _once(model):
             flat = t.data.reshape(-1).copy()
-            self.broadcast(flat)
+            self.broadcast(flat.view("uint8"))  # bytes, whatever they mean
             t.data = flat.reshape(t.shape)
 
     def average(self, arrays, weight=1.0):

@@ -240,10 +240,12 @@ RULES = [numbers_for_constants, ones_and_zeros, signs, nothing_to_move, masks]
 
 
 def with_products(graph):
-    """Sums as products, which the processor does faster: of squares and of columns.
+    """On the CPU, sums as products, which it does faster: of squares and of columns.
 
     The sums are taken in another order: equal but for rounding.
     """
+    if graph.xp is not np:
+        return graph
     written, made, lines = graph.written(), {}, []
 
     def flat_view(v, shape):

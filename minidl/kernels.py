@@ -37,7 +37,6 @@ MOVES = {"astype": "{0}", "copy": "{0}", "copyto": "{1}", "where": "{0} ? {1} : 
 CHEAP = {"add", "subtract", "multiply", "divide", "negative", "sqrt", "maximum", "minimum",
          "astype", *COMPARISONS}  # fmt: skip
 FILLS = {"zeros": "0", "ones": "1"}
-POWERS = {2: "{0} * {0}", 0.5: "sqrt{f}({0})", -1: "1 / {0}"}  # sooner than by logarithms
 
 
 def pattern(line):
@@ -54,8 +53,6 @@ def pattern(line):
         return COMPARISONS[f] if kind.kind == "b" else None
     if line.into and any(k not in (kind, np.dtype(bool)) for k in kinds):
         return None  # it is computed in another type first
-    if f == "power" and type(line.args[1]) in (int, float) and line.args[1] in POWERS:
-        return POWERS[line.args[1]] if kind.kind == "f" else None
     return {"f": FLOATS, "b": TRUTHS, "i": ANY_NUMBER}.get(kind.kind, {}).get(f)
 
 
@@ -74,7 +71,7 @@ def _number(v, dtype):
     if dtype.kind != "f":
         return f"({int(v)})" if dtype.itemsize < 8 else f"({int(v)}LL)"
     f = "" if dtype.itemsize == 8 else "f"
-    text = f"{float(dtype.type(v) if dtype.itemsize == 2 else v)!r}{f}"
+    text = f"{float(dtype.type(v) if dtype.itemsize < 8 else v)!r}{f}"
     for odd, same in (("nan", f"0.0{f} / 0.0{f}"), ("inf", f"1.0{f} / 0.0{f}")):
         text = text.replace(f"{odd}{f}", f"({same})")
     return f"({text})" if text[0] == "-" or "/" in text else text

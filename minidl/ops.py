@@ -298,6 +298,7 @@ def _(g, y, a, b):
 @primitive
 def where(xp, condition, a, b):
     """a where `condition` holds, else b"""
+    condition = xp.asarray(condition) if condition is True or condition is False else condition
     return xp.where(condition, a, b)
 
 

@@ -100,8 +100,9 @@ def _(g, y, a, *indices, key):
 @primitive
 def scatter(xp, a, *indices, key, shape):
     """Zeros of `shape` with a added at [key]; what falls on one place adds up"""
-    if key == (ARRAY,) and len(shape) == 2 and shape[0] <= 512 and a.dtype.kind == "f":
-        rows = indices[0].reshape(-1, 1) % shape[0]  # a product adds up rows faster than add.at
+    rows = key == (ARRAY,) and len(shape) == 2 and shape[0] <= 512 and a.dtype.kind == "f"
+    if rows and indices[0].dtype.kind in "iu":  # a product adds up rows faster than add.at
+        rows = indices[0].reshape(-1, 1).astype("int64") % shape[0]
         places = (rows == xp.arange(shape[0])).astype(a.dtype)  # (rows of a, rows of y)
         return places.T @ a.reshape(-1, shape[1])
     y = xp.zeros(shape, dtype=a.dtype)

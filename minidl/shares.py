@@ -22,7 +22,14 @@ class Product(NamedTuple):
 
     left: object
     right: object
-    data = property(lambda self: self.left @ self.right)
+
+    @property
+    def data(self):
+        """The product.  In a batch CuPy copies what is transposed, so a batch of one is none."""
+        left, right = self
+        if left.ndim == right.ndim == 3 and len(left) == len(right) == 1:
+            return (left[0] @ right[0]).reshape((1, left.shape[1], right.shape[2]))
+        return left @ right
 
     @property
     def waits(self):

@@ -186,8 +186,12 @@ class Source:
 
     def _buffer(self, v):
         home = self.plan.home(v)
-        if home.kind == "state":
-            self.names[v] = self.name(home)
+        if home is not v:  # the same array: CuPy copies an operand that merely lies where `out` is
+            known = self.name(home)
+            if home.kind == "state" or not v.name:
+                self.names[v] = known
+            else:
+                self.setup.append(f"{self._call(v, 'v')} = {known}")
             return
         offset, _ = self.plan.places[home]
         text = f"{self._call(v, 'v')} = memory[{offset}:{offset + v.nbytes}]"
@@ -232,10 +236,12 @@ class Source:
         if key not in self.kernels:
             self.used.add(name)
             lines = "".join(f"    {text}\n" for text in body)
+            half = any("float16" in text for text in body) and "float16" not in takes + gives
+            more = """\n    preamble='#include "cupy/float16.cuh"',""" if half else ""
             self.kernels[key] = name, (
                 f'{name} = np.ElementwiseKernel(\n    "{takes}",\n    "{gives}",\n'
                 f'    """\n{lines}    """,\n'
-                f'    "{name}", no_return=True, options=("--fmad=false",),\n)\n'
+                f'    "{name}", no_return=True, options=("--fmad=false",),{more}\n)\n'
             )  # fmt: skip
         name, _ = self.kernels[key]
         return f"{name}({', '.join(map(self.name, [*line.args, *line.outs]))})"

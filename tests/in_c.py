@@ -107,8 +107,10 @@ class ElementwiseKernel:
 
     made = []  # all texts, for those who want to compile them with something else
 
-    def __init__(self, in_params, out_params, operation, name, no_return, options):
+    def __init__(self, in_params, out_params, operation, name, no_return, options, preamble=""):
         assert name.isidentifier() and no_return and options == ("--fmad=false",)
+        if "float16" in operation and "float16" not in in_params + out_params + preamble:
+            raise TypeError(f"{name}: CuPy includes float16.cuh only for a parameter of that type")
         self.takes, self.gives = parameters(in_params), parameters(out_params)
         self.texts = in_params, out_params, operation
         ElementwiseKernel.made.append((*self.texts, name))

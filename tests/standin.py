@@ -51,7 +51,9 @@ class Stream:
         return self
 
     def __exit__(self, *_):
-        assert captured is None
+        global captured
+        captured, left = None, captured
+        assert left is None
 
     def begin_capture(self):
         global captured
@@ -87,7 +89,14 @@ def _guarded(function):
             raise TypeError(f"Unsupported type <class 'list'> for {function.__name__}")
         given = _unwrap(args), {k: _unwrap(v) for k, v in kwargs.items()}
         name = getattr(function, "__name__", "")
-        quiet = name == "fill" or (isinstance(function, np.ufunc) and "out" in kwargs)
+        if unknown := kwargs.keys() & {"where", "initial", "mode"}:
+            raise TypeError(f"{name}: CuPy takes no argument {unknown}")
+        out = kwargs.get("out")
+        apart = out is None or not any(  # else CuPy copies the operand first: it allocates
+            isinstance(a, StandinArray) and a is not out and np.may_share_memory(a._a, out._a)
+            for a in args
+        )
+        quiet = name == "fill" or (isinstance(function, np.ufunc) and "out" in kwargs and apart)
         run = lambda: _wrap(function(*given[0], **given[1]))  # noqa: E731
         return _unless_captured(name, run, quiet and name != "matmul")
 
@@ -136,7 +145,7 @@ class StandinArray:
     def __getitem__(self, key):
         key = key[0] if isinstance(key, tuple) and len(key) == 1 else key
         if isinstance(key, StandinArray) and key.dtype.kind in "iu" and len(self):
-            key = key % len(self)  # as in CuPy, what is too large wraps around
+            key = key.astype("int64") % len(self)  # as in CuPy, what is too large wraps around
         return _wrap(self._a[_unwrap(key)])
 
     def __setitem__(self, key, value):
@@ -154,9 +163,6 @@ class StandinArray:
 
     def __float__(self):
         return float(self._out())
-
-    def __index__(self):
-        return operator.index(self._out())
 
     def __iter__(self):
         return iter(_wrap(list(self._a)))
@@ -237,7 +243,16 @@ def _as_array(a, dtype=None):
 
 
 standin = _Module("standin", __doc__)
+
+
+def _where(condition, *args):
+    if not isinstance(condition, StandinArray):
+        raise AttributeError(f"{type(condition).__name__!r} object has no attribute 'astype'")
+    return _guarded(np.where)(condition, *args)
+
+
 standin.ndarray = StandinArray
+standin.where = _where  # as in CuPy
 standin.array = _transfer
 standin.take = _guarded(functools.partial(np.take, mode="wrap"))  # as in CuPy
 standin.asarray = _as_array

@@ -1,5 +1,6 @@
 """Several processes end where one does that works on whole batches; none waits forever."""
 
+import importlib.machinery
 import re
 import sys
 from types import ModuleType, SimpleNamespace
@@ -174,7 +175,6 @@ def cards(monkeypatch):
     """What a pretended CuPy with four cards was asked for."""
     log, cupy = [], ModuleType("cupy")
     cupy.cuda = SimpleNamespace(
-        nccl=SimpleNamespace(available=True),
         runtime=SimpleNamespace(getDeviceCount=lambda: 4),
         Device=lambda i: SimpleNamespace(use=lambda: log.append(f"use {i}")),
     )
@@ -187,16 +187,37 @@ def cards(monkeypatch):
             broadcast=lambda a: log.append("broadcast"),
         )
 
-    own.init_process_group, cupyx.distributed = init_process_group, own
+    class Finder:
+        """As CuPy: cupy.cuda has no nccl before cupyx.distributed is imported."""
+
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "cupyx.distributed":
+                cupy.cuda.nccl = SimpleNamespace(available=cupy.available)
+                return importlib.machinery.ModuleSpec(name, Finder)
+
+        @staticmethod
+        def create_module(spec):
+            own.init_process_group = init_process_group
+            return own
+
+        @staticmethod
+        def exec_module(module):
+            pass
+
+    cupy.available, cupyx.__path__ = True, []
     monkeypatch.setitem(sys.modules, "cupyx", cupyx)
-    monkeypatch.setitem(sys.modules, "cupyx.distributed", own)
+    monkeypatch.delitem(sys.modules, "cupyx.distributed", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
     monkeypatch.setitem(backend._devices, "cuda", cupy)
     return log, cupy
 
 
 def test_nccl_uses_a_card_of_its_own_before_it_meets(cards):
     log, _ = cards
+    backend._copiers["cupy"] = backend._generators["cupy"] = "of the first card"
     group = distributed.nccl(5, 8, host="10.0.0.1", port=2000)
+    assert "cupy" not in backend._copiers and "cupy" not in backend._generators
     assert (group.rank, group.size) == (5, 8)
     a = np.ones(2)
     group.all_reduce(a)
@@ -206,6 +227,6 @@ def test_nccl_uses_a_card_of_its_own_before_it_meets(cards):
 
 def test_nccl_that_is_missing_is_named(cards):
     _, cupy = cards
-    cupy.cuda.nccl.available = False
+    cupy.available = False
     with pytest.raises(RuntimeError, match="pip install nvidia-nccl-cu13"):
         distributed.nccl(0, 2)

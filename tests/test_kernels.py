@@ -12,7 +12,7 @@ from standin import StandinArray, Stream, standin
 from static import drawn
 
 import minidl
-from minidl import Tensor, backend, nn, optim, recurrent, tensor, transformer
+from minidl import Tensor, backend, nn, ops, optim, recurrent, tensor, transformer
 from minidl import functional as F
 from minidl.costs import is_view
 from minidl.kernels import (
@@ -20,7 +20,6 @@ from minidl.kernels import (
     COMPARISONS,
     FLOATS,
     MOST,
-    POWERS,
     TRUTHS,
     Kernel,
     pattern,
@@ -102,10 +101,10 @@ def test_every_conversion(kind, new):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("number", [*POWERS, 3, 1.5, -0.0, 1e-8, 0.1, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("number", [2, 3, 1.5, -0.0, 1e-8, 0.1, np.inf, -np.inf, np.nan])
 def test_numbers_in_the_text_are_the_numbers_meant(number, dtype):
     a = np.array([0.25, 1.0, 3.0, 1e3], dtype)
-    for f in ("multiply", "subtract", "power", "less"):
+    for f in ("multiply", "subtract", "less", *["power"] * (number != 2)):
         with np.errstate(all="ignore"):
             expected = getattr(np, f)(a, number)
         line = Line(f, (given(a), number), {}, Value(expected))
@@ -120,6 +119,16 @@ def test_numbers_that_are_asked_for_and_arrays_of_one_number():
     third = Line("where", (given(a > 0), second.out, 2.0), {}, Value(a))
     (found,) = run([first, second, third], [third.out])
     same(found, np.where(a > 0, np.float32(0.1) * a + np.float32(0.1), np.float32(2)))
+
+
+def test_a_half_inside_a_kernel_brings_its_header(device):
+    """CuPy includes that of float16 where an argument has that type."""
+    step = minidl.compile(lambda x: ops.cast(ops.cast(x, dtype="float16"), dtype="float32") * 3)
+    x = drawn(3, 4)
+    for _ in range(2):
+        found = step(tensor(x, device=device))
+    np.testing.assert_array_equal(found.numpy(), x.astype("float16").astype("float32") * 3)
+    assert step.source.count("float16.cuh") == (device != "cpu")
 
 
 def test_a_result_may_lie_where_an_argument_lies():

@@ -567,6 +567,41 @@ def test_getitem(name, as_tensor, device):
     close([back], [2 * expected.reshape(values.shape)[key]], 1e-15)
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        np.array([3, -1, 3]),
+        np.array([3, 255, 3], "uint8"),
+        np.arange(300) % 7 == 0,
+        np.arange(600).reshape(300, 2) % 7 == 0,
+        np.zeros((300, 2), bool),
+    ],
+    ids=["int", "uint8", "mask of rows", "mask", "mask of nothing"],
+)
+def test_rows_of_a_table(key, device):
+    """A table's gradient is made of a product, if the index is one of integers."""
+    values = weights((300, 2))
+    (x,), (key_there,) = on(device, [values]), on(device, [key])
+    y = x[key_there]
+    w = weights(y.shape)
+    expected = np.zeros(values.shape)
+    np.add.at(expected, key, w)
+    close([y], [values[key]], 1e-15)
+    (g,) = minidl.grad(y, x, on(device, [w])[0])
+    close([g], [expected], 1e-15)
+
+
+@pytest.mark.parametrize("condition", [True, False])
+def test_a_condition_may_be_python_s(condition, device):
+    a, b = on(device, [np.array([1.0, 2.0]), np.array([3.0, 4.0])])
+    y = minidl.where(condition, a, b)
+    close(
+        [y, *minidl.grad(y.sum(), [a, b])],
+        [a if condition else b, [condition] * 2, [not condition] * 2],
+        0,
+    )
+
+
 def test_getitem_out_of_range_names_the_operation():
     for key in (5, (0, 0, 0, 0), np.array([7])):
         with pytest.raises(IndexError, match=r"getitem.*\(3, 4, 2\)"):

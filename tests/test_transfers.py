@@ -220,6 +220,7 @@ class Uploaded:
     """An array of a pretended CuPy: filled from pinned memory only."""
 
     def __init__(self, shape, dtype):
+        assert dtype.isnative, "CuPy has little-endian numbers only"
         self.a = np.zeros(shape, dtype)
 
     def set(self, pinned, stream):
@@ -234,12 +235,15 @@ PINNED = []
 @pytest.fixture
 def gpu(monkeypatch):
     """The log of a pretended CuPy, known as the device "gpu"."""
-    log, module = [], ModuleType("pretended")
+    log, made, module = [], [], ModuleType("pretended")
     work, copier = Stream("work", log), Stream("copier", log)
-    module.cuda = SimpleNamespace(
-        Stream=lambda non_blocking: copier if non_blocking else None,
-        get_current_stream=lambda: work,
-    )
+
+    def stream(non_blocking):
+        assert non_blocking and not made, "one stream for all copies"
+        made.append(copier)
+        return copier
+
+    module.cuda = SimpleNamespace(Stream=stream, get_current_stream=lambda: work)
     module.empty = Uploaded
     module.asarray = lambda a: Uploaded(a.shape, a.dtype)
     cupyx = ModuleType("cupyx")
@@ -265,6 +269,7 @@ def test_a_move_is_copied_from_pinned_memory_by_a_stream_of_its_own(gpu):
         "copier records", "work waits for copier, 6",
     ]  # fmt: skip
     assert backend.to_device(np.zeros((0, 3)), "gpu").a.shape == (0, 3) and len(gpu) == 7
+    assert backend.to_device(np.array([1.5], ">f4"), "gpu").a.tolist() == [1.5]
 
 
 def test_the_next_batch_is_on_its_way_before_this_one_is_used(gpu):
