@@ -48,6 +48,43 @@ def split(dataset, fraction, *, seed=0):
     return tuple(ArrayDataset(*dataset[part], classes=dataset.classes) for part in parts)
 
 
+def prepared(train, valid, weight, seed):
+    """`train` with the weights as its last array, and what to validate on, without."""
+    if weight is not None and weight is not True:
+        weight = np.asarray(weight)
+        if not isinstance(train, ArrayDataset) or weight.shape != (len(train),):
+            raise ValueError(
+                "sample_weight: expected a number for each sample of an ArrayDataset, got shape "
+                f"{weight.shape} for a {type(train).__name__} of length {len(train)}; elsewhere, "
+                "weights are the last array of the data set, and sample_weight=True"
+            )
+        train = ArrayDataset(*train.arrays, weight, classes=train.classes)
+    if isinstance(valid, float):
+        valid, train = split(train, valid, seed=seed)
+        valid = ArrayDataset(*valid.arrays[: None if weight is None else -1])
+    return train, valid
+
+
+def weigher(given, by_class):
+    """A function batch -> (batch, weight of each sample), or None where nothing has a weight."""
+    if not given and by_class is None:
+        return None
+    if by_class is not None and not isinstance(by_class, dict):
+        by_class = dict(enumerate(by_class))
+
+    def weigh(batch):
+        *batch, weight = batch if given else (*batch, 1.0)
+        if by_class is not None:
+            classes, which = np.unique(batch[-1], return_inverse=True)
+            if missing := set(classes.tolist()) - by_class.keys():
+                raise ValueError(f"class_weight has nothing for {missing}, only for {[*by_class]}")
+            of_class = np.array([by_class[k] for k in classes.tolist()])
+            weight = (of_class[which.reshape(batch[-1].shape)].T * weight).T
+        return batch, np.asarray(weight, np.float32)
+
+    return weigh
+
+
 def read_csv(path, *, target, features=None, classes=None, numeric=False, delimiter=","):
     """An ArrayDataset of a CSV file, whose first line names the columns.
 

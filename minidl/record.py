@@ -89,7 +89,9 @@ class Record:
             tensor.data = Traced(tensor.data, value)
             if tensor.grad is None and self.had.get(id(tensor)) is not None:
                 self.zeroed.add(id(tensor))
-            self.before[id(tensor)], tensor.grad = tensor.grad, None
+            given = tensor.grad is not None and tensor.grad.number > self.began  # inside
+            self.before[id(tensor)] = None if given else tensor.grad
+            tensor.grad = tensor.grad if given else None
         return tensor.data
 
     def number(self, function):

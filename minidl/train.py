@@ -12,6 +12,7 @@ import math
 import os
 from contextlib import nullcontext, suppress
 from copy import copy, deepcopy
+from functools import partial
 from inspect import signature
 from itertools import chain, count, islice
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from . import backend, compiled, functional, io, optim
 from .callbacks import Callback, Checkpoint, CSVLog, HistoryPlot, Progress
-from .data import ArrayDataset, DataLoader, split
+from .data import ArrayDataset, DataLoader, prepared, weigher
 from .debug import origin
 from .graph import PASSES
 from .ops import one_hot, where
@@ -76,9 +77,9 @@ class Trainer:
     device: where the model is moved and the batches follow.  clip_norm: None, or the length to
     which all gradients together are cut (`optim.clip_grad_norm`).  accumulate: how many batches
     make an update, as one large batch would.  mixed_precision: train with products in float16.
-    compile: run each step as NumPy source (`minidl.compile`), True or the passes to use; without
-    these two.  group: the processes that train together (`distributed.Group`), each of which makes
-    the same Trainer and calls its methods alike; each then works on its part of every batch.
+    compile: run each step as NumPy source (`minidl.compile`), True or the passes to use; with
+    neither of these two.  group: the processes that train together (`distributed.Group`); each
+    makes the same Trainer, calls its methods alike, and works on its part of every batch.
     history: a dict name -> list with a number for each epoch.
     """
 
@@ -86,8 +87,8 @@ class Trainer:
         self, model, optimizer, loss, metrics=(), *, device="cpu", clip_norm=None, accumulate=1,
         mixed_precision=False, compile=False, group=None,
     ):  # fmt: skip
-        if compile and (mixed_precision or accumulate > 1 or group):
-            raise ValueError("compile=True goes without accumulate, mixed_precision and group")
+        if compile and (mixed_precision or accumulate > 1):
+            raise ValueError("compile=True goes with neither accumulate nor mixed_precision")
         if not isinstance(optimizer, optim.Optimizer) or accumulate < 1:
             raise ValueError("expected an optimizer such as optim.Adam(model.parameters()), got "
                              f"{optimizer!r}; and accumulate from 1, got {accumulate}")  # fmt: skip
@@ -101,9 +102,10 @@ class Trainer:
         self.scaler, self.group = LossScaler() if mixed_precision else None, group
         if group:
             group.start(self.model)
-        passes = PASSES if compile is True else compile
-        self.compiled = compiled.compile(self._whole_step, passes=passes) if compile else None
-        self.history, self.logs, self.callbacks = {}, {}, []
+        make = partial(compiled.compile, passes=PASSES if compile is True else compile)
+        self.compiled = make(self._gradients if group else self._whole_step) if compile else None
+        self.updating = make(self._update) if compile and group else None
+        self.history, self.logs, self.callbacks, self.trained = {}, {}, [], []
         self.epoch = self.batch = 0  # the epoch that runs, the batches of it that are done
         self.seen, self.stopped = 0, False  # the samples of this epoch that `logs` is the mean of
 
@@ -124,10 +126,13 @@ class Trainer:
         """
         if epochs < 1:
             raise ValueError(f"epochs must be at least 1, got {epochs}")
-        train, valid = _prepared(train, valid, sample_weight, seed)
+        train, valid = prepared(train, valid, sample_weight, seed)
         loader = _loader(train, batch_size, "training ", shuffle=True, seed=seed)
         valid = None if valid is None else _loader(valid, batch_size, "validation ")
-        weigh = _weigher(self.loss, sample_weight is not None, class_weight)
+        weigh = weigher(sample_weight is not None, class_weight)
+        if weigh and not _takes_weight(self.loss):
+            raise TypeError("sample_weight and class_weight need a loss with an argument `weight`, "
+                            f"got {self.loss!r}")  # fmt: skip
         shown = [Progress()] if progress else []
         if self.group and self.group.rank:  # the first process says and writes all
             shown, callbacks = [], [c for c in callbacks if not isinstance(c, _WRITERS)]
@@ -208,28 +213,54 @@ class Trainer:
         return _mean(*measured) if n else {}
 
     def _compiled_step(self, batch, weigh):
-        batch, weight = weigh(batch) if weigh else (batch, None)
-        self.weighted = weight is not None
-        loss, y = self.compiled(*self._tensors((*batch, weight) if self.weighted else batch))
-        value, place = loss.item(), f"epoch {self.epoch + 1}, batch {self.batch + 1}"
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"the loss became {value} ({place}); compile=False says which operation made it"
-            )
-        target = self._tensors(batch)[-1]
-        return {"loss": value} | {name: float(m(y, target)) for name, m in self.metrics.items()}
+        n, found = len(batch[0]), {}
+        if n or not self.group:
+            batch, weight = weigh(batch) if weigh else (batch, None)
+            self.weighted = weight is not None
+            given = self._tensors((*batch, weight) if self.weighted else batch)
+            loss, y, *grads = self.compiled(*given)
+            value, place = loss.item(), f"epoch {self.epoch + 1}, batch {self.batch + 1}"
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"the loss became {value} ({place}); compile=False says which operation made it"
+                )
+            target = given[len(batch) - 1]
+            measured = {name: float(m(y, target)) for name, m in self.metrics.items()}
+            found = {"loss": value} | measured
+        if self.group:
+            for p, g in zip(self.trained, grads if n else ()):
+                p.grad = g
+            self.group.average_gradients(self.model, n)
+            self.trained = [p for p in self.optimizer.parameters if p.grad is not None]
+            self.updating(*(p.grad for p in self.trained))
+            self.optimizer.zero_grad()
+        return found
 
-    def _whole_step(self, *tensors):
-        """A training step from the batch to the update, as it is compiled."""
+    def _gradients(self, *tensors):
+        """A training step up to the gradients, which it gives, and does not leave."""
         *inputs, target, weight = tensors if self.weighted else (*tensors, None)
         y = self.model(*inputs)
         loss = self.loss(y, target, **({"weight": weight} if self.weighted else {}))
         loss.backward()
+        self.trained = [p for p in self.optimizer.parameters if p.grad is not None]
+        grads = [p.grad for p in self.trained] if self.group else []
+        if self.group:
+            self.optimizer.zero_grad()
+        return loss, y, *grads
+
+    def _update(self, *grads):
+        for p, g in zip(self.trained, grads):
+            p.grad = g
         if self.clip_norm is not None:
             optim.clip_grad_norm(self.optimizer.parameters, self.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return loss, y
+
+    def _whole_step(self, *tensors):
+        """A training step from the batch to the update, as it is compiled."""
+        found = self._gradients(*tensors)
+        self._update()
+        return found
 
     def evaluate(self, data, *, batch_size=256):
         """The loss and metrics over all of `data` (a DataLoader or a data set), as a dict."""
@@ -309,46 +340,6 @@ class Trainer:
         with backend.no_grad():
             found = {name: float(metric(y, target)) for name, metric in self.metrics.items()}
         return loss, {"loss": loss.item()} | found
-
-
-def _weigher(loss, given, by_class):
-    """A function batch -> (batch, weight of each sample), or None where nothing has a weight."""
-    if not given and by_class is None:
-        return None
-    if not _takes_weight(loss):
-        raise TypeError(f"sample_weight and class_weight need a loss with an argument `weight`, "
-                        f"got {loss!r}")  # fmt: skip
-    if by_class is not None and not isinstance(by_class, dict):
-        by_class = dict(enumerate(by_class))
-
-    def weigh(batch):
-        *batch, weight = batch if given else (*batch, 1.0)
-        if by_class is not None:
-            classes, which = np.unique(batch[-1], return_inverse=True)
-            if missing := set(classes.tolist()) - by_class.keys():
-                raise ValueError(f"class_weight has nothing for {missing}, only for {[*by_class]}")
-            of_class = np.array([by_class[k] for k in classes.tolist()])
-            weight = (of_class[which.reshape(batch[-1].shape)].T * weight).T
-        return batch, np.asarray(weight, np.float32)
-
-    return weigh
-
-
-def _prepared(train, valid, weight, seed):
-    """`train` with the weights as its last array, and what to validate on, without."""
-    if weight is not None and weight is not True:
-        weight = np.asarray(weight)
-        if not isinstance(train, ArrayDataset) or weight.shape != (len(train),):
-            raise ValueError(
-                "sample_weight: expected a number for each sample of an ArrayDataset, got shape "
-                f"{weight.shape} for a {type(train).__name__} of length {len(train)}; elsewhere, "
-                "weights are the last array of the data set, and sample_weight=True"
-            )
-        train = ArrayDataset(*train.arrays, weight, classes=train.classes)
-    if isinstance(valid, float):
-        valid, train = split(train, valid, seed=seed)
-        valid = ArrayDataset(*valid.arrays[: None if weight is None else -1])
-    return train, valid
 
 
 def _loader(data, batch_size, which="", **options):

@@ -59,6 +59,8 @@ CASES = {
     "weighted": {"fit": {"class_weight": (1.0, 2.0, 0.5)}},
     "validated": {"fit": {"valid": 0.3}},
     "in halves": {"options": {"mixed_precision": True}},
+    "compiled": {"options": {"compile": True}},
+    "compiled, clipped": {"options": {"compile": True, "clip_norm": 0.3}},
     "normalised": {"norm": True, "x": X[:20], "y": Y[:20]},
 }
 
@@ -86,6 +88,11 @@ def broken(group, device):
     return trained(group, device, x=X * np.float32(np.nan) if group.rank else X)
 
 
+def broken_and_compiled(group, device):
+    x = X * np.float32(np.nan) if group.rank else X
+    return trained(group, device, x=x, options={"compile": True})
+
+
 def mislabelled(group, device):
     """The third process finds a label that is none, in the second batch."""
     y = Y.copy()
@@ -96,7 +103,8 @@ def mislabelled(group, device):
 @pytest.mark.parametrize(
     "size, work, kind, message",
     [(2, broken, FloatingPointError, "the loss became nan"),
-     (3, mislabelled, ValueError, r"class indices must be in \[0, 3\)")],
+     (3, mislabelled, ValueError, r"class indices must be in \[0, 3\)"),
+     (2, broken_and_compiled, FloatingPointError, "the loss became nan")],
 )  # fmt: skip
 def test_nobody_waits_for_a_process_that_has_failed(size, work, kind, message, device):
     *others, last = together(size, work, device)
@@ -145,14 +153,17 @@ def test_parts_are_all_rows_once():
         assert max(len(p[0]) for p in parts) - min(len(p[0]) for p in parts) <= 1
 
 
-def test_a_step_of_a_group_transfers_nothing_more():
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_step_of_a_group_transfers_nothing_more(compile):
     from standin import counted
 
     group = distributed.Group(0, 1, lambda a: None, lambda a: None)
     model = network()
     trainer = Trainer(
-        model, optim.Adam(model.parameters()), "cross_entropy", device="standin", group=group
-    )
+        model, optim.Adam(model.parameters()), "cross_entropy", device="standin", group=group,
+        compile=compile,
+    )  # fmt: skip
+    trainer.train_step((X, Y))  # records
     for _ in range(2):
         with counted() as found:
             trainer.train_step((X, Y))
@@ -162,9 +173,6 @@ def test_a_step_of_a_group_transfers_nothing_more():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"rank in \[0, 2\), got 2"):
         distributed.Group(2, 2, None, None)
-    model = network()
-    with pytest.raises(ValueError, match="compile=True goes without"):
-        Trainer(model, optim.SGD(model.parameters(), 0.1), "mse", compile=True, group=object())
 
 
 # ---- NCCL, on a pretended CuPy
