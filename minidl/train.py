@@ -22,7 +22,6 @@ from . import backend, compiled, functional, io, optim
 from .callbacks import Callback, Checkpoint, CSVLog, HistoryPlot, Progress
 from .data import ArrayDataset, DataLoader, prepared, weigher
 from .debug import origin
-from .graph import PASSES
 from .ops import one_hot, where
 from .precision import LossScaler, autocast
 from .reductions import argmax
@@ -77,9 +76,10 @@ class Trainer:
     device: where the model is moved and the batches follow.  clip_norm: None, or the length to
     which all gradients together are cut (`optim.clip_grad_norm`).  accumulate: how many batches
     make an update, as one large batch would.  mixed_precision: train with products in float16.
-    compile: run each step as NumPy source (`minidl.compile`), True or the passes to use; with
-    neither of these two.  group: the processes that train together (`distributed.Group`); each
-    makes the same Trainer, calls its methods alike, and works on its part of every batch.
+    compile: run each step as source (`minidl.compile`), True, or the passes to use, or its options
+    as a dict; with neither of these two.  group: the processes that train together
+    (`distributed.Group`); each makes the same Trainer, calls its methods alike, and works on its
+    part of every batch.
     history: a dict name -> list with a number for each epoch.
     """
 
@@ -102,7 +102,8 @@ class Trainer:
         self.scaler, self.group = LossScaler() if mixed_precision else None, group
         if group:
             group.start(self.model)
-        make = partial(compiled.compile, passes=PASSES if compile is True else compile)
+        options = compile if isinstance(compile, dict) else {"passes": compile}
+        make = partial(compiled.compile, **({} if compile is True else options))
         self.compiled = make(self._gradients if group else self._whole_step) if compile else None
         self.updating = make(self._update) if compile and group else None
         self.history, self.logs, self.callbacks, self.trained = {}, {}, [], []

@@ -61,6 +61,8 @@ CASES = {
     "in halves": {"options": {"mixed_precision": True}},
     "compiled": {"options": {"compile": True}},
     "compiled, clipped": {"options": {"compile": True, "clip_norm": 0.3}},
+    "one sample": {"x": X[:1], "y": Y[:1]},
+    "one sample, compiled": {"x": X[:1], "y": Y[:1], "options": {"compile": True}},
     "normalised": {"norm": True, "x": X[:20], "y": Y[:20]},
 }
 

@@ -25,6 +25,7 @@ from minidl.kernels import (
     pattern,
 )  # fmt: skip
 from minidl.trace import Line, Value, call
+from minidl.train import Trainer
 
 pytestmark = pytest.mark.skipif(not in_c.COMPILER, reason="waits for a C compiler")
 ODD = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e-30, -7e4, np.inf, -np.inf, np.nan]
@@ -425,6 +426,18 @@ def test_a_replayed_step_is_the_step(name, monkeypatch):
     assert pieces == step.source.count("def piece") > 0
     body = step.source[step.source.index("def step(") :]
     assert all(f"        piece{i}()\n" in body for i in range(pieces))
+
+
+def test_a_trainer_takes_the_options_of_compile(monkeypatch):
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.LayerNorm(8), nn.Linear(8, 3))
+    trainer = Trainer(
+        model, optim.SGD(model.parameters(), 0.1), "cross_entropy", device="standin",
+        compile={"cuda_graph": True},
+    )  # fmt: skip
+    batch = standin.asarray(A), standin.asarray(np.array([0, 1, 2]))
+    monkeypatch.setattr(standin, "cuda", SimpleNamespace(Stream=Stream), raising=False)
+    losses = [trainer.train_step(batch)["loss"] for _ in range(5)]
+    assert losses == sorted(losses)[::-1] and "@replayed(np)" in trainer.compiled.source
 
 
 def test_what_a_piece_may_hold():
