@@ -169,7 +169,11 @@ def _send(module, a):
             _copiers[module.__name__] = module.cuda.Stream(non_blocking=True)
         copier = _copiers[module.__name__]
         a = np.asarray(a, a.dtype.newbyteorder("="))
-        pinned, work = cupyx.empty_pinned(a.shape, a.dtype), module.cuda.get_current_stream()
+        try:
+            pinned = cupyx.empty_pinned(a.shape, a.dtype)
+        except RuntimeError:  # the host has no memory left that can be pinned
+            return module.asarray(a), lambda: None
+        work = module.cuda.get_current_stream()
         pinned[...] = a
         copier.wait_event(work.record())
         with copier:

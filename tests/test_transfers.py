@@ -272,6 +272,14 @@ def test_a_move_is_copied_from_pinned_memory_by_a_stream_of_its_own(gpu):
     assert backend.to_device(np.array([1.5], ">f4"), "gpu").a.tolist() == [1.5]
 
 
+def test_without_pinned_memory_a_move_is_an_ordinary_one(gpu, monkeypatch):
+    def refuse(shape, dtype):
+        raise RuntimeError("cudaErrorMemoryAllocation: out of memory")
+
+    monkeypatch.setattr(sys.modules["cupyx"], "empty_pinned", refuse)
+    assert backend.to_device(np.array([1.0, 2.0]), "gpu").a.shape == (2,) and gpu == []
+
+
 def test_the_next_batch_is_on_its_way_before_this_one_is_used(gpu):
     for number, (a,) in enumerate(backend.ahead([(np.array([i]),) for i in range(3)], "gpu")):
         assert a.a.tolist() == [number]
