@@ -42,7 +42,11 @@ class Program:
         exec(builtins.compile(self.source, "<minidl.compile>", "exec"), space)
         self.kept, self.arrays, self.make = [], {}, space["make"]
         self.given = [self._state(v) if v.kind == "state" else v.data for v in self.text.given]
-        self.step = self.make(_Draws(graph.xp), *self.given)
+        try:
+            self.step = self.make(_Draws(graph.xp), *self.given)
+        except MemoryError as error:
+            what = f"a compiled step, which needs {self.memory:,} bytes at once"
+            raise backend.explained(error, what, graph.inputs) from error
         self.grads = [(tensor, Tensor(v.data)) for tensor, v in self.graph.grads]
 
     def twin(self):
@@ -65,7 +69,10 @@ class Program:
 
     def run(self, arrays):
         """The results as arrays, and the gradients, without any Tensor."""
-        return self.step(*arrays, *(v.data() for v in self.graph.numbers))
+        try:
+            return self.step(*arrays, *(v.data() for v in self.graph.numbers))
+        except MemoryError as error:
+            raise backend.explained(error, "a compiled step", arrays) from error
 
     def __call__(self, args):
         found, grads = self.run([x.data for x in args])

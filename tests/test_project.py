@@ -26,7 +26,7 @@ ORDER = """
 FREE = {"__init__", "__main__"}
 
 # Lines, docstrings and blanks included.
-PACKAGE_LINES, FILE_LINES, DEFINITION_LINES = 7400, 400, 50
+PACKAGE_LINES, FILE_LINES, DEFINITION_LINES = 7450, 400, 50
 MAY_BE_LONGER = {"train.py: fit"}  # the loop reads from top to bottom
 
 

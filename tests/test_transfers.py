@@ -172,6 +172,26 @@ def test_a_gradient_without_memory_names_its_operation(full):
     assert pool.freed and tensor([1.0], requires_grad=True).exp().requires_grad
 
 
+def test_a_compiled_step_without_memory_says_how_much(full):
+    x = tensor(np.ones((2, 3), "f"), device="standin")
+    pool = full("empty")
+    step = minidl.compile(lambda x: x.sum(1) * 2)
+    with pytest.raises(
+        MemoryError, match=r"a compiled step, which needs 64 bytes at once: .*\(2, 3\)"
+    ):
+        step(x)
+    assert pool.freed == 1
+
+
+def test_a_compiled_step_that_finds_no_memory_as_it_runs(full):
+    x = tensor(np.ones((2, 3), "f"), device="standin")
+    step = minidl.compile(lambda x: x.sum(1) * 2)
+    step(x)
+    full("sum")
+    with pytest.raises(MemoryError, match=r"a compiled step: .*\(2, 3\): Out of .* 4,096 bytes"):
+        step(x)
+
+
 def test_a_move_without_memory_says_how_much_and_where_to(full):
     full("asarray")
     with pytest.raises(MemoryError, match=r"moving 24 bytes to standin: .* \(2, 3\): Out of mem"):
