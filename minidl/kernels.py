@@ -61,6 +61,12 @@ def reads(line):
     return [v for v in flat(line.args[line.function == "copyto" :]) if isinstance(v, Value)]
 
 
+def meets_itself(line, apart):
+    """Whether a line reads other elements of what it changes: y += y[::-1]."""
+    there = [v for v in reads(line) if v.base is line.out.base and v is not line.out]
+    return bool(line.into) and not all(apart(v, line.out) for v in there)
+
+
 def _type(dtype):
     """The type in which C computes with elements of `dtype`."""
     return "float" if dtype.name == "float16" else C[dtype.name]
@@ -254,7 +260,7 @@ def with_kernels(graph):
         return end <= first or last <= begin
 
     for line in graph.lines:
-        shape, joins = line.out.shape, pattern(line) is not None
+        shape, joins = line.out.shape, pattern(line) and not meets_itself(line, apart)
         if is_view(line):
             run = next((r for r in runs.values() if line.out.base in r.fresh), None)
             run.views.append(line) if run else groups.append([line])

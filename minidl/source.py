@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from . import backend
+from .kernels import meets_itself
 from .trace import DRAWS, ELSEWHERE, VIEWS, Line, Value, flat, mapped
 
 RESERVED = {
@@ -325,6 +326,7 @@ class Source:
         pairs, self.body, self.costs = [*zip(self.body, self.costs), ("", None)], [], []
         for text, line in pairs:
             still = line is not None and not self.inside & {line.out, *line.inputs()}
+            still = still and not meets_itself(line, lambda u, v: False)  # CuPy copies an operand
             if still and line.function != "where" and (elementwise(line) or line.function in QUIET):
                 run.append((text, line))
                 continue

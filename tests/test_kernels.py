@@ -274,6 +274,16 @@ def read_elsewhere_before(x):
     return Tensor(total), Tensor(product), Tensor(y), Tensor(y.sum())
 
 
+def mirrored(x):
+    """Each element needs one that this very line changes, so it is no kernel."""
+    y = zeros(x)
+    y += x.data
+    y += y[::-1]
+    y[1:] *= y[:-1]
+    y[:2] += y[2:]
+    return Tensor(y * 2 + 1)
+
+
 def small_that_changes(x):
     """The mean is that of before the change, wherever it is needed."""
     total = x.data.sum(1, keepdims=True)
@@ -299,6 +309,7 @@ def of_another_type(x):
         (read_before_and_after, None),
         (read_elsewhere_before, None),
         (of_another_type, None),
+        (mirrored, None),
         (small_that_changes, None),
     ],
 )
