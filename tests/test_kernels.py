@@ -1,5 +1,6 @@
 """A kernel gives what its lines give, bit for bit, and runs hold together what belongs together."""
 
+import random
 import shutil
 import subprocess
 from itertools import product
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 from standin import StandinArray, Stream, standin
 from static import drawn
+from test_source import proof
 
 import minidl
 from minidl import Tensor, backend, nn, ops, optim, recurrent, tensor, transformer
 from minidl import functional as F
 from minidl.costs import is_view
+from minidl.graph import EXACT
 from minidl.kernels import (
     ANY_NUMBER,
     COMPARISONS,
@@ -326,6 +329,63 @@ def test_what_changes_in_place(function, expected):
     assert kernels
     if expected:
         assert calls(compiled) == expected
+
+
+VIEWS = [
+    lambda u: u[: len(u) // 2],
+    lambda u: u[len(u) // 2 :],
+    lambda u: u[::-1],
+    lambda u: u[:, ::-1],
+    lambda u: u[:, : u.shape[1] // 2 + 1],
+    lambda u: u[1:2],
+    lambda u: u.transpose(1, 0),
+]
+
+
+def changes(seed):
+    """A random function that changes arrays and views of them, and what it made of x."""
+
+    def function(x):
+        rng, xp = random.Random(seed), backend.array_module(x.data)
+        arrays = [x.data * 1.0, xp.tanh(x.data), zeros(x)]
+        for _ in range(rng.randrange(4, 22)):
+            u, v = rng.choice(arrays), rng.choice(arrays)
+            v = v if v.shape == u.shape else 0.25
+            kind = rng.choice(
+                ["new", "new", "add", "multiply", "set", "view", "view", "mean", "half"]
+            )
+            if kind == "new":
+                arrays.append(u - v)
+            elif kind == "add":
+                u += v
+            elif kind == "multiply":
+                u *= v
+            elif kind == "set":
+                u[...] = v * 1.5
+            elif kind == "view":
+                arrays.append(rng.choice(VIEWS)(u))
+            elif kind == "mean":
+                arrays.append(u - u.sum(axis=1, keepdims=True) * 0.25)
+            else:
+                arrays.append(u.astype("float16").astype("float32"))
+        return [Tensor(a * 1.0) for a in arrays]
+
+    return function
+
+
+@pytest.mark.parametrize("some", range(8))
+def test_random_changes_in_place(some):
+    kernels = 0
+    for seed in range(20 * some, 20 * some + 20):
+        compiled = minidl.compile(changes(seed), passes=EXACT)
+        for i in range(2):
+            x = drawn(2 + seed % 3, 4, seed=i)
+            found = compiled(tensor(x, device="standin"))
+            for a, b in zip(found, changes(seed)(tensor(x)), strict=True):
+                np.testing.assert_array_equal(a.numpy(), b.numpy(), f"seed {seed}")
+        proof(compiled.program.plan)
+        kernels += compiled.source.count("ElementwiseKernel")
+    assert kernels > 20
 
 
 def test_only_what_others_need_reaches_memory():
