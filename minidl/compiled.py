@@ -276,7 +276,7 @@ class Compiled:
         xp = backend.array_module(*arrays)
         if self.threads == 2 and xp is not np:
             raise ValueError("threads=2 is for the CPU: a GPU computes in parallel by itself")
-        if self.cuda_graph and xp is np:
+        if self.cuda_graph and arrays and xp is np:
             raise ValueError("cuda_graph=True is for arrays on a GPU; move them with .to('cuda')")
         key = tuple((a.shape, a.dtype.char) for a in arrays), backend.modes.recording, xp.__name__
         key += tuple(module.training for module in self.modules)

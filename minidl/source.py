@@ -14,17 +14,7 @@ from . import backend
 from .kernels import meets_itself
 from .trace import DRAWS, ELSEWHERE, VIEWS, Line, Value, flat, mapped
 
-RESERVED = {
-    "np",
-    "numpy",
-    "rng",
-    "memory",
-    "make",
-    "step",
-    "float",
-    "bool",
-    "replayed",
-}  # names it uses
+RESERVED = {*"np numpy rng memory make step float bool replayed".split()}  # names that it uses
 QUIET = {"zeros", "ones", "copyto"}  # besides what is elementwise, these allocate nothing
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**"}
 
@@ -134,8 +124,8 @@ class Source:
 
     text: a module with one function, make(rng, *given), which returns the function that runs.
     given: the states and constants that `make` takes, in order.
-    cuda_graph: lines that neither allocate, nor read what changes its place or a number, are
-    captured together; so are no matrix products, which CuPy refuses to capture.
+    cuda_graph: lines in a row are captured together, if they neither allocate nor read inputs and
+    numbers.  Matrix products are not: CuPy refuses that.
     """
 
     def __init__(self, plan, cuda_graph=False):
@@ -319,8 +309,8 @@ class Source:
         return self.shared[key]
 
     def _captured(self):
-        """Move lines that may be captured out of the body; they come back as lists, piece by piece,
-        and the body calls piece0(), piece1() ...
+        """Move lines that may be captured out of the body, which calls piece0(), piece1() ... in
+        their place; (name, lines) of each.
         """
         pieces, run = [], []
         pairs, self.body, self.costs = [*zip(self.body, self.costs), ("", None)], [], []
@@ -331,8 +321,11 @@ class Source:
                 run.append((text, line))
                 continue
             if len(run) > 1:
-                pieces.append([text for text, _ in run])
-                run = [(f"piece{len(pieces) - 1}()", None)]
+                name = f"piece{len(pieces)}"
+                while name in self.used:
+                    name += "_"
+                pieces.append((name, [text for text, _ in run]))
+                run = [(f"{name}()", None)]
             for one in [*run, (text, line)] if text else run:
                 self._write(*one)
             run = []
@@ -355,8 +348,8 @@ class Source:
         lines = [*arrays, *sorted(self.imports), "", *kernels, "", f"def make(rng{given}):"]
         lines += [f"    memory = np.empty({self.plan.size}, np.uint8)"]
         lines += [f"    {text}" for text in self.setup]
-        for i, piece in enumerate(pieces):
-            lines += ["", "    @replayed(np)", f"    def piece{i}():"]
+        for name, piece in pieces:
+            lines += ["", "    @replayed(np)", f"    def {name}():"]
             lines += [f"        {text}" for text in piece]
         lines += ["", f"    def step({inputs}):", *(f"        {text}" for text in self.body)]
         lines += [f"        return ({back}), ({grads})", "", "    return step", ""]

@@ -499,6 +499,20 @@ def test_a_replayed_step_is_the_step(name, monkeypatch):
     assert all(f"        piece{i}()\n" in body for i in range(pieces))
 
 
+def test_a_piece_takes_no_name_of_the_user_s(monkeypatch):
+    def function(x):
+        piece0 = x.sum(0)
+        piece1 = piece0 * 2
+        return (piece1 + 1).exp().sum(), piece1
+
+    x = tensor(A, device="standin")
+    monkeypatch.setattr(standin, "cuda", SimpleNamespace(Stream=Stream), raising=False)
+    step = minidl.compile(function, cuda_graph=True, passes=())
+    for _ in range(4):
+        np.testing.assert_allclose(step(x)[1].numpy(), 2 * A.sum(0), rtol=1e-6)
+    assert "def piece0_():" in step.source
+
+
 def test_a_trainer_takes_the_options_of_compile(monkeypatch):
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.LayerNorm(8), nn.Linear(8, 3))
     trainer = Trainer(
