@@ -238,18 +238,20 @@ class Trainer:
         return found
 
     def _gradients(self, *tensors):
-        """A training step up to the gradients, which it gives, and does not leave."""
+        """A training step up to the gradients; in a group it gives them, and leaves none."""
         *inputs, target, weight = tensors if self.weighted else (*tensors, None)
         y = self.model(*inputs)
         loss = self.loss(y, target, **({"weight": weight} if self.weighted else {}))
         loss.backward()
+        if not self.group:
+            return loss, y
         self.trained = [p for p in self.optimizer.parameters if p.grad is not None]
-        grads = [p.grad for p in self.trained] if self.group else []
-        if self.group:
-            self.optimizer.zero_grad()
+        grads = [p.grad for p in self.trained]
+        self.optimizer.zero_grad()
         return loss, y, *grads
 
     def _update(self, *grads):
+        """The rest of it; the gradients of a group are given, for they have met outside."""
         for p, g in zip(self.trained, grads):
             p.grad = g
         if self.clip_norm is not None:

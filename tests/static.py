@@ -18,6 +18,19 @@ from minidl.tensor import Tensor
 from minidl.trace import flat
 
 
+def learning(model, optimizer):
+    """A whole training step of a classifier, to compile."""
+
+    def step(x, labels):
+        loss = F.cross_entropy(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    return step
+
+
 def kept(step):
     """The function that a compiled one is made of: `wrap` for a run without compiling."""
     return step

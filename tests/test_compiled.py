@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from static import MODELS, classifier, compare, contents, drawn, equal, labelled
+from static import MODELS, classifier, compare, contents, drawn, equal, labelled, learning
 from test_ops import STEPS, TABLE, apply, label, leaves, numbers, on, weights
 
 import minidl
@@ -518,15 +518,7 @@ def test_two_threads_end_where_one_does():
         minidl.manual_seed(1)
         model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
         optimizer = optim.Adam(model.parameters(), 0.01)
-
-        def step(x, labels):
-            loss = F.cross_entropy(model(x), labels)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            return loss
-
-        return model, minidl.compile(step, **options)
+        return model, minidl.compile(learning(model, optimizer), **options)
 
     (one, slow), (two, fast) = make(), make(threads=2)
     for i in range(5):

@@ -10,12 +10,11 @@ import in_c
 import numpy as np
 import pytest
 from standin import StandinArray, Stream, standin
-from static import drawn
+from static import drawn, learning
 from test_source import proof
 
 import minidl
 from minidl import Tensor, backend, nn, ops, optim, recurrent, tensor, transformer
-from minidl import functional as F
 from minidl.costs import is_view
 from minidl.graph import EXACT
 from minidl.kernels import (
@@ -411,14 +410,7 @@ def training(device):
     model = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 3)).to(device)
     optimizer = optim.Adam(model.parameters(), 0.01)
 
-    @minidl.compile
-    def step(x, y):
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
-
+    step = minidl.compile(learning(model, optimizer))
     for _ in range(2):
         step(tensor(A, device=device), tensor([0, 1, 2], device=device))
     return step
@@ -474,15 +466,7 @@ def test_a_replayed_step_is_the_step(name, monkeypatch):
         batches = [tensor(t, device="standin") for t in tokens]
         monkeypatch.setattr(standin, "cuda", SimpleNamespace(Stream=Stream), raising=False)
         optimizer = optim.Adam(model.parameters(), 0.02, schedule=optim.step_decay(2, 0.5))
-
-        def step(x, y, model=model, optimizer=optimizer):
-            loss = F.cross_entropy(model(x), y)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            return loss
-
-        step = minidl.compile(step, cuda_graph=cuda_graph)
+        step = minidl.compile(learning(model, optimizer), cuda_graph=cuda_graph)
         losses = []
         for i, x in enumerate(batches):
             losses.append(step(x, batches[i - 1]).item())

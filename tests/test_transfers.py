@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from standin import counted, standin
+from static import learning
 
 import minidl
 from minidl import backend, distributed, nn, ops, optim, recurrent, tensor, transformer
@@ -367,15 +368,7 @@ def test_a_compiled_step_transfers_nothing_either():
     for make, x, y in WORK.values():
         model = make().to("standin")
         optimizer = optim.Adam(model.parameters(), 0.01)
-
-        @minidl.compile
-        def step(x, y, model=model, optimizer=optimizer):
-            loss = F.cross_entropy(model(x), y)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            return loss
-
+        step = minidl.compile(learning(model, optimizer))
         x, y = tensor(x, device="standin"), tensor(y, device="standin")
         step(x, y)
         with counted() as found:
