@@ -6,7 +6,6 @@ Explained in course/20.
 """
 
 import builtins
-import inspect
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
@@ -15,7 +14,7 @@ import numpy as np
 
 from . import backend, costs, drawing
 from .graph import PASSES, Graph
-from .module import Module
+from .module import Module, held
 from .record import Record
 from .source import Plan, Source
 from .tensor import Tensor
@@ -240,14 +239,7 @@ def _blas():
 
 def _modules(function):
     """The modules that a function refers to, whose `training` is part of a signature."""
-    inner = getattr(function, "__func__", function)
-    found = [getattr(function, "__self__", None), function]
-    if hasattr(inner, "__code__"):
-        cells = inspect.getclosurevars(inner)
-        found += [*cells.nonlocals.values(), *cells.globals.values()]
-    found += [part for x in found for part in getattr(x, "__dict__", {}).values()]
-    found += [part for x in found if isinstance(x, (list, tuple)) for part in x]
-    roots = [x for x in found if isinstance(x, Module)]
+    roots = [x for x in held([function], functions=True) if isinstance(x, Module)]
     return list({id(m): m for root in roots for _, m in root.modules()}.values())
 
 

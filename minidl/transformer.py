@@ -9,6 +9,7 @@ import numpy as np
 
 from . import backend
 from . import functional as F
+from .module import evaluating
 from .nn import GELU, Dropout, Embedding, LayerNorm, Linear, Module, Sequential
 from .ops import normal
 from .shapes import broadcast_to, concatenate
@@ -102,19 +103,19 @@ class GPT(Module):
 
     @backend.no_grad()
     def generate(self, ids, n, **options):
-        """ids (N, T) with n more columns, a NumPy array; options: `sample`'s.  Sets evaluation.
+        """ids (N, T) with n more columns, a NumPy array; options: `sample`'s.  In evaluation.
 
         A token costs one place's work; when `context` is full, its newer half begins it anew.
         """
         ids, start, half = backend.to_numpy(tensor(ids).data), None, (self.positions.n + 1) // 2
-        self.eval()
-        for end in range(ids.shape[-1], ids.shape[-1] + n):
-            first = half * max(0, -(-(end - self.positions.n) // half))  # by the place alone
-            if first != start:
-                start, read, cache = first, first, [[] for _ in self.blocks]
-            logits = self(tensor(ids[..., read:], device=self.norm.weight.device), cache=cache)
-            new = sample(logits[:, -1].numpy(), **options)
-            ids, read = np.concatenate([ids, new[:, None]], axis=1), end
+        with evaluating(self):
+            for end in range(ids.shape[-1], ids.shape[-1] + n):
+                first = half * max(0, -(-(end - self.positions.n) // half))  # by the place alone
+                if first != start:
+                    start, read, cache = first, first, [[] for _ in self.blocks]
+                logits = self(tensor(ids[..., read:], device=self.norm.weight.device), cache=cache)
+                new = sample(logits[:, -1].numpy(), **options)
+                ids, read = np.concatenate([ids, new[:, None]], axis=1), end
         return ids
 
 

@@ -1,5 +1,8 @@
 """A compiled function does what the function does: every operation, layer, optimiser, step."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from static import MODELS, classifier, compare, contents, drawn, equal, labelled, learning
@@ -562,3 +565,37 @@ def test_a_state_of_another_type_or_device_is_recorded_anew(device):
             y = step()
             assert (y.dtype, y.device, w.dtype, w.device) == (kind, home, kind, home)
             np.testing.assert_array_equal(y.numpy(), drawn(4, seed=1).astype(kind) * 2)
+
+
+# ---- which modules a signature knows
+
+
+def test_the_mode_of_layers_wherever_they_are_belongs_to_the_signature():
+    layers = {"a": [nn.Dropout(0.5)], "b": ({"c": nn.Dropout(0.5)},)}
+    bag = SimpleNamespace(inside={"d": nn.Dropout(0.5)})
+    x = np.ones((4, 100), "f")
+    found = {
+        "a dict of lists": (lambda x: layers["a"][0](x), layers["a"][0]),
+        "a tuple of dicts": (lambda x: layers["b"][0]["c"](x), layers["b"][0]["c"]),
+        "an object": (lambda x: bag.inside["d"](x), bag.inside["d"]),
+        "a partial": (partial(lambda layer, x: layer(x), part := nn.Dropout(0.5)), part),
+        "a default": (lambda x, part=bag.inside["d"]: part(x), bag.inside["d"]),
+        "a function in a function": (lambda x: (lambda y: layers["a"][0](y))(x), layers["a"][0]),
+        "a global": (by_a_global, GLOBAL[0]["x"]),
+        "a function that it calls": (lambda x: by_a_global(x), GLOBAL[0]["x"]),
+    }
+    for name, (function, part) in found.items():
+        step = minidl.compile(function)
+        part.train()
+        assert (step(x).numpy() == 0).any(), name
+        part.eval()
+        np.testing.assert_array_equal(step(x).numpy(), x, err_msg=name)
+        part.train()
+        assert (step(x).numpy() == 0).any(), name
+
+
+GLOBAL = [{"x": nn.Dropout(0.5)}]
+
+
+def by_a_global(x):
+    return GLOBAL[0]["x"](x)

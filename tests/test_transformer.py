@@ -451,11 +451,13 @@ def test_generate_draws_from_the_generator_given_or_from_minidls():
     np.testing.assert_array_equal(one, small)
 
 
-def test_generate_sets_evaluation_and_records_nothing():
+def test_generate_is_in_evaluation_and_records_nothing():
     model = GPT(9, 20, D, HEADS, 2, dropout=0.9)
     a = model.generate(IDS, 5, temperature=0)
-    assert not model.training and not model.blocks[0].dropout.training
+    assert model.training and model.blocks[0].dropout.training, "as it was before"
+    model.blocks[0].eval()
     np.testing.assert_array_equal(model.generate(IDS, 5, temperature=0), a)
+    assert model.training and not model.blocks[0].dropout.training
     np.testing.assert_array_equal(model.generate(IDS.tolist(), 0), IDS)
     assert model.generate(IDS[:0], 3).shape == (0, 10)
     forward, results = model.forward, []
