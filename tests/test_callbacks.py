@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -180,6 +181,59 @@ def test_early_stopping_remembers_after_a_resume(tmp_path, device):
     fit(trainer, Pretend(*losses), ReduceOnPlateau(9), stop, resume=path)
     assert trainer.epoch == 5 and stop.best == 1.0
     assert (weights(trainer) == first.found[2]).all()
+
+
+def test_a_fit_after_early_stopping_trains_and_waits_anew():
+    trainer, stop = spiral_trainer(), EarlyStopping(2)
+    losses = Pretend(2.0, 1.0, 3.0, 4.0, 3.5, 5.0, 0.5, 6.0, 7.0)
+    fit(trainer, losses, stop)
+    assert trainer.epoch == 4 and (weights(trainer) == losses.found[2]).all()
+    fit(trainer, losses, stop)
+    assert trainer.epoch == 6 and trainer.stopped, "not better than in the first fit, twice"
+    assert (weights(trainer) == losses.found[2]).all()
+    fit(trainer, losses, stop, epochs=3)
+    assert trainer.epoch == 9 and (weights(trainer) == losses.found[7]).all()
+    fit(trainer, epochs=1)
+    assert trainer.epoch == 10
+
+
+def test_callbacks_forget_another_trainer():
+    stop, best, average = EarlyStopping(9), Monitor(), AverageWeights(0.5)
+    first = spiral_trainer()
+    fit(first, Pretend(0.0, 1.0), stop, best, average, epochs=2)
+    second, losses = spiral_trainer(0.0), Pretend(3.0, 2.0, 4.0)
+    alone, same = spiral_trainer(0.0), Pretend(3.0, 2.0, 4.0)
+    fit(second, losses, stop, average, epochs=3)
+    fit(alone, same, EarlyStopping(9), AverageWeights(0.5), epochs=3)
+    assert (weights(second) == weights(alone)).all() and stop.best == 2.0
+
+
+def test_an_average_goes_on_in_a_second_fit_and_begins_anew_from_other_weights():
+    once, twice = spiral_trainer(0.0), spiral_trainer(0.0)
+    fit(once, AverageWeights(0.9), epochs=4)
+    average = AverageWeights(0.9)
+    for _ in range(2):
+        fit(twice, average, epochs=2)
+    assert (weights(once) == weights(twice)).all()
+    found = []
+    for callback in (average, AverageWeights(0.9)):
+        trainer = deepcopy(twice)
+        callback.trainer = trainer if callback is average else None
+        for _, t in trainer.model.tensors():
+            t.data = t.data + 1
+        fit(trainer, callback, epochs=1)
+        found.append(weights(trainer))
+    np.testing.assert_array_equal(*found)
+
+
+def test_the_rate_waits_anew_and_a_schedule_goes_on():
+    trainer, plateau = spiral_trainer(), ReduceOnPlateau(2, factor=0.5)
+    losses = Pretend(1.0, 2.0, 2.0, 2.0)
+    fit(trainer, losses, plateau, epochs=2)
+    fit(trainer, losses, plateau, epochs=1)
+    assert trainer.optimizer.lr == 0.02
+    fit(trainer, losses, Schedule(lambda epoch: 0.1 / (1 + epoch)), epochs=1)
+    assert trainer.optimizer.lr == 0.1 / 4
 
 
 def test_an_error_leaves_the_weights_as_they_are(device):

@@ -195,3 +195,44 @@ def test_a_schedule_sets_the_rate_of_each_step(device):
         x.sum().backward()
         optimizer.step()
         assert x.item() == expected
+
+
+# ---- what an optimiser takes
+
+
+def test_a_parameter_given_twice_is_refused():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    with pytest.raises(ValueError, match=r"parameter 4, of shape \(3, 2\), is parameter 2 again"):
+        optim.SGD([*model.parameters(), *model[1].parameters()])
+    with pytest.raises(ValueError, match=r"parameter 1, .* is parameter 0 again"):
+        optim.Adam([model[0].weight] * 2)
+    equal = nn.Linear(2, 3)
+    equal.load_state_dict(model[0].state_dict())
+    assert len(optim.SGD([*model.parameters(), *equal.parameters()]).parameters) == 6
+
+
+def test_what_an_optimiser_is_made_of():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    ours = model.parameters()
+    for same in (ours, tuple(ours), iter(ours), (p for p in ours), dict.fromkeys(ours).keys()):
+        assert all(a is b for a, b in zip(optim.SGD(same).parameters, ours, strict=True))
+    for wrong, complaint in [
+        (model, "pass model.parameters.*not a Sequential"),
+        (nn.Linear(2, 2), "not a Linear"),
+        (ours[0], "not a Parameter"),
+        (dict(model.named_parameters()), "not a dict"),
+        ([{"params": ours}], r"got, at place 0, \{'params'"),
+        (model.named_parameters(), r"got, at place 0, \('0.weight'"),
+        ([*ours, model.state_dict()["0.weight"]], "got, at place 4, array"),
+        ([ours], r"got, at place 0, \[Parameter|got, at place 0, \["),
+        ([ours[0] * 2], "leaves with requires_grad=True"),
+    ]:
+        with pytest.raises(TypeError, match=complaint):
+            optim.SGD(wrong)
+
+
+def test_a_gradient_listed_twice_is_clipped_once():
+    p = nn.Parameter(np.ones(4))
+    p.grad = tensor(np.full(4, 3.0))
+    assert optim.clip_grad_norm([p, p], 2.0).item() == pytest.approx(6.0)
+    np.testing.assert_allclose(p.grad.numpy(), 1.0, rtol=1e-5)

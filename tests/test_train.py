@@ -6,6 +6,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ import pytest
 import minidl
 from minidl import backend, datasets, io, nn, ops, optim
 from minidl import functional as F
-from minidl.callbacks import AverageWeights, Callback, Checkpoint
+from minidl.callbacks import AverageWeights, Callback, Checkpoint, CSVLog
 from minidl.data import ArrayDataset, DataLoader, split
 from minidl.graph import EXACT
 from minidl.tensor import tensor
@@ -301,9 +304,10 @@ def test_what_is_no_data_is_refused():
         trainer.fit(DataLoader(SPIRALS), 0.2, progress=False)
     with pytest.raises(RuntimeError, match="ArrayDataset"):
         trainer.fit(X, LABELS, progress=False)
-    for use in (trainer.fit, trainer.evaluate, trainer.predict):
+    for use in (trainer.fit, trainer.evaluate):
         with pytest.raises(ValueError, match=r"\(inputs ..., target\).*got shapes \[\(20, 2\)\]"):
             use(DataLoader(ArrayDataset(X), 20))
+    assert trainer.predict(DataLoader(ArrayDataset(X), 20)).shape == (20, 3), "inputs alone"
     for data in (X[:0], ArrayDataset(X[:0], LABELS[:0]), DataLoader(SPIRALS, 301, drop_last=True)):
         for use in (trainer.evaluate, trainer.predict, trainer.fit):
             with pytest.raises((ValueError, RuntimeError), match="gives no batch"):
@@ -346,6 +350,295 @@ def test_a_share_is_held_out(device):
     held.fit(SPIRALS, 0.3, 3, seed=4, progress=False, sample_weight=weight)
     found = held.evaluate(valid)
     assert np.isclose(found["loss"], held.history["valid_loss"][-1], rtol=1e-6)
+
+
+# ---- what belongs together
+
+
+def test_an_optimizer_of_another_model_is_refused():
+    model, other = nn.Linear(2, 3), nn.Linear(2, 3)
+    before = {p: p.data for p in model.parameters()}
+    for parameters in (other.parameters(), deepcopy(model).parameters()):
+        with pytest.raises(ValueError, match=r"none of its parameters is the model's"):
+            Trainer(model, optim.SGD(parameters), "mse")
+    both = optim.SGD([*model.parameters(), *other.parameters()])
+    with pytest.raises(ValueError, match=r"its parameters 2, 3 of 4 are another's"):
+        Trainer(model, both, "mse")
+    assert all(p.data is a for p, a in before.items())
+    with pytest.raises(TypeError, match="a Trainer trains a Module, got function"):
+        Trainer(lambda x: x, both, "mse")
+
+
+def test_an_optimizer_of_a_part_trains_that_part(device):
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 3))
+    body = model[0].weight.numpy().copy()
+    head = model[2].weight.numpy().copy()
+    trainer = Trainer(model, optim.SGD(model[2].parameters(), 0.1), "cross_entropy", device=device)
+    trainer.fit(ArrayDataset(X, LABELS), progress=False)
+    np.testing.assert_array_equal(model[0].weight.numpy(), body)
+    assert (model[2].weight.numpy() != head).any()
+
+
+def test_what_is_exchanged_later_is_noticed(device):
+    data = ArrayDataset(X, LABELS)
+
+    def copied(trainer):
+        trainer.model = deepcopy(trainer.model)
+
+    def replaced(trainer):
+        trainer.model.head = nn.Linear(2, 3)
+
+    def other_optimizer(trainer):
+        trainer.optimizer = optim.SGD(nn.Linear(2, 3).parameters())
+
+    for change in (copied, replaced, other_optimizer):
+        model = nn.Module()
+        model.head = nn.Linear(2, 3)
+        model.forward = lambda x, model=model: model.head(x)
+        trainer = Trainer(model, optim.SGD(model.parameters()), "cross_entropy", device=device)
+        trainer.fit(data, progress=False)
+        change(trainer)
+        with pytest.raises(ValueError, match="the optimizer does not fit the model"):
+            trainer.fit(data, progress=False)
+        if change is not replaced:
+            with pytest.raises(ValueError, match="the optimizer does not fit the model"):
+                trainer.train_step((X, LABELS))
+
+
+def test_a_copied_or_moved_trainer_trains_its_own_model(device):
+    trainer = linear_trainer("cross_entropy")
+    other = deepcopy(trainer)
+    other.model.to(device)
+    other.device = device
+    other.fit(ArrayDataset(X, LABELS), progress=False)
+    assert (weights(other) != weights(trainer)).any()
+    assert (weights(trainer) == weights(linear_trainer())).all()
+
+
+def test_metrics_of_one_name_are_refused():
+    def named(name):
+        def metric(y, labels):
+            return 0.5
+
+        metric.__name__ = name
+        return metric
+
+    one, two = named("score"), named("score")
+    some = partial(accuracy)
+    for metrics, complaint in [
+        ([one, two], "two are called 'score'"),
+        (["accuracy", named("accuracy")], "two are called 'accuracy'"),
+        ([lambda y, t: 0.0, lambda y, t: 1.0], "two are called '<lambda>'"),
+        ([some], r"partial\(.* cannot be called None"),
+        ([named("loss")], "cannot be called 'loss'"),
+        ({"loss": one}, "cannot be called 'loss'"),
+        ({"epoch": one}, "cannot be called 'epoch'"),
+        ({"valid_accuracy": one}, "cannot be called 'valid_accuracy'"),
+        ({1: one}, "cannot be called 1"),
+        ({"a": "acuracy"}, "one of"),
+    ]:
+        with pytest.raises(ValueError, match=f"metrics: .*{complaint}"):
+            linear_trainer(metrics=metrics)
+    trainer = linear_trainer("cross_entropy", metrics={"one": one, "two": two, "third": some})
+    found = trainer.evaluate(ArrayDataset(X, LABELS))
+    assert found["one"] == found["two"] == 0.5 and set(found) == {"loss", "one", "two", "third"}
+    assert set(linear_trainer(metrics={"best": "accuracy"}).metrics) == {"best"}
+    assert set(linear_trainer(metrics=[one, one, "mse", F.mse]).metrics) == {"score", "mse"}
+    with pytest.raises(ValueError, match="expected a function or one of"):
+        linear_trainer(metrics={"a": 3})
+
+
+# ---- modes
+
+
+def modes(trainer):
+    return [m.training for _, m in trainer.model.modules()]
+
+
+def test_evaluation_puts_the_modes_back(device):
+    trainer = spiral_trainer(device=device)
+    trainer.model[3].eval()
+    expected = [True, True, True, True, False]
+    assert modes(trainer) == expected
+    assert (trainer.predict(X) == trainer.predict(X)).all(), "no dropout"
+    assert trainer.evaluate(SPIRALS) == trainer.evaluate(SPIRALS)
+    assert modes(trainer) == expected
+    for use in (trainer.predict, trainer.evaluate):
+        with pytest.raises(ValueError, match=r"Linear.*expected x"):
+            use(ArrayDataset(np.ones((3, 5), "f"), LABELS[:3]))
+        assert modes(trainer) == expected
+    trainer.fit(SPIRALS, SPIRALS, progress=False)
+    assert modes(trainer) == [True] * 5
+    trainer.model.eval()
+    trainer.predict(X)
+    assert modes(trainer) == [False] * 5
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_threads_predict_and_evaluate_with_a_model_in_training(compile):
+    trainer = spiral_trainer(0.5, compile=compile)
+    trainer.fit(SPIRALS, progress=False)
+    y, found = trainer.predict(X), trainer.evaluate(SPIRALS)
+    wrong = []
+
+    def work(number):
+        for _ in range(60):
+            if number % 2:
+                wrong.extend([] if (trainer.predict(X, batch_size=7) == again).all() else ["y"])
+            else:
+                wrong.extend([] if trainer.evaluate(SPIRALS) == found else ["evaluate"])
+            nn.summary(trainer.model, X)
+
+    again = trainer.predict(X, batch_size=7)
+    np.testing.assert_allclose(again, y, rtol=1e-5)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert not wrong
+    assert modes(trainer) == [True] * 5
+
+
+# ---- what predict takes for inputs
+
+
+class Sum(nn.Module):
+    """A model of two inputs, the second of which may have a default."""
+
+    def __init__(self):
+        self.layer = nn.Linear(2, 3)
+
+    def forward(self, x, other):
+        return self.layer(x + other)
+
+
+class Optional(Sum):
+    def forward(self, x, other=None, *, scale=1.0):
+        return self.layer(x if other is None else x + other) * scale
+
+
+class Any(Sum):
+    def forward(self, *inputs):
+        return self.layer(sum(inputs))
+
+
+def of(kind, **options):
+    minidl.manual_seed(0)
+    model = kind()
+    return Trainer(model, optim.SGD(model.parameters()), "cross_entropy", **options)
+
+
+def test_a_data_set_of_inputs_alone_is_predicted_on(device):
+    trainer = linear_trainer("cross_entropy", device=device)
+    expected = trainer.predict(X)
+    for data in (ArrayDataset(X), DataLoader(ArrayDataset(X), 7), (X,), [X], tensor(X),
+                 ArrayDataset(X, LABELS), DataLoader(ArrayDataset(X, LABELS), 7),
+                 [(x, 0) for x in X], [(x,) for x in X]):  # fmt: skip
+        np.testing.assert_allclose(trainer.predict(data), expected, rtol=1e-5)
+
+
+def test_several_inputs_are_predicted_on(device):
+    trainer = of(Sum, device=device)
+    expected = trainer.predict((X, X))
+    assert expected.shape == (20, 3)
+    for data in (ArrayDataset(X, X), ArrayDataset(X, X, LABELS), [X, tensor(X).to(device)],
+                 DataLoader(ArrayDataset(X, X, LABELS), 7)):  # fmt: skip
+        np.testing.assert_allclose(trainer.predict(data), expected, rtol=1e-5)
+    assert abs(expected - of(Optional, device=device).predict(X)).max() > 0.01
+
+
+def test_predict_does_not_guess_what_the_inputs_are():
+    cases = [
+        (nn.Linear, (X, LABELS, LABELS), "Linear takes 1 inputs, a batch has 3 arrays"),
+        (Sum, (X,), "Sum takes 2 inputs, a batch has 1 arrays"),
+        (Sum, (X, X, LABELS, X), r"shapes \[\(20, 2\), \(20, 2\), \(20,\), \(20, 2\)\]"),
+        (Optional, (X, X), r"Optional takes 1 to 2 inputs, .* Give the inputs alone, predict\(x\)"),
+        (Any, (X, LABELS), "Any takes 0 to inf inputs"),
+    ]
+    for kind, arrays, complaint in cases:
+        trainer = linear_trainer() if kind is nn.Linear else of(kind)
+        with pytest.raises(ValueError, match=complaint):
+            trainer.predict(ArrayDataset(*arrays))
+    assert of(Optional).predict(ArrayDataset(X)).shape == (20, 3)
+    assert of(Optional).predict(ArrayDataset(X, X, LABELS)).shape == (20, 3)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_predict_takes_as_many_inputs_as_training(tmp_path, compile):
+    for kind in (Optional, Any):
+        one, two = of(kind, compile=compile), of(kind, compile=compile)
+        one.fit(ArrayDataset(X, LABELS, EACH), progress=False, sample_weight=True)
+        two.fit(ArrayDataset(X, X, LABELS), progress=False)
+        np.testing.assert_array_equal(one.predict(ArrayDataset(X, LABELS)), one.predict(X))
+        both = two.predict((X, X))
+        np.testing.assert_array_equal(two.predict(ArrayDataset(X, X)), both)
+        np.testing.assert_array_equal(two.predict(ArrayDataset(X, X, LABELS)), both)
+        two.save(tmp_path / "two")
+        again = of(kind)
+        again.load(tmp_path / "two")
+        np.testing.assert_array_equal(again.predict(ArrayDataset(X, X)), both)
+        with pytest.raises(ValueError, match="takes 2 inputs, a batch has 1"):
+            again.predict(ArrayDataset(X))
+
+
+def test_predict_wants_a_tensor():
+    class Pair(Optional):
+        def forward(self, x):
+            return super().forward(x), x
+
+    with pytest.raises(TypeError, match="expected a Tensor from the model for each batch, got a t"):
+        of(Pair).predict(X)
+
+
+# ---- a second fit
+
+
+def test_a_second_fit_trains_as_many_epochs_more(device):
+    once, twice = (spiral_trainer(0.0, device=device) for _ in range(2))
+    once.fit(loader(), SPIRALS, 5, progress=False)
+    twice.fit(loader(), SPIRALS, 2, progress=False)
+    history = twice.fit(loader(), SPIRALS, 3, progress=False)
+    assert twice.epoch == 5 and history is twice.history
+    assert (weights(once) == weights(twice)).all() and once.history == twice.history
+
+
+def test_a_resume_goes_on_to_all_epochs_and_a_fit_after_it_trains_more(tmp_path, capsys):
+    path = tmp_path / "run"
+    first = spiral_trainer()
+    first.fit(SPIRALS, epochs=2, progress=False, callbacks=[Checkpoint(path)], resume=path)
+    second = spiral_trainer()
+    second.fit(SPIRALS, epochs=2, resume=path)
+    assert second.epoch == 2
+    assert "nothing to train: 2 epochs of 2 are done" in capsys.readouterr().out
+    second.fit(SPIRALS, epochs=2, progress=False)
+    third = spiral_trainer()
+    third.load(path)
+    third.fit(SPIRALS, epochs=2, progress=False)
+    assert second.epoch == third.epoch == 4 and (weights(second) == weights(third)).all()
+    fresh = spiral_trainer()
+    for epochs in (2, 4):
+        fresh.fit(SPIRALS, epochs=epochs - fresh.epoch, progress=False, resume=tmp_path / "none")
+    assert (weights(fresh) == weights(second)).all(), "nothing to resume: so many more"
+
+
+def test_an_interrupted_epoch_is_ended_first():
+    whole, parts = spiral_trainer(0.0), spiral_trainer(0.0)
+    whole.fit(loader(), epochs=3, progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        parts.fit(loader(), epochs=3, progress=False, callbacks=[Interrupt(1, 4)])
+    parts.fit(loader(), epochs=2, progress=False)
+    assert parts.epoch == 3 and (weights(parts) == weights(whole)).all()
+
+
+def test_a_history_has_a_number_for_each_epoch_whatever_was_validated(tmp_path):
+    trainer = spiral_trainer()
+    trainer.fit(SPIRALS, epochs=2, progress=False)
+    trainer.fit(SPIRALS, SPIRALS, epochs=1, progress=False, callbacks=[CSVLog(tmp_path / "log")])
+    trainer.fit(SPIRALS, epochs=1, progress=False, callbacks=[Checkpoint(tmp_path / "run")])
+    assert [math.isnan(v) for v in trainer.history["valid_loss"]] == [True, True, False, True]
+    assert {len(values) for values in trainer.history.values()} == {4}
+    assert len((tmp_path / "log").read_text().splitlines()) == 4
+    other = spiral_trainer()
+    other.load(tmp_path / "run")
+    np.testing.assert_equal(other.history, trainer.history)
 
 
 # ---- accumulation and mixed precision
@@ -610,7 +903,7 @@ def test_the_finder_leaves_all_as_it_was(options, device):
 
     plain, searched = run(False), run(True)
     assert (weights(plain) == weights(searched)).all() and plain.history == searched.history
-    assert searched.optimizer.steps == 10 and searched.optimizer.lr == 0.02
+    assert searched.optimizer.steps == 15 and searched.optimizer.lr == 0.02
 
 
 def test_the_finder_ends_where_the_loss_is_no_longer_finite(device):
