@@ -120,14 +120,27 @@ class Module:
     def load_state_dict(self, state):
         """Copy the arrays of `state` (path -> array) into the parameters and buffers.
 
-        Raises ValueError, and copies nothing, for missing or unknown paths or other shapes.
+        Raises ValueError, and copies nothing, for missing or unknown paths, other shapes, numbers
+        of a kind that would be lost (complex, fractions for integers), and for what is
+        recognisably PyTorch's: there the weights of a Linear lie turned, so
+        `minidl.pytorch.from_torch` carries them.  Arrays alone do not show where they are from.
         """
         mine = dict(self.tensors())
-        wrong = [
-            f"{path} has shape {tuple(state[path].shape)} where the model has {part.shape}"
-            for path, part in mine.items()
-            if path in state and tuple(state[path].shape) != part.shape
-        ]
+        _refuse_pytorchs(self, state, mine)
+        state = {path: a.data if isinstance(a, Tensor) else a for path, a in state.items()}
+        wrong = []
+        for path in [path for path in mine if path in state]:
+            array, part = state[path], mine[path]
+            if not backend.is_array(array):
+                wrong.append(f"{path} is a {type(array).__name__}, not an array")
+            elif array.shape != part.shape:
+                turned = array.shape == part.shape[::-1]
+                hint = " (turned, as by PyTorch: minidl.pytorch.from_torch)" if turned else ""
+                wrong.append(
+                    f"{path} has shape {array.shape} where the model has {part.shape}{hint}"
+                )
+            elif not np.can_cast(array.dtype, part.dtype, "same_kind"):
+                wrong.append(f"{path} has numbers of type {array.dtype}, not {part.dtype}")
         for kind, paths in ("missing", mine.keys() - state), ("unknown", state.keys() - mine):
             wrong += [f"{kind}: {', '.join(sorted(paths))}"] if paths else []
         if wrong:
@@ -135,9 +148,9 @@ class Module:
                 f"this state does not fit {type(self).__name__}: {'; '.join(wrong)}; "
                 "build the model with the sizes it was saved with"
             )
+        arrays = {path: backend.to_device(state[path], part.device) for path, part in mine.items()}
         for path, part in mine.items():
-            array = backend.to_device(state[path], part.device)
-            part.data = array.astype(part.dtype, copy=True)
+            part.data = arrays[path].astype(part.dtype, copy=True)
 
     def train(self, mode=True):
         """Set this module and all inside it to training (or, with False, evaluation)."""
@@ -165,6 +178,23 @@ class Module:
 
     def __repr__(self):
         return _shown(self, [], set())
+
+
+_PYTORCHS = ("num_batches_tracked", "in_proj_weight", "in_proj_bias", "out_proj.weight")
+
+
+def _refuse_pytorchs(module, state, mine):
+    """Raise ValueError if `state` is PyTorch's, by its values or by names that only PyTorch has."""
+    if not hasattr(state, "items"):
+        raise TypeError("load_state_dict: expected a dict path -> array, as from state_dict(), got "
+                        f"a {type(state).__name__}")  # fmt: skip
+    for path, value in state.items():
+        top = {kind.__module__.partition(".")[0] for kind in type(value).__mro__}
+        if "torch" in top or (path not in mine and str(path).endswith(_PYTORCHS)):
+            raise ValueError(
+                f"this state for {type(module).__name__} is PyTorch's, as {path!r} shows; there, "
+                "arrays lie and are called otherwise: minidl.pytorch.from_torch(model, state)"
+            )
 
 
 # ---- the walk over modules

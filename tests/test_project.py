@@ -21,7 +21,7 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 ORDER = """
     backend shares tensor seams shapes ops reductions functional module precision debug nn init
     recurrent transformer optim trace record costs kernels graph source drawing compiled data images
-    text datasets io callbacks train estimators onnx distributed
+    text datasets io pytorch callbacks train estimators onnx distributed
 """.split()
 FREE = {"__init__", "__main__"}
 
@@ -33,7 +33,7 @@ BUDGETS = {
     "data": (550, "data images text datasets"),
     "train": (750, "precision debug callbacks train"),
     "graph": (1560, "trace record costs kernels graph source drawing compiled"),
-    "files and estimators": (320, "io estimators"),
+    "files and estimators": (320, "io pytorch estimators"),
     "onnx, web and distributed": (650, "onnx distributed"),
 }
 FUNCTION_STATEMENTS = 40
