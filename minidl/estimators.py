@@ -78,6 +78,13 @@ class MinidlEstimator(BaseEstimator):
         """Train a new network or the old for `epochs`, or (None) for one."""
         dtype = [np.float64, np.float32] if new else self._dtype
         several = isinstance(self, MultiOutputMixin)
+        if hasattr(y, "toarray") or (not several and np.asarray(y).shape[1:] not in [(), (1,)]):
+            raise ValueError(
+                f"y of shape {np.shape(y)} is not for a {type(self).__name__}: y must be dense "
+                "(y.toarray()), and for a classifier one label for each sample, (N,).  One-hot: "
+                "y.argmax(axis=1).  Several labels for each sample: "
+                "sklearn.multioutput.MultiOutputClassifier(MinidlClassifier())"
+            )
         X, y = validate_data(self, X, y, reset=new, dtype=dtype, multi_output=several)
         weight = _check_sample_weight(weight, X, ensure_non_negative=True)
         X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]

@@ -10,6 +10,7 @@ from functools import partial
 import joblib
 import numpy as np
 import pytest
+import scipy.sparse
 from conftest import DEVICES
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris, make_regression
@@ -445,3 +446,74 @@ def test_a_compiled_estimator_is_pickled_and_goes_on(tmp_path):
     for estimator in fitted, again:
         estimator.partial_fit(FLOWERS, NAMES)
     assert (weights(again) == weights(fitted)).all()
+
+
+# ---- targets and inputs that are not for these estimators
+
+LABELS = np.random.default_rng(0).integers(0, 2, (20, 3))
+COLUMNS = {
+    "multilabel": LABELS,
+    "lists": LABELS.tolist(),
+    "one-hot": np.eye(3, dtype=int)[LABELS.sum(1) % 3],
+    "one-hot of floats": np.eye(3)[LABELS.sum(1) % 3],
+    "several classes": LABELS * [1, 2, 3],
+    "numbers": LABELS + 0.5,
+    "sparse": scipy.sparse.csr_matrix(LABELS),
+    "a sparse array": scipy.sparse.coo_array(LABELS),
+}
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_classifier_says_what_to_do_with_columns_of_targets(kind, method):
+    X = np.random.default_rng(1).standard_normal((20, 2))
+    with pytest.raises(ValueError, match=r"y of shape \(20, 3\).*argmax.*MultiOutputClassifier"):
+        getattr(MinidlClassifier((4,), epochs=1), method)(X, COLUMNS[kind])
+
+
+def test_what_the_message_about_targets_says_works():
+    from sklearn.multioutput import MultiOutputClassifier
+
+    X = np.random.default_rng(1).standard_normal((20, 2))
+    several = MultiOutputClassifier(MinidlClassifier((4,), epochs=1)).fit(X, LABELS)
+    assert several.predict(X).shape == (20, 3)
+    one_hot = COLUMNS["one-hot"]
+    assert MinidlClassifier((4,), epochs=1).fit(X, one_hot.argmax(axis=1)).predict(X).shape == (20,)
+    with pytest.raises(ValueError, match="y must be dense"):
+        MinidlRegressor((4,), epochs=1).fit(X, COLUMNS["sparse"])
+    y = COLUMNS["sparse"].toarray()
+    assert MinidlRegressor((4,), epochs=1).fit(X, y).predict(X).shape == (20, 3)
+
+
+@pytest.mark.parametrize("kind", ["csr_matrix", "csc_array", "coo_matrix"])
+def test_a_sparse_X_is_refused_with_what_to_do(kind):
+    X = np.random.default_rng(1).standard_normal((20, 2))
+    y, sparse = LABELS[:, 0], getattr(scipy.sparse, kind)(X)
+    for model in (MinidlClassifier((4,), epochs=1), MinidlRegressor((4,), epochs=1)):
+        for use in (lambda m: m.fit(sparse, y), lambda m: m.fit(X, y).predict(sparse),
+                    lambda m: m.fit(X, y).partial_fit(sparse, y)):  # fmt: skip
+            with pytest.raises(TypeError, match=r"Sparse data .* for X.*toarray\(\)"):
+                use(model)
+
+
+def test_targets_that_are_missing_are_named_and_labels_may_be_words():
+    X = np.random.default_rng(1).standard_normal((20, 2))
+    missing = np.r_[np.nan, LABELS[1:, 0]]
+    for model in (MinidlClassifier((4,), epochs=1), MinidlRegressor((4,), epochs=1)):
+        with pytest.raises(ValueError, match="Input y contains NaN"):
+            model.fit(X, missing)
+    words = np.array(["no", "yes"])[LABELS[:, 0]]
+    for y in (words, words.astype(object), words.tolist()):
+        assert {*MinidlClassifier((4,), epochs=1).fit(X, y).predict(X)} <= {"no", "yes"}
+    with pytest.warns(UserWarning, match="column-vector y"):
+        one = MinidlClassifier((4,), epochs=1).fit(X, LABELS[:, :1])
+    assert one.predict(X).shape == (20,)
+
+
+def test_partial_fit_after_early_stopping_trains():
+    X = np.random.default_rng(1).standard_normal((60, 2))
+    y = (X[:, 0] > 0).astype(int)
+    model = MinidlClassifier((4,), epochs=50, early_stopping=True, patience=1, lr=0.3).fit(X, y)
+    assert (n := model.n_iter_) < 50
+    assert model.partial_fit(X, y).n_iter_ == n + 1
+    assert len(model.loss_curve_) == len(model.validation_curve_) == n + 1
