@@ -357,13 +357,13 @@ class Sequential(Module):
             setattr(self, str(i), module)
 
     def __len__(self):
-        return len(list(self.parts()))
+        return len(list(iter(self)))
 
     def __getitem__(self, i):
         return list(self)[i]
 
     def __iter__(self):
-        return (part for _, part in self.parts())
+        return (part for name, part in self.parts() if name.isdigit())
 
     def forward(self, x):
         for module in self:

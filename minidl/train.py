@@ -415,7 +415,7 @@ class Trainer:
         for callback, name, key in self._kept():
             if key in parts | place:
                 setattr(callback, name, (parts | place)[key])
-        for name in _PLACE:
+        for name in [name for name in _PLACE if name in place]:
             setattr(self, name, place[name])
         if self.scaler and place["scaler"]:
             self.scaler.load_state_dict(place["scaler"])

@@ -533,3 +533,15 @@ def test_a_summary_sees_its_own_threads_calls_only():
         ended.set()
         [other.result() for other in others]
     assert found == {expected}
+
+
+def test_a_sequential_runs_what_it_was_made_of_and_owns_the_rest():
+    class Net(nn.Sequential):
+        def __init__(self):
+            super().__init__(layer(), nn.Tanh())
+            self.extra, self.scale = {"a": nn.Linear(5, 5), "b": [nn.Linear(7, 7)]}, tensor([2.0])
+
+    net = Net()
+    assert len(net) == 2 and isinstance(net[1], nn.Tanh) and len(net.parameters()) == 6
+    x = tensor(np.ones((1, 2), "f"))
+    np.testing.assert_array_equal(net(x).numpy(), net[1](net[0](x)).numpy())
