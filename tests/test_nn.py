@@ -61,6 +61,22 @@ def test_a_state_is_a_snapshot_and_loads_elsewhere(device):
             lambda s: s.update(scale=np.zeros(2)),
             r"scale has shape \(2,\) where the model has \(1,\)",
         ),
+        (
+            lambda s: s.update({"first.weight": s["first.weight"].T}),
+            r"first\.weight has shape \(4, 3\) where the model has \(3, 4\)",
+        ),
+        (
+            lambda s: s.update({"first.weight": s["first.weight"].reshape(-1)}),
+            r"first\.weight has shape \(12,\) where the model has \(3, 4\)",
+        ),
+        (
+            lambda s: s.update({"first.bias": s["first.bias"][:, None]}),
+            r"first\.bias has shape \(4, 1\) where the model has \(4,\)",
+        ),
+        (
+            lambda s: s.update({"first.bias": s["first.bias"][:1]}),
+            r"first\.bias has shape \(1,\) where the model has \(4,\)",
+        ),
     ],
 )
 def test_a_state_that_does_not_fit_changes_nothing(change, complaint):
@@ -86,6 +102,35 @@ def test_to_moves_and_converts(device):
     assert y.device == device and y.dtype == "float64"
     y.sum().backward()
     assert all(p.grad.shape == p.shape for p in net.parameters())
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"device": "standin"}, {"dtype": "float64"}, {"dtype": "float32"}], ids=str
+)
+def test_to_forgets_the_gradients(options):
+    """They may be of another type or device; and a step that went on would use them."""
+    net = Net()
+    net(tensor(np.ones((2, 3), "f"))).sum().backward()
+    assert [path for path, p in net.named_parameters() if p.grad is None] == []
+    net.to(**options)
+    assert [path for path, p in net.named_parameters() if p.grad is not None] == []
+
+
+def test_to_leaves_integers_and_truth_values_their_type():
+    net = Net()
+    net.count, net.mask = tensor(np.array([3])), tensor(np.array([True]))
+    net.to(dtype="float16")
+    found = {path: str(t.dtype) for path, t in net.tensors()}
+    assert (found.pop("count"), found.pop("mask")) == ("int64", "bool")
+    assert set(found.values()) == {"float16"}
+
+
+def test_a_state_of_another_type_is_converted():
+    net = Net()
+    state = {path: a.astype("float64") + 1 for path, a in net.state_dict().items()}
+    net.load_state_dict(state)
+    for path, t in net.tensors():
+        np.testing.assert_array_equal(t.numpy(), state[path].astype("f"), err_msg=path, strict=True)
 
 
 def test_linear_is_pytorchs_with_the_weight_transposed(torch):
