@@ -358,6 +358,20 @@ def test_schedules():
     assert values[:4] == sorted(values[:4]) and values[3:] == sorted(values[3:], reverse=True)
 
 
+def test_the_rate_ahead_is_that_of_a_later_step():
+    """A compiled function with several steps in it asks for the rates of all before the first."""
+    x = tensor(START, requires_grad=True)
+    optimizer = optim.SGD([x], 0.5, schedule=optim.step_decay(2, 0.1))
+    for done in range(5):
+        ahead = [optimizer.rate(k) for k in range(4)]
+        np.testing.assert_allclose(
+            ahead, [0.5 * 0.1 ** ((done + k) // 2) for k in range(4)], err_msg=f"{done} steps done"
+        )
+        assert optimizer.rate() == ahead[0]
+        walk(x, optimizer, 1)
+    assert optim.SGD([x], 0.5).rate(3) == 0.5
+
+
 def test_a_schedule_sets_the_rate_of_each_step(device):
     x = tensor(np.array([0.0]), requires_grad=True, device=device)
     optimizer = optim.SGD([x], 1.0, schedule=lambda step: [1, 0.5, 0][step])
