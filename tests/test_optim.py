@@ -316,6 +316,10 @@ def test_bad_input(make, error, complaint):
         ({"steps": np.array(1), "0.mean": np.zeros((3, 2))}, "SGD has no state '0.mean'"),
         ({"steps": np.array(1), "7.velocity": np.zeros((3, 2))}, "no state '7.velocity'"),
         ({"steps": np.array(1), "0.velocity": np.zeros(2)}, r"shape \(2,\), parameter 0 \(3, 2\)"),
+        (
+            {"steps": np.array(1), "0.velocity": np.zeros((2, 3))},
+            r"shape \(2, 3\), parameter 0 \(3, 2\)",
+        ),
     ],
 )
 def test_a_state_that_does_not_fit(state, complaint, device):
