@@ -114,6 +114,19 @@ def test_a_file_of_a_device_is_that_of_the_cpu(tmp_path, device):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+@pytest.mark.parametrize("n", range(8))
+def test_every_array_begins_at_a_multiple_of_its_elements_size(tmp_path, n):
+    """So that a reader can map the file into memory; however long names and header are."""
+    path = tmp_path / "a"
+    io.save(path, {f"{'n' * n}{name}": a for name, a in EVERYTHING.items()})
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    assert length % 8 == 0, "the header's length"
+    for name, entry in json.loads(content[8 : 8 + length]).items():
+        size = np.dtype(io._TYPES[entry["dtype"]]).itemsize
+        assert entry["data_offsets"][0] % size == 0, f"{name} of {entry}"
+
+
 def test_what_is_loaded_can_be_written_to(tmp_path):
     io.save(tmp_path / "a", {"x": np.ones(3, "f4")})
     found, _ = io.load(tmp_path / "a")
