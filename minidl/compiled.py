@@ -22,7 +22,7 @@ from .module import Module
 from .record import Record, recording
 from .source import Plan, Source
 from .tensor import Tensor
-from .trace import DRAWS, Value, mapped
+from .trace import DRAWS, Value, flat, mapped
 
 _owned = weakref.WeakValueDictionary()  # id -> array: the memory of states of all programs
 
@@ -273,7 +273,7 @@ def _modules(function):
         cells = inspect.getclosurevars(inner)
         found += [*cells.nonlocals.values(), *cells.globals.values()]
     found += [part for x in found for part in getattr(x, "__dict__", {}).values()]
-    found += [part for x in found if isinstance(x, (list, tuple)) for part in x]
+    found += [part for x in found if isinstance(x, (list, tuple, dict)) for part in flat(x)]
     roots = [x for x in found if isinstance(x, Module)]
     return list({id(m): m for root in roots for _, m in root.modules()}.values())
 
