@@ -1,13 +1,16 @@
 """`minidl.compile`: a function that is recorded once, and run as NumPy source afterwards.
 
-The one rule of this file: a compiled function does to Tensors what the function itself would do.
+The one rule of this file: a compiled function does to Tensors what the function itself would do,
+whichever thread calls it.
 
 Explained in course/20.
 """
 
 import builtins
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from copy import copy
 
 import numpy as np
@@ -15,7 +18,7 @@ import numpy as np
 from . import backend, costs, drawing
 from .graph import PASSES, Graph
 from .module import Module, held
-from .record import Record
+from .record import Record, recording
 from .source import Plan, Source
 from .tensor import Tensor
 from .trace import DRAWS, Value, mapped
@@ -27,7 +30,8 @@ class Program:
     """A recorded function for one signature.
 
     source: the NumPy that runs.  graph: its lines.  memory: the bytes that its arrays take, without
-    states, inputs and constants.
+    states, inputs and constants; as often as threads are in it at once.
+    changes: whether a run leaves anything behind (new states, gradients, counts).
     """
 
     def __init__(self, graph, passes=PASSES, cuda_graph=False):
@@ -41,17 +45,23 @@ class Program:
         exec(builtins.compile(self.source, "<minidl.compile>", "exec"), space)
         self.kept, self.arrays, self.make = [], {}, space["make"]
         self.given = [self._state(v) if v.kind == "state" else v.data for v in self.text.given]
+        written = any(base.kind == "state" for base in self.graph.written())
+        ends = self.graph.updates or self.graph.grads or self.graph.after
+        self.changes = bool(ends) or written
+        self.free = [self._step()]  # functions that no thread runs now, each with its own memory
+
+    def _step(self):
+        """The function that runs, with memory of its own, on the states that all share."""
         try:
-            self.step = self.make(_Draws(graph.xp), *self.given)
+            return self.make(_Draws(self.graph.xp), *self.given)
         except MemoryError as error:
             what = f"a compiled step, which needs {self.memory:,} bytes at once"
-            raise backend.explained(error, what, graph.inputs) from error
-        self.grads = [(tensor, Tensor(v.data)) for tensor, v in self.graph.grads]
+            raise backend.explained(error, what, self.graph.inputs) from error
 
     def twin(self):
-        """The same program on the same states, with memory of its own, for another thread."""
+        """The same program on the same states, that gives away none of its memory to this one."""
         twin = copy(self)
-        twin.step = self.make(_Draws(self.graph.xp), *self.given)
+        twin.free = [self._step()]
         return twin
 
     before = property(lambda self: str(self.record_graph))
@@ -67,20 +77,28 @@ class Program:
         return True
 
     def run(self, arrays):
-        """The results as arrays, and the gradients, without any Tensor."""
+        """The results as arrays, copies, and the gradients as they lie in memory, which the next
+        run changes.  Several threads may be in it at once.
+        """
         try:
-            return self.step(*arrays, *(v.data() for v in self.graph.numbers))
+            step = self.free.pop()
+        except IndexError:  # other threads run all that were made so far
+            step = self._step()
+        try:
+            return step(*arrays, *(v.data() for v in self.graph.numbers))
         except MemoryError as error:
             raise backend.explained(error, "a compiled step", arrays) from error
+        finally:
+            self.free.append(step)
 
     def __call__(self, args):
         found, grads = self.run([x.data for x in args])
-        for (tensor, kept), g in zip(self.grads, grads):
+        for (tensor, _), g in zip(self.graph.grads, grads):
             tensor = args[tensor] if isinstance(tensor, int) else tensor
-            if id(tensor) in self.graph.zeroed:
-                kept.data, tensor.grad = g, kept
+            if tensor.grad is None or id(tensor) in self.graph.zeroed:
+                tensor.grad = Tensor(g.copy())
             else:  # as without compiling, gradients add up until someone forgets them
-                tensor.grad = Tensor(g.copy() if tensor.grad is None else tensor.grad.data + g)
+                tensor.grad = Tensor(tensor.grad.data + g)
         for function in self.graph.after:
             function()
         found = iter(found)
@@ -139,6 +157,9 @@ class _Draws:
 
     def __getattr__(self, name):
         return getattr(backend.generator(self.xp), name)
+
+
+_halving = threading.RLock()  # held while halves run: the number of BLAS threads is the process's
 
 
 class Halves:
@@ -200,6 +221,8 @@ class Halves:
     def fits(self):
         return self.parts[0].fits() and self.update.fits()
 
+    changes = True
+
     def _gradients(self, arrays):
         """What both halves return: (results, gradients), each a pair."""
         halves = [[a[: self.half] for a in arrays], [a[self.half :] for a in arrays]]
@@ -215,6 +238,10 @@ class Halves:
         return tuple(zip(*found))
 
     def __call__(self, args):
+        with _halving:
+            return self._run(args)
+
+    def _run(self, args):
         results, grads = self._gradients([x.data for x in args])
         for a, b in zip(*grads):
             np.add(a, b, out=a)
@@ -252,10 +279,16 @@ class Compiled:
         self.function, self.passes, self.threads, self.programs = function, passes, threads, {}
         self.cuda_graph = cuda_graph
         self.modules, self.leaves = _modules(function), []
+        self.turn = threading.RLock()  # whose call may change states now
         self.__doc__ = function.__doc__
 
     def __getstate__(self):  # a copy, or what is unpickled, records anew
-        return vars(self) | {"programs": {}}
+        return {name: value for name, value in vars(self).items() if name != "turn"} | {
+            "programs": {}
+        }
+
+    def __setstate__(self, state):
+        vars(self).update(state, turn=threading.RLock())
 
     def __call__(self, *args):
         args = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
@@ -270,22 +303,39 @@ class Compiled:
             raise ValueError("threads=2 is for the CPU: a GPU computes in parallel by itself")
         if self.cuda_graph and arrays and xp is np:
             raise ValueError("cuda_graph=True is for arrays on a GPU; move them with .to('cuda')")
-        key = tuple((a.shape, a.dtype.char) for a in arrays), backend.modes.recording, xp.__name__
+        program = self.programs.get(self._signature(args, xp))
+        if program is None:
+            return self._recorded(args, xp)
+        with self.turn if program.changes else nullcontext():
+            if program.fits():
+                return program(args)
+        return self._recorded(args, xp)
+
+    def _signature(self, args, xp):
+        """What must be the same for a record to serve again."""
+        key = tuple((a.shape, a.dtype.char, a.requires_grad) for a in args)
+        key += (backend.modes.recording, xp.__name__)
         key += tuple(module.training for module in self.modules)
-        key += tuple(x.grad is None for x in self.leaves) + tuple(a.requires_grad for a in args)
-        program = self.programs.get(key)
-        if program is not None and program.fits():
-            return program(args)
-        if self.threads == 2:
-            self.programs[key] = halves = Halves(self.function, args, self.passes)
-            return halves.first
-        record = Record(self.function, args, leaves=self.leaves)
-        left = (leaf for leaf, _ in record.grads if isinstance(leaf, Tensor))
-        self.leaves = list(dict.fromkeys([*self.leaves, *left]))
-        self.programs.pop(key, None)
-        if all(_like(v) == _like(new) for v, new in record.updates.items()):  # as at the next call
-            self.programs[key] = Program(Graph(record), self.passes, self.cuda_graph)
-        return record.first
+        return key + tuple(x.grad is None for x in self.leaves)
+
+    def _recorded(self, args, xp):
+        """The result of a call that records, unless another thread has done so meanwhile."""
+        with recording, self.turn:
+            key = self._signature(args, xp)
+            program = self.programs.get(key)
+            if program is not None and program.fits():
+                return program(args)
+            if self.threads == 2:
+                with _halving:
+                    self.programs[key] = halves = Halves(self.function, args, self.passes)
+                return halves.first
+            record = Record(self.function, args, leaves=self.leaves)
+            left = (leaf for leaf, _ in record.grads if isinstance(leaf, Tensor))
+            self.leaves = list(dict.fromkeys([*self.leaves, *left]))
+            self.programs.pop(key, None)
+            if all(_like(v) == _like(new) for v, new in record.updates.items()):  # at the next call
+                self.programs[key] = Program(Graph(record), self.passes, self.cuda_graph)
+            return record.first
 
     @property
     def program(self):
@@ -331,6 +381,7 @@ def compile(function, *, passes=PASSES, threads=1, cuda_graph=False):
     read anew at each run, bare arrays are constants.  Results and `.grad` are as without
     compiling; parameters and states keep one array each, which runs change in place (`state_dict`
     copies).
+    Several threads may call it: at once where a run changes nothing, in turns where it does.
     passes: functions Graph -> Graph, applied in turn.  threads: 1, or 2, each of which then works
     on half of the batch (the first axis of all inputs) with one BLAS thread; see Halves.
     cuda_graph: on a GPU, what runs between matrix products and sums is captured and replayed.

@@ -97,7 +97,7 @@ class Optimizer:
             p = self.parameters[int(i)]
             if tuple(array.shape) != p.shape:
                 raise ValueError(f"state {path!r} has shape {array.shape}, parameter {i} {p.shape}")
-            new[int(i)][slot] = backend.to_device(array, p.device)
+            new[int(i)][slot] = backend.to_device(array, p.device).copy()
         self.steps = steps
         for mine, loaded in zip(self.state, new):
             for slot, kept in mine.items():  # the Tensors stay: a compiled step holds them

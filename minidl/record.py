@@ -1,12 +1,15 @@
 """A run of a function, written down: where its inputs come from, and where its results go.
 
-The one rule of this file: after recording every Tensor holds a plain array again, the new one, or
-after an error the old one.
+The one rule of this file: what is recorded is seen by the thread that records, and by no other.  To
+all others a Tensor holds its plain array throughout: the old one, and afterwards the new one, or
+after an error still the old one.
 
 Explained in course/20.
 """
 
 import sys
+import threading
+from functools import cache
 from itertools import accumulate
 
 import numpy as np
@@ -16,6 +19,52 @@ from .seams import intercepted
 from .tensor import Tensor
 from .trace import Traced, Value, _here, flat, mapped, write
 
+recording = threading.RLock()  # held while a function is recorded: one thread at a time writes
+
+
+def _by_thread(slot):
+    """The property `slot` of a Tensor that is being recorded: one thing for the thread that
+    records it, another for the rest.
+    """
+    plain = getattr(Tensor, slot)  # what reads and writes the Tensor itself
+
+    def seen(self):
+        record = backend.modes.record
+        return record.seen.get(id(self)) if record else None
+
+    def get(self):
+        mine = seen(self)
+        return plain.__get__(self) if mine is None else mine[slot]
+
+    def put(self, new):
+        mine = seen(self)
+        if mine is None:
+            plain.__set__(self, new)
+        else:
+            mine[slot] = new
+
+    return property(get, put)
+
+
+class _Recorded:
+    """What a Tensor's class is mixed with while it is recorded."""
+
+    __slots__ = ()
+    data, grad = _by_thread("data"), _by_thread("grad")
+
+    def __reduce_ex__(self, protocol):  # a copy that another thread makes meanwhile is ordinary
+        make, _, *rest = super().__reduce_ex__(protocol)
+        return make, (_unmixed(type(self)),), *rest
+
+
+@cache
+def _mixed(kind):
+    return type(kind.__name__, (_Recorded, kind), {"__slots__": ()})
+
+
+def _unmixed(kind):
+    return kind.__bases__[1]
+
 
 class Record:
     """A run written down.
@@ -23,6 +72,7 @@ class Record:
     lines: the Lines.  inputs: the Values of the function's arguments.  numbers: those of Python
     numbers that are asked for at each run.  updates: dict state -> the Value it has at the end.
     grads: pairs (Tensor, or number of an argument, Value) of gradients that are left in `.grad`.
+    seen: id of a Tensor from outside -> its data and grad, as the thread that records sees them.
     result: what the function returned, Values in place of Tensors.  after: functions to call after
     each run.  meeting: where the first optimiser's step begins: (number of lines before it, the
     gradients as Traced arrays).  leaves: Tensors that the function is known to leave gradients in.
@@ -33,7 +83,8 @@ class Record:
     def __init__(self, function, args, *, leaves=(), dry=False):
         self.lines, self.inputs, self.numbers, self.states = [], [], [], {}
         self.updates, self.grads, self.constants = {}, [], {}
-        self.after, self.meeting, self.before, self.zeroed = [], None, {}, set()
+        self.after, self.meeting, self.zeroed = [], None, set()
+        self.seen = {}
         self.outside = set()  # ids of the arrays of Tensors that were made before
         self.blocks = {}  # ids of Tensors that an optimiser updates as one -> (array, their parts)
         self.had = {id(t): t.grad for t in leaves}  # to see which are forgotten inside
@@ -69,8 +120,7 @@ class Record:
         self.first = mapped(found, _untraced)
         for x, new in zip(args, inside):
             if new.grad is not None and not dry:
-                g = Tensor(new.grad.data.array)
-                x.grad = g if x.grad is None else x.grad + g
+                _add_gradient(x, new.grad.data.array)
 
     def _value(self, r):
         return self.value(r.data) if isinstance(r, Tensor) else r
@@ -86,12 +136,16 @@ class Record:
             self.states[id(tensor)] = tensor, tensor.data, value
             if tensor.number < self.began:
                 self.outside.add(id(tensor.data))
-            tensor.data = Traced(tensor.data, value)
             if tensor.grad is None and self.had.get(id(tensor)) is not None:
                 self.zeroed.add(id(tensor))
             given = tensor.grad is not None and tensor.grad.number > self.began  # inside
-            self.before[id(tensor)] = None if given else tensor.grad
-            tensor.grad = tensor.grad if given else None
+            self.seen[id(tensor)] = {
+                "data": Traced(tensor.data, value),
+                "grad": tensor.grad if given else None,
+            }
+            if given:
+                tensor.grad = None
+            tensor.__class__ = _mixed(type(tensor))
         return tensor.data
 
     def number(self, function):
@@ -193,24 +247,31 @@ class Record:
         """Take the Traced arrays out of the Tensors, and note which states end as other Values."""
         parts = {id(a) for _, known in self.blocks.values() for a in known}
         for tensor, before, value in self.states.values():
-            after, grad = tensor.data, tensor.grad
+            tensor.__class__ = _unmixed(type(tensor))
+            seen = self.seen.pop(id(tensor))
+            after, grad = seen["data"], seen["grad"]
             if after.value is value and tensor.number > self.began:  # made inside, never changed
                 value.kind, value.data = "constant", before
             elif after.value is not value and id(after) not in parts:
                 self.updates[value] = after.value
-            tensor.data = after.array if done else before
-            before = None if done and id(tensor) in self.zeroed else self.before[id(tensor)]
+            if done and after.value is not value:
+                tensor.data = after.array
+            if done and id(tensor) in self.zeroed:
+                tensor.grad = None
             if grad is not None and isinstance(grad.data, Traced):
                 self.grads.append((tensor, grad.data.value))
-                grad = Tensor(grad.data.array) if done else None
-            else:
-                grad = None
-            both = before is not None and grad is not None
-            tensor.grad = before + grad if both else before if grad is None else grad
+                if done:
+                    _add_gradient(tensor, grad.data.array)
+
+
+def _add_gradient(tensor, array):
+    """Leave a gradient in a Tensor's `.grad`, as `backward` does."""
+    new = Tensor(array.copy())
+    tensor.grad = new if tensor.grad is None else tensor.grad + new
 
 
 def _untraced(r):
-    """A result as the caller gets it."""
+    """A result as the caller gets it: a copy, for it may lie in a state that later runs change."""
     if not isinstance(r, Tensor):
         return r
-    return Tensor(r.data.array if isinstance(r.data, Traced) else r.data)
+    return Tensor((r.data.array if isinstance(r.data, Traced) else r.data).copy())

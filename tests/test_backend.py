@@ -116,6 +116,38 @@ def test_unknown_device():
         backend.to_device(np.ones(1), "cuda:0")
 
 
+# ---- doubts
+
+
+@pytest.mark.parametrize("wrong", [[True, False], [False, True], [True, True], [False, False]])
+@pytest.mark.parametrize("number", [1.0, [1.0, 2.0], 3])
+def test_a_doubt_stays_until_the_host_asks(wrong, number):
+    """One that is settled does not hide one of the same message that is not, before or after it."""
+    for one in wrong:
+        backend.doubt(standin.array(one), "a wrong label")
+    backend.doubt(standin.array(False), "another")
+    if any(wrong):
+        with pytest.raises(ValueError, match=r"^a wrong label$"):
+            backend.to_numpy(standin.array(number))
+    found = backend.to_numpy(standin.array(number))
+    np.testing.assert_array_equal(found, np.array(number), strict=True)
+
+
+def test_of_several_doubts_the_first_that_is_wrong_is_raised():
+    for message, wrong in ("first", False), ("second", True), ("third", True):
+        backend.doubt(standin.array(wrong), message)
+    with pytest.raises(ValueError, match=r"^second$"):
+        backend.to_numpy(standin.array(1.0))
+    assert backend.to_numpy(standin.array(1.0)) == 1, "it is raised once"
+
+
+def test_on_the_cpu_nothing_waits():
+    backend.doubt(np.False_, "no")
+    with pytest.raises(ValueError, match=r"^yes$"):
+        backend.doubt(np.True_, "yes")
+    assert not backend._doubts
+
+
 # ---- CuPy, present or not
 
 

@@ -1,5 +1,6 @@
 """Callbacks: each does what it says, alone and beside the others, and survives a resume."""
 
+import json
 import math
 import os
 import sys
@@ -329,6 +330,63 @@ def test_a_checkpoint_counts_updates_not_batches(tmp_path):
     trainer = spiral_trainer(accumulate=2)
     fit(trainer, Saves(tmp_path / "a", every=2), epochs=2)  # 10 batches, 5 updates
     assert saved == [(0, 4), (0, 8), (1, 4), (1, 8)]
+
+
+@pytest.mark.parametrize("every", [None, 1, 2, 3, 5, 10])
+def test_a_checkpoint_is_written_at_these_batches_and_after_validation(tmp_path, every):
+    """Never after the last batch of an epoch: what the epoch's end does is not done then."""
+
+    class Saves(Checkpoint):
+        def on_batch_end(self, trainer):
+            super().on_batch_end(trainer)
+            look(trainer)
+
+        def on_epoch_end(self, trainer):
+            super().on_epoch_end(trainer)
+            look(trainer)
+
+    def look(trainer):
+        status = path.stat() if path.exists() else None
+        if status and status.st_ino != inodes[-1]:
+            inodes.append(status.st_ino)
+            place = json.loads(io.load(path)[1]["minidl.trainer"])
+            found.append((place["epoch"], place["batch"]))
+            assert {len(values) for values in place["history"].values()} <= {place["epoch"]}
+            assert ("valid_loss" in place["history"]) is (place["epoch"] > 0)
+
+    path, found, inodes = tmp_path / "run", [], [None]
+    fit(spiral_trainer(), Saves(path, every=every), epochs=2)
+    inside = range(every, 10, every) if every else ()
+    assert found == [*((0, b) for b in inside), (1, 0), *((1, b) for b in inside), (2, 0)]
+
+
+@pytest.mark.parametrize("every", [None, 2, 5])
+def test_a_run_killed_while_it_validates_goes_on_exactly(tmp_path, every, device):
+    """The weights that are validated are the average: those to go on from are others."""
+    path, count = tmp_path / "run", []
+
+    def metric(y, labels):  # ten batches and two of validation make an epoch
+        count.append(1)
+        if len(count) == killed:
+            raise KeyboardInterrupt
+        return 0.0
+
+    def run(*more, **options):
+        trainer = spiral_trainer(**exact(device))
+        trainer.metrics["count"] = metric
+        fit(trainer, AverageWeights(0.9), Checkpoint(path, every=every), *more, epochs=3, **options)
+        return trainer
+
+    killed = None
+    whole = run()
+    path.unlink()
+    count, killed = [], 12 + 11
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    killed = None
+    again = run(resume=path)
+    np.testing.assert_array_equal(weights(again), weights(whole))
+    assert again.history == whole.history
 
 
 # ---- averaging

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from static import MODELS, classifier, compare, contents, drawn, equal, labelled, learning
 from test_ops import STEPS, TABLE, apply, label, leaves, numbers, on, weights
+from test_optim import KINDS
 
 import minidl
 from minidl import Tensor, backend, nn, ops, optim, tensor
 from minidl import functional as F
 from minidl.module import checkpoint
+from minidl.trace import flat
 
 # ---- every operation, layer, optimiser
 
@@ -99,7 +101,7 @@ def test_states_that_are_loaded_and_saved(kind, device):
 
     def between(i, parts):
         model, optimizer = parts
-        if i == 1:
+        if i == 2:  # the first two calls record, the third writes into its states
             saved[:] = [(model.state_dict(), optimizer.state_dict())]
             before = contents(saved, [])
             saved.append(before)
@@ -419,13 +421,18 @@ def test_the_state_of_an_optimiser_can_be_loaded_between_runs(device):
 
     run, x = minidl.compile(step), tensor(np.ones((3, 2), "f"), device=device)
     run(x)
-    weights, state = model.state_dict(), optimizer.state_dict()
     run(x)
-    expected = model.state_dict()
+    weights, state = model.state_dict(), optimizer.state_dict()
+    before = contents([], [model, optimizer])
+    run(x)
+    expected = contents([], [model, optimizer])  # copies, whatever state_dict gives
+    still = [k for k in ("0 weight", "0 bias", "1 steps") if (before[k] == expected[k]).all()]
+    assert not still, f"nothing is shown by what a run does not change: {still}"
     model.load_state_dict(weights)
     optimizer.load_state_dict(state)
+    equal([contents([], [model, optimizer])], [before])
     run(x)
-    equal([contents([model.state_dict()], [])], [contents([expected], [])])
+    equal([contents([], [model, optimizer])], [expected])
 
 
 def test_two_steps_in_one(device):
@@ -599,3 +606,131 @@ GLOBAL = [{"x": nn.Dropout(0.5)}]
 
 def by_a_global(x):
     return GLOBAL[0]["x"](x)
+
+
+# ---- what changes the signature, types, several steps in one
+
+HOLDERS = {
+    "by itself": lambda layer: layer,
+    "list": lambda layer: [nn.Tanh(), layer],
+    "tuple": lambda layer: (layer, nn.Tanh()),
+    "dict": lambda layer: {"last": layer},
+    "list of lists": lambda layer: [[nn.Tanh()], [nn.Tanh(), layer]],
+    "dict of lists": lambda layer: {"a": [nn.Tanh()], "b": [layer]},
+    "module with a list": lambda layer: nn.Sequential(nn.Tanh(), nn.Residual(layer)),
+}
+
+
+def innermost(held):
+    """The last module of nested lists, tuples and dicts: the dropout of HOLDERS, or around it."""
+    found = [part for part in flat(held) if isinstance(part, nn.Module)]
+    return next(m for part in found for _, m in part.modules() if isinstance(m, nn.Dropout))
+
+
+def applied(held, x):
+    for part in flat(held):
+        x = part(x)
+    return x
+
+
+class Kept:
+    """An object that is no Module and holds what it is given."""
+
+    def __init__(self, held):
+        self.held = held
+
+    def run(self, x):
+        return applied(self.held, x)
+
+
+@pytest.mark.parametrize("how", ["closure", "attribute"])
+@pytest.mark.parametrize("kind", HOLDERS)
+def test_layers_in_evaluation_are_another_signature_wherever_they_are_kept(kind, how, device):
+    held = HOLDERS[kind](nn.Dropout(0.5))
+    layer, x = innermost(held), tensor(np.ones((20, 20), "f"), device=device)
+    run = minidl.compile(Kept(held).run if how == "attribute" else lambda x: applied(held, x))
+    for _ in range(2):
+        for training in (True, False):
+            layer.train(training)
+            for _ in range(2):
+                drops = len(np.unique(run(x).numpy())) > 1  # of ones, all as large
+                assert drops is training, f"{kind}: training={training} is not seen"
+
+
+COUNTS = {
+    "times 1": lambda x, ids: (x < 0) * 1,
+    "1 times": lambda x, ids: 1 * (x < 0),
+    "plus 0": lambda x, ids: (x < 0) + 0,
+    "minus 0": lambda x, ids: (x < 0) - 0,
+    "by 1": lambda x, ids: (x < 0) / 1,
+    "times 1.0": lambda x, ids: (x < 0) * 1.0,
+    "times 1 and a sum": lambda x, ids: ((x < 0) * 1).sum(0),
+    "times 2": lambda x, ids: (x < 0) * 2,
+    "two masks": lambda x, ids: (x < 0) * (x > -1),
+    "a mask and itself": lambda x, ids: ((x < 0) * 1) + ((x < 0) * 1),
+    "mask times array": lambda x, ids: (x < 0) * x,
+    "integers times 1": lambda x, ids: ids * 1,
+    "integers times 1.0": lambda x, ids: ids * 1.0,
+    "integers by 1": lambda x, ids: ids / 1,
+    "integers twice": lambda x, ids: ids + ids,
+    "integers less integers": lambda x, ids: -ids + ids,
+    "a small type": lambda x, ids: ids.astype("int8") * 1,
+    "a wide one": lambda x, ids: x.astype("float64") * 1,
+    "half": lambda x, ids: x.astype("float16") * 1 / 1,
+    "to its own type": lambda x, ids: x.astype("float32") + 0,
+    "array of ones": lambda x, ids: (x < 0) * tensor(np.ones(3, "f"), device=x.device),
+    "array of ones and integers": lambda x, ids: ids * tensor(np.ones(3), device=x.device),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_types_are_those_of_the_function(name, device):
+    """No pass takes a mask for the number that it is worth: `compare` looks at types too."""
+
+    def make(wrap):
+        return wrap(COUNTS[name]), []
+
+    rng = np.random.default_rng(0)
+    calls = [(drawn(2, 3, seed=i), rng.integers(-3, 3, (2, 3))) for i in range(3)]
+    compare(make, calls, device=device)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "momentum", "Adam"])
+@pytest.mark.parametrize("which", ["all", "one", "one, the second time"])
+def test_two_steps_in_one_with_a_weight_changed_between(kind, which, device):
+    """The optimiser's one array of all weights must not hide what the function changed."""
+
+    def make(wrap):
+        model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
+        optimizer = KINDS[kind][0](model.parameters())
+
+        def step(x):
+            for i in range(3):
+                optimizer.zero_grad()
+                loss = (model(x) * model(x)).mean()
+                loss.backward()
+                optimizer.step()
+                if which != "one, the second time" or i == 1:
+                    for p in model.parameters()[: None if which == "all" else 1]:
+                        p.data = (p * 0.5 + 0.1).data
+            return loss
+
+        return wrap(step), [model, optimizer]
+
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device)
+
+
+def test_two_optimisers_step_by_turns_on_one_weight(device):
+    def make(wrap):
+        model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
+        both = [optim.SGD(model.parameters(), 0.1), optim.Adam(model.parameters(), 0.1)]
+
+        def step(x):
+            for o in both * 2:
+                o.zero_grad()
+                (model(x) * model(x)).mean().backward()
+                o.step()
+
+        return wrap(step), [model, *both]
+
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device)

@@ -189,7 +189,7 @@ def test_names_are_written_by_a_compiled_model(device):
     later = minidl.compile(lambda tokens, *state: model(tokens, state))
 
     class Compiled:
-        eval = model.eval
+        modules = model.modules
 
         def __call__(self, tokens, state):
             tokens = tensor(tokens, device=device)

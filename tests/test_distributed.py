@@ -129,6 +129,64 @@ def test_the_first_process_writes_and_all_go_on_from_there(tmp_path):
         close(found, trained(None, "cpu"))
 
 
+def with_everything(rank):
+    """Weights, running statistics, an integer buffer, a mask, float64, a shared weight."""
+    minidl.manual_seed(rank)
+    model = network(norm=True)
+    model.count, model.mask = minidl.tensor(np.array([rank, 7])), minidl.tensor([rank == 0, True])
+    model.wide, model.tied = minidl.tensor(np.full(3, rank + 0.1)), model[0].weight
+    model[1].running_mean.data = model[1].running_mean.data + rank + 1
+    return model
+
+
+def test_all_that_process_0_has_is_given_to_the_others(device):
+    """Weights and buffers, whatever their type; nothing is sent twice, nothing is left."""
+    sent, models = [], [with_everything(rank).to(device) for rank in (0, 1)]
+
+    def receive(a):
+        a[...] = sent.pop(0)
+
+    before = models[0].state_dict()
+    distributed.Group(0, 2, None, lambda a: sent.append(a.copy())).start(models[0])
+    assert len(sent) == len({id(t) for _, t in models[0].tensors()}) == 11
+    distributed.Group(1, 2, None, receive).start(models[1])
+    assert sent == []
+    for model in models:
+        for path, a in model.state_dict().items():
+            np.testing.assert_array_equal(
+                backend.to_numpy(a), backend.to_numpy(before[path]), err_msg=path, strict=True
+            )
+    assert models[1].tied is models[1][0].weight
+
+
+def test_gradients_and_real_buffers_are_averaged_and_nothing_else(device):
+    """A weight that is not trained gets no gradient, integers and masks stay; one trained without
+    a gradient counts as 0, and a shared one once."""
+    model = with_everything(0).to(device)
+    model[0].bias.requires_grad = False
+    model[0].weight.grad = minidl.tensor(np.full((6, 8), 3.0, "f"), device=device)
+    before, sent = model.state_dict(), []
+
+    def doubled(a):  # as if another process sent as much of everything, and of weights
+        sent.append(a.size)
+        a *= 2
+
+    distributed.Group(0, 2, doubled, None).average_gradients(model, 5)
+    for path, p in model.named_parameters():
+        if path.endswith("0.bias"):
+            assert p.grad is None, f"{path} is not trained"
+        else:
+            wanted = np.full(p.shape, 3.0 if p is model[0].weight else 0.0, "f")
+            np.testing.assert_allclose(p.grad.numpy(), wanted, rtol=1e-6, err_msg=path)
+    for path, a in model.state_dict().items():
+        np.testing.assert_allclose(
+            backend.to_numpy(a), backend.to_numpy(before[path]), rtol=1e-6, err_msg=path
+        )
+        assert a.dtype == before[path].dtype, path
+    trained = sum(p.size for p in model.parameters() if p.requires_grad)
+    assert sorted(sent) == [3 + 1, trained + 8 + 8 + 1], "the numbers of each type, and a weight"
+
+
 def means(group, device):
     arrays = [np.full((2, 3), group.rank, "f"), np.arange(4.0) + group.rank, np.ones((), "f")]
     arrays = [backend.to_device(a, device) for a in arrays]

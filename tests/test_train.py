@@ -733,6 +733,54 @@ def test_resume_is_exact_wherever_it_was_interrupted(tmp_path, epoch, batch, dev
     assert (weights(whole) == weights(third)).all(), "a finished run is not trained further"
 
 
+def uneven(rng):
+    """A sampler that makes the batches: from 2 to 9 of them, another number in each epoch."""
+    return np.array_split(rng.permutation(300), rng.integers(2, 10))
+
+
+class Counts(Callback):
+    """Notes how many batches an epoch was said to have, and how many it had."""
+
+    def __init__(self):
+        self.said, self.had = [], []
+
+    def on_epoch_begin(self, trainer):
+        self.said.append(trainer.n_batches)
+
+    def on_batch_end(self, trainer):
+        last = trainer.batch
+
+        def on_epoch_end(_):
+            self.had.append(last)
+
+        self.on_epoch_end = on_epoch_end
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_an_epoch_has_as_many_batches_as_its_own_sampler_makes(start, tmp_path, device):
+    """And what happens at its last batch happens there; also where a loader was used before."""
+
+    def run(path, *more, **options):
+        trainer, counts = spiral_trainer(**exact(device)), Counts()
+        loader = DataLoader(SPIRALS, sampler=uneven, seed=2)
+        loader.epoch = start  # of a loop before; an epoch of training has its own number
+        callbacks = [counts, AverageWeights(0.9), Checkpoint(path, every=1), *more]
+        trainer.fit(loader, SPIRALS, 5, progress=False, callbacks=callbacks, **options)
+        return trainer, counts
+
+    path = tmp_path / "run"
+    whole, counts = run(tmp_path / "whole")
+    expected = [len(uneven(np.random.default_rng([2, epoch]))) for epoch in range(5)]
+    assert counts.said == counts.had == expected and len(set(expected)) > 2
+    for epoch, n in enumerate(expected):
+        path.unlink(missing_ok=True)
+        with pytest.raises(KeyboardInterrupt):
+            run(path, Interrupt(epoch, n))
+        again, _ = run(path, resume=path)
+        np.testing.assert_array_equal(weights(again), weights(whole), err_msg=f"from {epoch}")
+        assert again.history == whole.history
+
+
 @pytest.mark.parametrize("mixed_precision", [False, True])
 def test_resume_is_exact_with_everything_at_once(tmp_path, mixed_precision, device):
     def run(path, *more):
