@@ -2,10 +2,20 @@
 
 A test that asks for `device` runs once for each: "cpu", the stand-in, and "cuda" where there is a
 GPU.  A test that lacks an optional thing skips with a reason that begins with "waits for ".
+Tests may run in several processes (`-n`, pytest-xdist): what one of them has to say travels with
+its report to the process that writes the summary.
 """
 
 import os
 from collections import Counter
+from functools import partial
+
+# Several processes share the cores: each takes its part of them, which NumPy and PyTorch must be
+# told before they are imported.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    for _library in ("OPENBLAS", "OMP", "MKL"):
+        share = max(1, (os.cpu_count() or 1) // workers)
+        os.environ.setdefault(f"{_library}_NUM_THREADS", str(share))
 
 import hypothesis
 import pytest
@@ -18,7 +28,7 @@ CUDA = backend.cuda_status()
 DEVICES = ["cpu", "standin"] + ["cuda"] * CUDA.startswith("available")
 
 WAITS = "waits for "
-NOTES = pytest.StashKey[list[str]]()
+NOTE = "note"  # the name under which a report carries a line to say at the end
 HELP = {"PyTorch": " (make torch installs it)"}
 
 # Other people's work slows a machine down; the same examples each time, so a failure comes back.
@@ -70,9 +80,9 @@ def _same_seed():
 
 
 @pytest.fixture
-def note(request):
+def note(record_property):
     """A function that has a line said at the end of the run."""
-    return request.config.stash.setdefault(NOTES, []).append
+    return partial(record_property, NOTE)
 
 
 def _waited(report):
@@ -103,19 +113,27 @@ def pytest_make_collect_report(collector):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Say the notes, and how many checks waited; also into a file, for `make test` to say last."""
-    for line in config.stash.get(NOTES, []):
-        terminalreporter.write_line(line)
-    found = Counter(_waited(report) for report in terminalreporter.stats.get("skipped", []))
-    found.pop(None, None)
+    """Say the notes, and how many checks waited; also into files.
+
+    .pytest_cache/waited: these lines, for `make test` to say last.  .pytest_cache/waited_tests: the
+    tests, one a line, as `pytest @file` takes them; CI runs these where nothing is missing.
+    """
+    stats = terminalreporter.stats
+    reports = [report for kind in ("passed", "failed") for report in stats.get(kind, [])]
+    for report in reports:
+        for name, line in report.user_properties if report.when == "call" else ():
+            if name == NOTE:
+                terminalreporter.write_line(line)
+    tests = {r.nodeid: what for r in stats.get("skipped", []) if (what := _waited(r)) is not None}
     lines = [
         f"{n} {'check' if n == 1 else 'checks'} waited for {what}{HELP.get(what, '')}"
-        for what, n in sorted(found.items())
+        for what, n in sorted(Counter(tests.values()).items())
     ]
-    path = config.rootpath / ".pytest_cache" / "waited"
-    path.unlink(missing_ok=True)
-    if lines:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        for line in lines:
-            terminalreporter.write_line(line)
+    for line in lines:
+        terminalreporter.write_line(line)
+    folder = config.rootpath / ".pytest_cache"
+    for name, text in ("waited", lines), ("waited_tests", tests):
+        (folder / name).unlink(missing_ok=True)
+        if text:
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_text("".join(f"{line}\n" for line in text), encoding="utf-8")

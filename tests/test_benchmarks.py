@@ -1,6 +1,9 @@
 """The benchmarks measure the same work: minidl's steps and PyTorch's give the same losses."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import in_c
 import numpy as np
@@ -29,6 +32,16 @@ def small(monkeypatch):
         return ArrayDataset(x, rng.integers(10, size=400)), None
 
     monkeypatch.setattr(datasets, "fashion_mnist", noise)
+
+
+def test_only_the_twins_need_pytorch():
+    """All else of benchmarks is imported where there is no PyTorch, as on a learner's machine."""
+    root = Path(race.__file__).resolve().parent.parent
+    needing = {"overhead", "twins"}  # these do nothing but compare with it
+    stems = sorted({path.stem for path in (root / "benchmarks").glob("[a-z]*.py")} - needing)
+    code = "import sys; sys.modules['torch'] = None\nfrom benchmarks import " + ", ".join(stems)
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name, options", CASES)

@@ -441,8 +441,16 @@ def test_breaking_out_leaves_what_waits_unmade():
     assert len(made) < 100
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, also in a job in the background, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @by_all
-def test_an_interrupt_stops_the_threads(how):
+def test_an_interrupt_stops_the_threads(how, interruptible):
     """Ctrl-C while the reader waits for a batch."""
     n = threads_of(how)
     together, never = threading.Barrier(max(n, 1)), threading.Event()

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -413,6 +414,37 @@ def test_an_answer_that_others_build_on_costs_its_own_points_alone(tmp_path):
     path = answers(tmp_path, "07", {"07.1": HEAD + "    return g", "07.2": source})
     found = {v.task.id: v for v in verdict.grade(path)}
     assert found["07.2"].points < 3
+
+
+@pytest.mark.parametrize("seconds, ends", [(1.0, True), (0.2, False)])
+def test_a_busy_machine_costs_no_points(seconds, ends):
+    """An answer that waits, here by sleeping, is not cut after as many seconds by the clock."""
+    body = f"    import time; time.sleep({1.5 / len(UNBROADCAST_CASES)})\n    raise ValueError('done')"
+    said = [str(error) for error in asked(HEAD + body, seconds)]
+    assert (TOO_LONG in said) is not ends, said
+
+
+def test_an_endless_loop_is_cut_by_its_processor_time():
+    began = time.monotonic()
+    found = asked(HEAD + "    while True: pass", 1.0)
+    assert {str(error) for error in found} == {TOO_LONG}
+    assert time.monotonic() - began > 1.0
+
+
+def test_a_cell_that_waits_is_not_cut_by_the_clock(monkeypatch):
+    space, cells = {}, [("import time\ntime.sleep(1.5); slept = True", False)]
+    monkeypatch.setattr(child, "SECONDS_PER_CELL", 1)
+    child.run_cells([*cells, ("while True: pass", False), ("after = True", False)], space)
+    assert space["slept"] and space["after"]
+
+
+TOO_LONG = "it took too long; does every loop end?"
+UNBROADCAST_CASES = judge.expected(UNBROADCAST, 0)[0]
+
+
+def asked(source, seconds):
+    """The results of an answer to 07.1 that has so many seconds of processor time."""
+    return verdict.ask(replace(UNBROADCAST, seconds=seconds), [(source, False)], 0, walls=False)
 
 
 def test_the_call_filter_is_made_for_known_processors_alone():
