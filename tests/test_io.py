@@ -359,4 +359,5 @@ for i in range(1_000_000):
         saver.send_signal(signal.SIGKILL)
         saver.wait()
         w = io.load(path)[0]["w"]
-        assert w.shape == (300_000,) and (w == w[0]).all()
+        assert w.shape == (300_000,)
+        np.testing.assert_array_equal(w, w[0])

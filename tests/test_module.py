@@ -111,7 +111,8 @@ def test_checkpoints_in_a_row_stay_cheap_with_a_recorded_way_back():
     (g,) = minidl.grad(y.sum(), x, create_graph=True)
     assert len(count) == 40
     (g * g).sum().backward()
-    assert len(count) <= 60 and np.isfinite(x.grad.numpy()).all()
+    assert len(count) <= 60
+    np.testing.assert_array_equal(np.isfinite(x.grad.numpy()), True)
 
 
 def test_checkpoint_remembers_autocast():
