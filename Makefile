@@ -11,7 +11,7 @@ PARTS = failed=""; trap 'exit 130' INT TERM; \
 	part() { printf '\n+ %s\n' "$$*"; "$$@" || failed="$$failed$$(printf '\nfailed: %s' "$$*")"; }
 VERDICT = [ -z "$$failed" ] || { printf '%s\n' "$$failed"; exit 1; }
 # A test process for each core, eight at most, and in the kernels of notebooks one thread.
-PARALLEL = -n logical --maxprocesses 8
+PARALLEL = -n logical --maxprocesses 8 --dist worksteal
 ALONE = OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 # Where the home folder is not to be written to, what programs keep there is kept in this one.
@@ -45,7 +45,7 @@ test: $(INSTALLED) ## run everything that CI runs, the fast part first: 8 minute
 	part $(PY) -m ruff check .; \
 	part $(PY) -m ruff format --check .; \
 	part $(PY) -m pytest $(PARALLEL); \
-	part env $(ALONE) $(PY) -m pytest --nbval --dist loadfile $(PARALLEL) course solutions; \
+	part env $(ALONE) $(PY) -m pytest --nbval $(PARALLEL) --dist loadfile course solutions; \
 	part $(PY) -m grading audit; \
 	cat .pytest_cache/waited 2>/dev/null; \
 	$(VERDICT)

@@ -29,11 +29,17 @@ DEVICES = ["cpu", "standin"] + ["cuda"] * CUDA.startswith("available")
 
 WAITS = "waits for "
 NOTE = "note"  # the name under which a report carries a line to say at the end
+SLOW = 5  # seconds; what takes longer has no place in `make test-fast`
 HELP = {"PyTorch": " (make torch installs it)"}
 
 # Other people's work slows a machine down; the same examples each time, so a failure comes back.
 hypothesis.settings.register_profile("minidl", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("minidl")
+
+
+def is_slow(item):
+    """Whether a test is left out of `make test-fast`."""
+    return item.get_closest_marker("slow") is not None
 
 
 def pytest_addoption(parser):
@@ -48,6 +54,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
+    items.sort(key=is_slow)  # so what is quick to fail fails first; otherwise the order stays
     chosen = config.getoption("--device")
     if not chosen:
         return
@@ -124,6 +131,11 @@ def pytest_terminal_summary(terminalreporter, config):
         for name, line in report.user_properties if report.when == "call" else ():
             if name == NOTE:
                 terminalreporter.write_line(line)
+    if config.option.markexpr == "not slow":
+        for report in reports:
+            if report.when == "call" and report.duration > SLOW:
+                what = f"{report.nodeid} took {report.duration:.0f} s"
+                terminalreporter.write_line(f"{what}; if it does so often, mark it slow")
     tests = {r.nodeid: what for r in stats.get("skipped", []) if (what := _waited(r)) is not None}
     lines = [
         f"{n} {'check' if n == 1 else 'checks'} waited for {what}{HELP.get(what, '')}"

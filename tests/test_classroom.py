@@ -156,6 +156,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(verdict, "START", 15.0)
 
 
+@pytest.mark.slow
 @walls
 def test_every_attack_gets_what_its_honest_answers_deserve(tmp_path, quick, capsys):
     out = tmp_path / "out"
@@ -253,6 +254,7 @@ def grader(folder, out, *options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @walls
 def test_a_killed_grader_goes_on_where_it_was(tmp_path):
     folder, out = tmp_path / "class", tmp_path / "out"
@@ -307,6 +309,7 @@ def test_names_of_pages_never_meet():
     assert not [name for name in names if "/" in classroom._file_name(name)]
 
 
+@pytest.mark.slow
 def test_without_a_sandbox_it_refuses_unless_told_so_in_words(tmp_path, monkeypatch, capsys):
     from grading import __main__ as program
 
@@ -370,6 +373,7 @@ def test_nothing_of_this_repository_is_inside(tmp_path):
 # --- nbgrader's own tools ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nbgrader_grades_the_same_notebooks(tmp_path):
     pytest.importorskip("nbgrader", reason="waits for nbgrader (pip install -e '.[test]')")
 

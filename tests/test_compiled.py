@@ -20,6 +20,7 @@ def moved(c, i, dtype):
     return [m if isinstance(x, tuple) else f for x, m, f in zip(c.inputs, moved, fixed)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["arguments", "parameters"])
 @pytest.mark.parametrize("c", TABLE + STEPS, ids=label)
 def test_every_operation(c, where, device):
@@ -48,6 +49,7 @@ def test_every_operation(c, where, device):
     compare(make, calls, between if where == "parameters" else None, device=device)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_layer_and_optimiser(name, device):
     compare(*MODELS[name], device=device)

@@ -60,6 +60,7 @@ def test_classes(name, shape, classes, low, high):
         assert not [c for c in dataset.classes if type(c) is not str]
 
 
+@pytest.mark.slow
 def test_counts_that_are_known():
     assert np.bincount(datasets.iris().arrays[1]).tolist() == [50, 50, 50]
     assert np.bincount(datasets.mnist().arrays[1]).tolist() == [500] * 10
@@ -69,6 +70,7 @@ def test_counts_that_are_known():
     assert np.bincount(penguins.arrays[1]).tolist() == [151, 68, 123]
 
 
+@pytest.mark.slow
 def test_images_lie_as_they_look():
     flat, square = datasets.mnist(flat=True), datasets.mnist()
     assert flat.arrays[0].shape == (5000, 784)
@@ -152,6 +154,7 @@ def installed():
     return datasets._DEBIAN
 
 
+@pytest.mark.slow
 def test_fashion_mnist():
     home = installed()
     train, test = datasets.fashion_mnist()
@@ -202,6 +205,7 @@ def test_without_it_the_error_names_the_ways_out(nowhere):
     assert [path for path in nowhere.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.slow
 def test_without_pooch_the_error_says_so_too(nowhere, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(OSError, match=r'pooch.*pip install "minidl\[course\]".*apt-get'):
@@ -210,6 +214,7 @@ def test_without_pooch_the_error_says_so_too(nowhere, monkeypatch):
         assert len(datasets.fashion_mnist(fallback=True)[0]) == 4000
 
 
+@pytest.mark.slow
 def test_the_small_set_in_its_place_is_said_aloud(nowhere):
     with pytest.warns(UserWarning, match="In its place: 5,000 handwritten digits"):
         train, test = datasets.fashion_mnist(fallback=True)

@@ -71,6 +71,7 @@ def every_case(group, device):
     return {name: trained(group, device, **case) for name, case in CASES.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3])
 def test_processes_end_where_one_does(size, device):
     expected = every_case(None, device)
@@ -102,6 +103,7 @@ def mislabelled(group, device):
     return trained(group, device, y=y if group.rank == 2 else Y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "size, work, kind, message",
     [(2, broken, FloatingPointError, "the loss became nan"),
@@ -137,6 +139,7 @@ def means(group, device):
     return [backend.to_numpy(a) for a in [*found, *same]]
 
 
+@pytest.mark.slow
 def test_a_mean_of_arrays_by_weight(device):
     for found in together(3, means, device):  # 0, 1 and 2 count once, twice, three times
         a, b, c, d = found

@@ -41,6 +41,7 @@ def weights(estimator):
     return np.concatenate([t.numpy().ravel() for _, t in estimator.model_.tensors()])
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [kind(device=device) for kind in (MinidlClassifier, MinidlRegressor) for device in DEVICES]
 )

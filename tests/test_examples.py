@@ -38,6 +38,7 @@ def names():
     return load("names_lstm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_help_begins_with_the_first_line(path):
     done = subprocess.run([sys.executable, path, "--help"], capture_output=True, text=True)
@@ -81,6 +82,7 @@ def run_here(name, folder, monkeypatch, *options):
     return made[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fashion_mnist", "fashion_cnn", "tiny_gpt"])
 def test_an_example_runs_on_a_device_and_goes_on_on_the_cpu(
     name, tmp_path, device, monkeypatch, capsys
@@ -107,6 +109,7 @@ def test_names_lstm_runs_on_a_device(tmp_path, device, monkeypatch, capsys):
 # --- names_lstm.py ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_names_lstm_runs(tmp_path):
     out = run("names_lstm", tmp_path, "--epochs", "1", "--hidden", "8")
     assert re.search(r"counting, 4 back +\d\.\d\d +\d\.\d\d\nLSTM +\d+\.\d\d +\d+\.\d\d\n", out)
@@ -194,6 +197,7 @@ def test_the_counted_probabilities_sum_to_one(names, n):
 # --- grid_search.py --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_grid_search_runs(tmp_path):
     out = run("grid_search", tmp_path, "--rounds", "1", "--epochs", "2")
     lines = re.findall(r"^[\d-]+, 0\.\d+ +(0\.\d{4}) ± .* s +(0\.\d{4}) ± .* s$", out, re.M)

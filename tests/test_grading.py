@@ -33,6 +33,7 @@ def ids(task):
 # That no task has a fault is not tested here: `make test` runs `python -m grading audit`.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS, ids=ids)
 def test_an_error_in_the_learners_notebook_fails_though_the_package_is_right(task, tmp_path):
     sentence, source = next(iter(task.bank()))
@@ -389,6 +390,7 @@ def test_helpers_magics_and_plots_in_cells_of_their_own(tmp_path):
     assert points(answers(tmp_path, "07", {"07.1": source}, extra)) == FULL
 
 
+@pytest.mark.slow
 def test_what_a_task_asks_for_cannot_be_imported(tmp_path):
     source = HEAD + (
         "    import sys; del sys.meta_path[:-3]\n"
@@ -406,6 +408,7 @@ def test_what_a_task_asks_for_cannot_be_imported(tmp_path):
     assert "line 3 of its cell, `from minidl.shapes import sum_to" in found.text
 
 
+@pytest.mark.slow
 def test_an_answer_that_others_build_on_costs_its_own_points_alone(tmp_path):
     path = answers(tmp_path, "07", {"07.1": HEAD + "    return g"})
     found = {v.task.id: v for v in verdict.grade(path)}
@@ -463,6 +466,7 @@ def command(*arguments, **options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_command_and_its_exit_codes(tmp_path):
     done = command(SOLUTION, "--json", tmp_path / "out.json")
     assert done.returncode == 0 and done.stdout.endswith("13 of 13 points\n"), done.stderr

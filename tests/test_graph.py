@@ -381,6 +381,7 @@ def trained(program, dtype):
 
 
 # The device is a name, the same for all examples.
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(program=st.lists(INSTRUCTIONS, min_size=3, max_size=14))
 def test_random_programs(device, program):

@@ -182,6 +182,7 @@ def test_checkpoint_saves_memory():
     assert peak(checkpoint) < 26
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_freed_without_the_collector():
     gc.collect()
     gc.disable()

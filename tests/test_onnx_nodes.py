@@ -732,6 +732,7 @@ def table():
 # ---- the tests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FUNCTIONS)
 def test_minidl_gives_what_onnx_publishes(kind, device):
     found = results(kind, device)

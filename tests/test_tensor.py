@@ -238,6 +238,7 @@ def test_gradients_do_not_alias(device):
     assert (values(kept), values(g)) == ([1, 1], [1, 1])
 
 
+@pytest.mark.slow
 def test_a_chain_of_100_000_operations(device):
     x = y = leaf(1.0, device)
     for _ in range(100_000):
@@ -576,6 +577,7 @@ def alive(references):
     return [ref() for ref in references if ref() is not None]
 
 
+@pytest.mark.slow
 def test_a_graph_dies_with_its_result(collector_off):
     y, references = network(leaf([[1.0, 2.0], [3.0, 4.0]]))
     assert len(alive(references)) == len(references)

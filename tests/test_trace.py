@@ -71,6 +71,7 @@ def everything(model, optimizer):
     return {k: v for k, v in seen.items() if "grad" not in k}, (modes, here), arrays
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAPS)
 @pytest.mark.parametrize("late", [False, True])
 def test_a_value_that_is_asked_for(name, late, device):

@@ -473,6 +473,7 @@ def test_resume_is_exact_with_everything_at_once(tmp_path, mixed_precision, devi
             assert whole.scaler.factor != 2.0**22
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"mixed_precision": True}, {"compile": EXACT}])
 @pytest.mark.parametrize("back", [False, True], ids=["there", "back"])
 def test_a_run_goes_on_on_another_device(tmp_path, back, options, device):

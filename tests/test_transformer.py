@@ -585,6 +585,7 @@ def test_large_and_impossible_logits():
 # ---- learning
 
 
+@pytest.mark.slow
 def test_a_gpt_learns_to_go_on_with_what_it_read_before():
     """Texts repeat a random word of three letters: only attention can know which."""
     rng = np.random.default_rng(0)
