@@ -109,6 +109,7 @@ def test_other_work_is_noticed(other, complaint):
     assert race.difference({race.BASE: turns([1, 1]), "minidl": other}, "minidl") == complaint
 
 
+@pytest.mark.slow
 def test_a_race_goes_on_without_who_cannot_run():
     names = ["minidl", "no such variant"]
     results = race.race("W1", rounds=2, threads=1, names=names)
@@ -139,6 +140,7 @@ def test_every_line_of_a_profile_has_a_kind():
 # ---- on a device
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["W1", "W3", "W4", "W5"])
 def test_a_step_on_a_device_is_the_same_work(name, monkeypatch):
     from benchmarks import gpu

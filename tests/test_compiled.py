@@ -58,6 +58,7 @@ def test_every_layer_and_optimiser(name, device):
 # ---- what happens between the runs
 
 
+@pytest.mark.slow
 def test_training_and_prediction_share_a_model(device):
     """Two compiled functions, one after the other: each sees what the other did."""
 

@@ -34,6 +34,7 @@ def idx(array, magic=b"\0\0\x08"):
 # ---- what they hold
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, shape, classes, low, high",
     [

@@ -124,6 +124,7 @@ def saved(group, folder, epochs):
     return trained(group, "cpu", fit=fit, epochs=epochs)
 
 
+@pytest.mark.slow
 def test_the_first_process_writes_and_all_go_on_from_there(tmp_path):
     together(2, saved, tmp_path, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.csv", "0.safetensors"]

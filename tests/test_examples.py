@@ -134,6 +134,7 @@ def test_padding_changes_nothing(names, device):
     assert names.loss(model, rows).item() == pytest.approx(np.average(alone, weights=n), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns_a_name_by_heart(names, device):
     model = names.Speller(32).to(device)
     anna = [names.VOCABULARY.encode(["female", *"anna."])] * 64

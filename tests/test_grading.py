@@ -503,6 +503,7 @@ def test_a_grader_that_cannot_grade_its_own_solution_says_so(monkeypatch, capsys
     assert "known-good control for lesson 07 does not get full points" in said.err and not said.out
 
 
+@pytest.mark.slow
 def test_the_reports_are_as_documented(tmp_path):
     jsonschema = pytest.importorskip("jsonschema", reason="waits for jsonschema")
     schema = json.loads((ROOT / "docs" / "grading.schema.json").read_text(encoding="utf-8"))

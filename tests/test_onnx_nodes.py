@@ -740,6 +740,7 @@ def test_minidl_gives_what_onnx_publishes(kind, device):
     assert not {name: wrong for name, wrong in found.items() if wrong}
 
 
+@pytest.mark.slow
 def test_a_wrong_answer_is_noticed():
     def changed(**parts):
         return SimpleNamespace(**vars(case) | parts)

@@ -586,6 +586,7 @@ def test_a_graph_dies_with_its_result(collector_off):
     assert gc.collect() == 0
 
 
+@pytest.mark.slow
 def test_a_graph_dies_as_backward_passes(collector_off):
     x = leaf([[1.0, 2.0], [3.0, 4.0]])
     y, references = network(x)
@@ -596,6 +597,7 @@ def test_a_graph_dies_as_backward_passes(collector_off):
     assert gc.collect() == 0
 
 
+@pytest.mark.slow
 def test_a_graph_dies_after_a_recorded_backward(collector_off):
     x = leaf([[1.0, 2.0], [3.0, 4.0]])
     y, references = network(x)

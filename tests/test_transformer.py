@@ -520,6 +520,7 @@ def allowed(row, top_k, top_p):
 LOGITS = np.log([[0.4, 0.1, 0.3, 0.05, 0.15], [0.05, 0.5, 0.05, 0.3, 0.1]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("top_k, top_p", [(None, 1.0), (3, 1.0), (None, 0.75), (3, 0.6), (1, 0.5)])
 def test_draws_have_the_probabilities_of_those_that_are_left(temperature, top_k, top_p):
