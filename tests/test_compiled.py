@@ -294,7 +294,8 @@ def test_checkpoint(device):
 
         return wrap(step), [model]
 
-    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device)
+    # With NumPy 2.0 a product differs in its last bit with where its operands lie in memory.
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device, exact=1e-6)
 
 
 def test_tied_parameters(device):
