@@ -206,7 +206,8 @@ def test_freed_memory_is_used_again(own_settings):
     """
     env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     env |= {"MALLOC_ARENA_MAX": "4"} if own_settings else {}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     first, again = map(int, done.stdout.split())
     assert (again < first / 10) is not own_settings, (first, again)
 

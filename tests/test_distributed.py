@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from processes import together
+from processes import outcomes, together
 
 import minidl
 from minidl import backend, distributed, nn, optim
@@ -111,7 +111,7 @@ def mislabelled(group, device):
      (2, broken_and_compiled, FloatingPointError, "the loss became nan")],
 )  # fmt: skip
 def test_nobody_waits_for_a_process_that_has_failed(size, work, kind, message, device):
-    *others, last = together(size, work, device)
+    *others, last = outcomes(size, work, device)
     assert type(last) is kind and re.search(message, str(last))
     for other in others:
         assert type(other) is ValueError and "has failed: it says why itself" in str(other)
@@ -130,6 +130,13 @@ def test_the_first_process_writes_and_all_go_on_from_there(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.csv", "0.safetensors"]
     for found in together(2, saved, tmp_path, 3):
         close(found, trained(None, "cpu"))
+
+
+def test_an_error_of_a_process_is_not_taken_for_a_result():
+    with pytest.raises(
+        AssertionError, match=r"process 1 of 2 raised FloatingPointError(.|\n)*broken"
+    ):
+        together(2, broken, "cpu")
 
 
 def means(group, device):

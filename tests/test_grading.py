@@ -474,15 +474,19 @@ def test_the_command_and_its_exit_codes(tmp_path):
     assert [row["points"] for row in report["notebooks"][0]["tasks"]] == [2, 3, 4, 4]
     sentence, source = next(find("07.3").bank())
     partial = command(answers(tmp_path, "07", {"07.3": source}), "--seed", 3)
-    assert partial.returncode == 1 and f"This is what you get when {sentence}." in partial.stdout
+    assert partial.returncode == 1, partial.stderr
+    assert f"This is what you get when {sentence}." in partial.stdout
     (tmp_path / "07_q.ipynb").write_text("{")
     done = command(tmp_path / "07_q.ipynb")
-    assert done.returncode == 1 and "not graded: it is no notebook" in done.stdout
+    assert done.returncode == 1, done.stderr
+    assert "not graded: it is no notebook" in done.stdout
     done = command(tmp_path / "07_nowhere.ipynb")
-    assert done.returncode == 2 and "is not there" in done.stderr
+    assert done.returncode == 2, done.stderr
+    assert "is not there" in done.stderr
     (tmp_path / "homework.ipynb").write_text("{}")
     done = command(tmp_path / "homework.ipynb")
-    assert done.returncode == 2 and "the name must begin like an exercise's" in done.stderr
+    assert done.returncode == 2, done.stderr
+    assert "the name must begin like an exercise's" in done.stderr
 
 
 def test_it_runs_from_the_folder_of_the_exercises(tmp_path):

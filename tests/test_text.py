@@ -260,10 +260,10 @@ def test_numbers_that_are_none_are_refused(number):
 
 
 def test_half_a_million_characters_take_seconds():
-    start = time.perf_counter()
+    start = time.process_time()
     encoding = BytePairEncoding.train(PROSE, 512)
     numbers = encoding.encode(PROSE)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     assert len(encoding) == 512 and encoding.decode(numbers) == PROSE
     assert len(PROSE) > 2 * len(numbers)
 
