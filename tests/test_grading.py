@@ -343,6 +343,7 @@ FULL = {"07.1": 2, "07.2": 3, "07.3": 4, "07.4": 4}
 HEAD = "def unbroadcast(g, shape):\n"
 
 
+@pytest.mark.slow
 def test_without_walls_the_same():
     assert points(SOLUTION, walls=False) == FULL
 
@@ -489,6 +490,7 @@ def test_the_command_and_its_exit_codes(tmp_path):
     assert "the name must begin like an exercise's" in done.stderr
 
 
+@pytest.mark.slow
 def test_it_runs_from_the_folder_of_the_exercises(tmp_path):
     python = Path(os.path.relpath(sys.executable, ROOT / "exercises"))
     path = answers(tmp_path, "07", {})

@@ -79,6 +79,7 @@ def test_bfloat16_is_read_as_float32(tmp_path, torch):
     np.testing.assert_array_equal(found["w"], values.float().numpy())
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.text(max_size=8).filter(lambda s: s.isprintable() and s != "__metadata__"),
@@ -283,6 +284,7 @@ def test_a_hostile_file_costs_no_memory(tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(st.data())
 def test_a_changed_byte_is_refused_or_changes_a_value(tmp_path_factory, data):

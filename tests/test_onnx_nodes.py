@@ -753,6 +753,7 @@ def test_a_wrong_answer_is_noticed():
     assert left_out("Sub", changed(attributes={"new": 1})) == "attribute new"
 
 
+@pytest.mark.slow
 def test_every_case_that_is_left_out_has_its_reason():
     if onnx.__version__ != VERSION:
         pytest.skip(f"waits for onnx {VERSION}, whose cases the reasons are for")

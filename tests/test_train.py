@@ -516,6 +516,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_in_the_same_bits(tmp_path):
     def run(path, how):
         code = KILLED.format(tests=str(ROOT / "tests"), root=str(ROOT), path=str(path))
