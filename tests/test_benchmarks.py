@@ -142,7 +142,7 @@ def test_every_line_of_a_profile_has_a_kind():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["W1", "W3", "W4", "W5"])
-def test_a_step_on_a_device_is_the_same_work(name, monkeypatch):
+def test_a_step_on_a_device_is_the_same_work(name, small, monkeypatch):
     from benchmarks import gpu
 
     monkeypatch.setattr(in_c, "MANY", 0)

@@ -391,16 +391,22 @@ def test_helpers_magics_and_plots_in_cells_of_their_own(tmp_path):
     assert points(answers(tmp_path, "07", {"07.1": source}, extra)) == FULL
 
 
+IMPORTED = HEAD + (
+    "    import sys; {}\n    from minidl.shapes import sum_to; return sum_to(g, shape=shape)"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sandbox.available(), reason="waits for bubblewrap (apt install bubblewrap)")
+def test_what_a_task_asks_for_is_not_there(tmp_path):
+    source = IMPORTED.format("del sys.meta_path[:-3]")
+    found = verdict.grade(answers(tmp_path, "07", {"07.1": source}))[0]
+    assert found.points == 0 and "No module named 'minidl'" in found.text
+
+
 @pytest.mark.slow
 def test_what_a_task_asks_for_cannot_be_imported(tmp_path):
-    source = HEAD + (
-        "    import sys; del sys.meta_path[:-3]\n"
-        "    from minidl.shapes import sum_to; return sum_to(g, shape=shape)"
-    )
-    path = answers(tmp_path, "07", {"07.1": source})
-    found = verdict.grade(path)[0]
-    assert found.points == 0 and "No module named 'minidl'" in found.text
-    source = source.replace("del sys.meta_path[:-3]", "pass")
+    source = IMPORTED.format("pass")
     found = verdict.grade(answers(tmp_path, "07", {"07.1": source}), walls=False)[0]
     assert found.points == 0
     assert "minidl.shapes cannot be imported while this task is graded" in found.text.replace(
