@@ -25,6 +25,7 @@ def moved(c, i, dtype):
     return [m if isinstance(x, tuple) else f for x, m, f in zip(c.inputs, moved, fixed)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["arguments", "parameters"])
 @pytest.mark.parametrize("c", TABLE + STEPS, ids=label)
 def test_every_operation(c, where, device):
@@ -53,6 +54,7 @@ def test_every_operation(c, where, device):
     compare(make, calls, between if where == "parameters" else None, device=device)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_layer_and_optimiser(name, device):
     compare(*MODELS[name], device=device)
@@ -61,6 +63,7 @@ def test_every_layer_and_optimiser(name, device):
 # ---- what happens between the runs
 
 
+@pytest.mark.slow
 def test_training_and_prediction_share_a_model(device):
     """Two compiled functions, one after the other: each sees what the other did."""
 
@@ -233,7 +236,8 @@ def test_draws_follow_the_seed(device):
         seen.append([f(x).numpy().copy() for _ in range(3)])
     np.testing.assert_array_equal(seen[0], seen[1])
     np.testing.assert_array_equal(seen[1], seen[2])
-    assert (seen[0][0] != seen[0][1]).any() and (seen[0][1] != seen[0][2]).any()
+    for first, then in (seen[0][:2], seen[0][1:3]):
+        assert (first != then).any(), "two calls drew the same"
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -295,7 +299,8 @@ def test_checkpoint(device):
 
         return wrap(step), [model]
 
-    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device)
+    # With NumPy 2.0 a product differs in its last bit with where its operands lie in memory.
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device, exact=1e-6)
 
 
 def test_tied_parameters(device):

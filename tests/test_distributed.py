@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from processes import together
+from processes import outcomes, together
 
 import minidl
 from minidl import backend, distributed, nn, optim
@@ -71,6 +71,7 @@ def every_case(group, device):
     return {name: trained(group, device, **case) for name, case in CASES.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3])
 def test_processes_end_where_one_does(size, device):
     expected = every_case(None, device)
@@ -102,6 +103,7 @@ def mislabelled(group, device):
     return trained(group, device, y=y if group.rank == 2 else Y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "size, work, kind, message",
     [(2, broken, FloatingPointError, "the loss became nan"),
@@ -109,7 +111,7 @@ def mislabelled(group, device):
      (2, broken_and_compiled, FloatingPointError, "the loss became nan")],
 )  # fmt: skip
 def test_nobody_waits_for_a_process_that_has_failed(size, work, kind, message, device):
-    *others, last = together(size, work, device)
+    *others, last = outcomes(size, work, device)
     assert type(last) is kind and re.search(message, str(last))
     for other in others:
         assert type(other) is ValueError and "has failed: it says why itself" in str(other)
@@ -122,6 +124,7 @@ def saved(group, folder, epochs):
     return trained(group, "cpu", fit=fit, epochs=epochs)
 
 
+@pytest.mark.slow
 def test_the_first_process_writes_and_all_go_on_from_there(tmp_path):
     together(2, saved, tmp_path, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.csv", "0.safetensors"]
@@ -187,6 +190,13 @@ def test_gradients_and_real_buffers_are_averaged_and_nothing_else(device):
     assert sorted(sent) == [3 + 1, trained + 8 + 8 + 1], "the numbers of each type, and a weight"
 
 
+def test_an_error_of_a_process_is_not_taken_for_a_result():
+    with pytest.raises(
+        AssertionError, match=r"process 1 of 2 raised FloatingPointError(.|\n)*broken"
+    ):
+        together(2, broken, "cpu")
+
+
 def means(group, device):
     arrays = [np.full((2, 3), group.rank, "f"), np.arange(4.0) + group.rank, np.ones((), "f")]
     arrays = [backend.to_device(a, device) for a in arrays]
@@ -195,6 +205,7 @@ def means(group, device):
     return [backend.to_numpy(a) for a in [*found, *same]]
 
 
+@pytest.mark.slow
 def test_a_mean_of_arrays_by_weight(device):
     for found in together(3, means, device):  # 0, 1 and 2 count once, twice, three times
         a, b, c, d = found

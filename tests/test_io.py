@@ -80,6 +80,7 @@ def test_bfloat16_is_read_as_float32(tmp_path, torch):
     np.testing.assert_array_equal(found["w"], values.float().numpy())
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.text(max_size=8).filter(lambda s: s.isprintable() and s != "__metadata__"),
@@ -311,6 +312,7 @@ def test_a_hostile_file_costs_no_memory(tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(st.data())
 def test_a_changed_byte_is_refused_or_changes_a_value(tmp_path_factory, data):
@@ -430,9 +432,8 @@ try:
 except OSError as error:
     print(type(error).__name__, error.filename, error)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program, path], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert "the old file is unchanged" in done.stdout and str(path) in done.stdout
     same(io.load(path)[0], {"w": np.arange(10.0)})
     assert os.listdir(tmp_path) == [path.name]
@@ -457,4 +458,5 @@ for i in range(1_000_000):
         saver.send_signal(signal.SIGKILL)
         saver.wait()
         w = io.load(path)[0]["w"]
-        assert w.shape == (300_000,) and (w == w[0]).all()
+        assert w.shape == (300_000,)
+        np.testing.assert_array_equal(w, w[0])

@@ -117,7 +117,8 @@ def test_checkpoints_in_a_row_stay_cheap_with_a_recorded_way_back():
     (g,) = minidl.grad(y.sum(), x, create_graph=True)
     assert len(count) == 40
     (g * g).sum().backward()
-    assert len(count) <= 60 and np.isfinite(x.grad.numpy()).all()
+    assert len(count) <= 60
+    np.testing.assert_array_equal(np.isfinite(x.grad.numpy()), True)
 
 
 def test_checkpoint_remembers_autocast():
@@ -187,6 +188,7 @@ def test_checkpoint_saves_memory():
     assert peak(checkpoint) < 26
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_freed_without_the_collector():
     gc.collect()
     gc.disable()

@@ -732,6 +732,7 @@ def table():
 # ---- the tests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FUNCTIONS)
 def test_minidl_gives_what_onnx_publishes(kind, device):
     found = results(kind, device)
@@ -739,6 +740,7 @@ def test_minidl_gives_what_onnx_publishes(kind, device):
     assert not {name: wrong for name, wrong in found.items() if wrong}
 
 
+@pytest.mark.slow
 def test_a_wrong_answer_is_noticed():
     def changed(**parts):
         return SimpleNamespace(**vars(case) | parts)
@@ -751,6 +753,7 @@ def test_a_wrong_answer_is_noticed():
     assert left_out("Sub", changed(attributes={"new": 1})) == "attribute new"
 
 
+@pytest.mark.slow
 def test_every_case_that_is_left_out_has_its_reason():
     if onnx.__version__ != VERSION:
         pytest.skip(f"waits for onnx {VERSION}, whose cases the reasons are for")

@@ -693,9 +693,9 @@ def test_draws_come_again_with_the_seed(draw, device):
     first, second = draw(like).numpy(), draw(like).numpy()
     minidl.manual_seed(5)
     np.testing.assert_array_equal(draw(like).numpy(), first)
-    assert (first != second).any()
+    assert (first != second).any(), "two draws are the same"
     minidl.manual_seed(6)
-    assert (draw(like).numpy() != first).any()
+    assert (draw(like).numpy() != first).any(), "two draws are the same"
 
 
 @pytest.mark.parametrize("name", [*TWO, "equal", "less", "concatenate"])

@@ -163,7 +163,7 @@ def test_mean_of_nothing_is_nan(device):
         with np.errstate(invalid="ignore"):
             y = tensor(np.zeros((0, 3)), device=device).mean(axis)
         assert y.shape == np.zeros((0, 3)).sum(axis).shape
-        assert np.isnan(y.numpy()).all()
+        np.testing.assert_array_equal(np.isnan(y.numpy()), True)
 
 
 # ---- backward
@@ -238,6 +238,7 @@ def test_gradients_do_not_alias(device):
     assert (values(kept), values(g)) == ([1, 1], [1, 1])
 
 
+@pytest.mark.slow
 def test_a_chain_of_100_000_operations(device):
     x = y = leaf(1.0, device)
     for _ in range(100_000):
@@ -576,6 +577,7 @@ def alive(references):
     return [ref() for ref in references if ref() is not None]
 
 
+@pytest.mark.slow
 def test_a_graph_dies_with_its_result(collector_off):
     y, references = network(leaf([[1.0, 2.0], [3.0, 4.0]]))
     assert len(alive(references)) == len(references)
@@ -584,6 +586,7 @@ def test_a_graph_dies_with_its_result(collector_off):
     assert gc.collect() == 0
 
 
+@pytest.mark.slow
 def test_a_graph_dies_as_backward_passes(collector_off):
     x = leaf([[1.0, 2.0], [3.0, 4.0]])
     y, references = network(x)
@@ -594,6 +597,7 @@ def test_a_graph_dies_as_backward_passes(collector_off):
     assert gc.collect() == 0
 
 
+@pytest.mark.slow
 def test_a_graph_dies_after_a_recorded_backward(collector_off):
     x = leaf([[1.0, 2.0], [3.0, 4.0]])
     y, references = network(x)

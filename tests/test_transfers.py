@@ -382,6 +382,7 @@ def known_devices(monkeypatch):
 # ---- a compiled step on a device
 
 
+@pytest.mark.slow
 def test_a_compiled_step_transfers_nothing_either():
     for make, x, y in WORK.values():
         model = make().to("standin")
