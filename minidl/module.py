@@ -12,13 +12,13 @@ from functools import partial
 
 from . import backend
 from .seams import intercepted
-from .tensor import Primitive, Tensor, grad, primitives, tensor
+from .tensor import Leaf, Primitive, Tensor, grad, primitives, tensor
 
 _watchers = []  # what `watched` puts around each call of a module
 _RANDOM = {"bernoulli", "normal"}  # operations that give something else the next time
 
 
-class Parameter(Tensor):
+class Parameter(Leaf):
     """A Tensor that is trained: it asks for a gradient, and `Module.parameters` lists it."""
 
     __slots__ = ()

@@ -74,7 +74,13 @@ def _(g, y, a, *, shape):
 
 @primitive
 def transpose(xp, a, *, axes=None):
-    """The axes of a in the order `axes` (reversed if None)"""
+    """The axes of a in the order `axes` (reversed if None), which must change something"""
+    n = a.ndim
+    if axes is not None and (len(axes) != n or (n > 1 and [i % n for i in axes] == [*range(n)])):
+        raise ValueError(
+            f"the axes are all {n} in another order, not two to swap, got {(*axes,)}; to swap two, "
+            f"exchange them in {(*range(n),)}: for a matrix .T or .transpose(1, 0)"
+        )
     return a.transpose(axes)
 
 
@@ -94,7 +100,8 @@ def getitem(xp, a, *indices, key):
 
 @getitem.gradient
 def _(g, y, a, *indices, key):
-    return (scatter(g, *indices, key=key, shape=a.shape) if indices else Piece(g, key),)
+    share = scatter(g, *indices, key=key, shape=a.shape) if indices else Piece(g, key)
+    return share, *(None for _ in indices)
 
 
 @primitive
@@ -115,7 +122,7 @@ def scatter(xp, a, *indices, key, shape):
 
 @scatter.gradient
 def _(g, y, a, *indices, key, shape):
-    return (getitem(g, *indices, key=key),)
+    return getitem(g, *indices, key=key), *(None for _ in indices)
 
 
 def _fill(key, indices):
