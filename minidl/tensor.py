@@ -72,7 +72,7 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __init__(self, data, *, requires_grad=False):
-        self.data = data if type(data) in ARRAYS else _as_data(data)
+        self.data = np.asarray(data) if isinstance(data, np.generic) else data
         self.grad = self.op = self.attrs = None
         self.inputs = ()
         self.number = _clock()

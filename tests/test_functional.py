@@ -39,11 +39,11 @@ CASES = {
         lambda t, x: t.nn.functional.cross_entropy(x, t.tensor(SHARES), label_smoothing=0.1),
     ),
     "cross_entropy, weighted": (
-        lambda x: F.cross_entropy(x, like(x, LABELS), weight=like(x, WEIGHTS)),
+        lambda x: F.cross_entropy(x, like(x, LABELS), sample_weight=like(x, WEIGHTS)),
         lambda t, x: weighted(t, t.nn.functional.cross_entropy(x, t.tensor(LABELS), **EACH)),
     ),
     "huber, weighted": (
-        lambda x: F.huber(x, like(x, Y), weight=like(x, WEIGHTS)),
+        lambda x: F.huber(x, like(x, Y), sample_weight=like(x, WEIGHTS)),
         lambda t, x: weighted(t, t.nn.functional.huber_loss(x, t.tensor(Y), **EACH)),
     ),
     "nll": (
@@ -93,8 +93,8 @@ def test_losses_in_float32_stay_float32(device):
         F.cross_entropy(x, like(x, LABELS), smoothing=0.1),
         F.huber(x, like(x, Y.astype("f"))),
         F.bce_with_logits(x, like(x, BITS.astype("f"))),
-        F.cross_entropy(x, like(x, SHARES), weight=like(x, WEIGHTS)),
-        F.mse(x, like(x, Y.astype("f")), weight=like(x, WEIGHTS)),
+        F.cross_entropy(x, like(x, SHARES), sample_weight=like(x, WEIGHTS)),
+        F.mse(x, like(x, Y.astype("f")), sample_weight=like(x, WEIGHTS)),
     ):
         assert loss.dtype == "float32"
 
@@ -151,9 +151,13 @@ def test_a_query_that_may_look_nowhere_gets_zeros(device):
 def test_weights_may_count_samples_or_single_labels(device):
     x, y = (tensor(a.reshape(5, 2, 2), device=device) for a in (X, Y))
     each = like(x, np.repeat(WEIGHTS, 2).reshape(5, 2))
-    assert F.mse(x, y, weight=like(x, WEIGHTS)).item() == F.mse(x, y, weight=each).item()
-    with pytest.raises(ValueError, match=r"weight of shape \(4,\) does not fit errors \(5, 2, 2\)"):
-        F.mse(x, y, weight=like(x, WEIGHTS[:4]))
+    assert (
+        F.mse(x, y, sample_weight=like(x, WEIGHTS)).item() == F.mse(x, y, sample_weight=each).item()
+    )
+    with pytest.raises(
+        ValueError, match=r"sample_weight of shape \(4,\) does not fit errors \(5, 2, 2\)"
+    ):
+        F.mse(x, y, sample_weight=like(x, WEIGHTS[:4]))
 
 
 def test_dropout_keeps_the_mean_and_is_off_in_evaluation(device):
