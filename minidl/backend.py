@@ -91,11 +91,6 @@ def _module_of_other(a):
     raise TypeError(f"expected an array or a number, got {type(a).__name__}: {a!r:.60}; {way}")
 
 
-def is_view(a):
-    """Whether array `a` lies in the memory of another."""
-    return getattr(plain(a), "base", None) is not None
-
-
 def memory(a):
     """A number for the memory that array `a` lies in, the same for all its views."""
     a = plain(a)

@@ -75,11 +75,10 @@ def _(g, y, a, *, shape):
 @primitive
 def transpose(xp, a, *, axes=None):
     """The axes of a in the order `axes` (reversed if None), which must change something"""
-    n = a.ndim
-    if axes is not None and (len(axes) != n or (n > 1 and [i % n for i in axes] == [*range(n)])):
+    if axes is not None and not _reorder(axes, a.ndim):
         raise ValueError(
-            f"the axes are all {n} in another order, not two to swap, got {(*axes,)}; to swap two, "
-            f"exchange them in {(*range(n),)}: for a matrix .T or .transpose(1, 0)"
+            f"the axes are all {a.ndim} in another order, not two to swap, got {(*axes,)}; to swap "
+            f"two, exchange them in {(*range(a.ndim),)}: for a matrix .T or .transpose(1, 0)"
         )
     return a.transpose(axes)
 
@@ -90,6 +89,11 @@ def _(g, y, a, *, axes=None):
         None if axes is None else tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes)))
     )
     return (transpose(g, axes=back),)
+
+
+def _reorder(axes, n):
+    """Whether `axes` are n, in another order than they have (one axis has no other)."""
+    return len(axes) == n and (n < 2 or [i % n for i in axes] != [*range(n)])
 
 
 @primitive

@@ -225,8 +225,13 @@ class Leaf(Tensor):
     def __setattr__(self, name, value):
         if name == "data" and type(value) not in ARRAYS:
             value = _as_data(value)
-        elif name == "grad" and value is not None:
-            _check_grad(value, self)
+        elif name == "grad" and not (
+            value is None or (isinstance(value, Tensor) and value.data.shape == self.data.shape)
+        ):
+            raise ValueError(
+                f".grad must be None or a Tensor of shape {self.shape}, got "
+                f"{type(value).__name__} of shape {getattr(value, 'shape', None)}"
+            )
         object.__setattr__(self, name, value)
 
 
@@ -242,14 +247,6 @@ def _as_data(value):
         ),
     )
     return value
-
-
-def _check_grad(g, x):
-    if not isinstance(g, Tensor) or g.data.shape != x.data.shape:
-        raise ValueError(
-            f".grad must be None or a Tensor of shape {x.shape}, got {type(g).__name__} of shape "
-            f"{getattr(g, 'shape', None)}"
-        )
 
 
 def _numbers(parts):
@@ -296,7 +293,7 @@ def _before(x, name):
     )
     known = not modes.record or x.op is not None or x.number > modes.record.began
     require(
-        known and not backend.is_view(x.data),
+        known and getattr(backend.plain(x.data), "base", None) is None,
         RuntimeError(
             f"{name} in place with a record, on a tensor that is a view of another, or not made in "
             "the function that is compiled: that would have no record; write x = ..., a new tensor"
@@ -476,8 +473,7 @@ def primitive(forward):
     It is known by its name.  Raises ValueError if another module has an operation of that name;
     one's own may be defined again, as by a cell of a notebook that runs twice.
     """
-    name = forward.__name__
-    known = primitives.get(name)
+    known, name = primitives.get(forward.__name__), forward.__name__
     if known and known.forward.__module__ != forward.__module__:
         raise ValueError(
             f"there is an operation {name} already, of {known.forward.__module__}: call yours "
@@ -519,8 +515,7 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
     cast = primitives["cast"]
     wanted = None if targets is None else {x.number for x in targets}
     pending, found, products = _start(outputs, gradients, create_graph), [], {}
-    starts = [g.data if create_graph else g for _, g, _ in pending.values()]
-    taken = {backend.memory(a): a for a in starts}
+    taken = {backend.memory(g.data if create_graph else g): g for _, g, _ in pending.values()}
     queue = sorted(-number for number in pending)
     before, modes.recording = modes.recording, create_graph
     try:
@@ -566,8 +561,10 @@ def _apart(g, taken):
     A rule may give one array to two inputs, or one number, broadcast.  taken: memory -> array.
     """
     a = g.data if isinstance(g, Tensor) else g
-    if taken.setdefault(backend.memory(a), a) is not a or _overlaps(a):
+    memory = backend.memory(a)
+    if memory in taken or _overlaps(a):
         g = primitives["cast"](g, dtype=g.dtype) if isinstance(g, Tensor) else g.copy()
+    taken[memory] = a  # kept, so that no other array is given its memory
     return g if isinstance(g, Tensor) else Tensor(g)
 
 

@@ -270,6 +270,36 @@ def test_what_does_not_fit_is_named(call, complaint):
         call(MultiHeadAttention(4, 2))
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("added", [False, True])
+def test_as_many_places_as_sequences_are_no_doubt(added, causal, device, torch):
+    """T == S == N: two axes are (T, S) in a mask, (N, S) in a key_mask, as in PyTorch."""
+    n = 4
+    ours = spread(MultiHeadAttention(D, HEADS)).to(device)
+    theirs = torch.nn.MultiheadAttention(D, HEADS, batch_first=True, dtype=torch.float64)
+    theirs.load_state_dict(attention_to_pytorch(torch, ours.to("cpu").state_dict()))
+    x, keys = numbers(n, n, D), padding(4, 3, 2, 4, total=n)
+    see = (numbers(n, n, seed=1) > 0) | (np.arange(n) == 0)
+    for key_mask in (None, keys):
+        seen = see & np.tri(n, dtype=bool) if causal else see
+        hide = {"attn_mask": torch.tensor(~seen)}
+        if key_mask is not None:
+            hide["key_padding_mask"] = torch.tensor(~key_mask)
+        mask = np.where(see, 0.0, -np.inf) if added else see
+        to = {"device": device}
+        found = ours.to(device)(
+            tensor(x, **to), mask=tensor(mask, **to), causal=causal,
+            key_mask=None if key_mask is None else tensor(key_mask, **to),
+        )  # fmt: skip
+        expected, _ = theirs(*[torch.tensor(x)] * 3, **hide)
+        np.testing.assert_allclose(found.numpy(), expected.detach().numpy(), rtol=1e-10)
+
+
+def test_a_mask_of_integers_is_refused():
+    with pytest.raises(TypeError, match=r"mask: a mask is booleans.*got int64"):
+        MultiHeadAttention(4, 2)(X, mask=np.ones((3, 3), int))
+
+
 # ---- block
 
 
