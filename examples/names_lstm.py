@@ -61,7 +61,7 @@ class Speller(nn.Module):
 
 def loss(model, rows):
     """The mean of -log(probability of the next token), over real tokens, not the padding."""
-    tokens, lengths = text.pad(rows)
+    tokens, lengths = text.pad(rows, value=0)
     real = np.nonzero(np.arange(1, tokens.shape[1]) < lengths[:, None])
     logits, _ = model(tokens[:, :-1])
     indices = *real, tokens[:, 1:][real]

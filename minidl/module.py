@@ -19,7 +19,7 @@ import numpy as np
 
 from . import backend
 from .seams import intercepted
-from .tensor import Primitive, Tensor, grad, primitives, tensor
+from .tensor import Leaf, Primitive, Tensor, grad, primitives, tensor
 
 
 class _Watchers(local):
@@ -32,7 +32,7 @@ class _Watchers(local):
 _watchers = _Watchers()
 
 
-class Parameter(Tensor):
+class Parameter(Leaf):
     """A Tensor that is trained: it asks for a gradient, and `Module.parameters` lists it."""
 
     __slots__ = ()

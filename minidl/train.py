@@ -50,7 +50,7 @@ def top5(y, labels):
 
 
 def _takes_weight(f):
-    return callable(f) and "weight" in signature(f).parameters
+    return callable(f) and "sample_weight" in signature(f).parameters
 
 
 METRICS = {"accuracy": accuracy, "top5": top5, "mae": functional.l1, "mse": functional.mse}
@@ -189,8 +189,8 @@ class Trainer:
         valid = None if valid is None else _loader(valid, batch_size, "validation ")
         weigh = weigher(sample_weight is not None, class_weight)
         if weigh and not _takes_weight(self.loss):
-            raise TypeError("sample_weight and class_weight need a loss with an argument `weight`, "
-                            f"got {self.loss!r}")  # fmt: skip
+            raise TypeError("sample_weight and class_weight need a loss with an argument "
+                            f"`sample_weight`, got {self.loss!r}")  # fmt: skip
         shown = [Progress()] if progress else []
         if self.group and self.group.rank:  # the first process says and writes all
             shown, callbacks = [], [c for c in callbacks if not isinstance(c, _WRITERS)]
@@ -319,7 +319,7 @@ class Trainer:
         """A training step up to the gradients; in a group it gives them, and leaves none."""
         *inputs, target, weight = tensors if self.weighted else (*tensors, None)
         y = self.model(*inputs)
-        loss = self.loss(y, target, **({"weight": weight} if self.weighted else {}))
+        loss = self.loss(y, target, **({"sample_weight": weight} if self.weighted else {}))
         loss.backward()
         if not self.group:
             return loss, y
@@ -442,7 +442,9 @@ class Trainer:
         """The loss for a batch, a Tensor, and a dict of the loss and metrics as numbers."""
         *inputs, target = self._tensors(batch)
         y = self.model(*inputs)
-        weighted = {} if weight is None else {"weight": backend.to_device(weight, self.device)}
+        weighted = (
+            {} if weight is None else {"sample_weight": backend.to_device(weight, self.device)}
+        )
         loss = self.loss(y, target, **weighted)
         with backend.no_grad():
             found = {name: float(metric(y, target)) for name, metric in self.metrics.items()}

@@ -702,11 +702,28 @@ def test_pad_collate(how):
 def test_pad_collate_of_batches_of_similar_length():
     samples = [(list(range(n)), n) for n in [3, 9, 1, 8, 2, 7]]
     sampler = partial(text.batches_by_length, [n for _, n in samples], 2)
-    for x, lengths, y in DataLoader(samples, sampler=sampler, collate=pad_collate):
+    for x, lengths, y in DataLoader(
+        samples, sampler=sampler, collate=partial(pad_collate, value=0)
+    ):
         assert lengths.tolist() == y.tolist() and x.shape == (2, lengths.max())
         assert lengths.max() - lengths.min() <= 5
         for row, n in zip(x, lengths):
             assert row.tolist() == [*range(n)] + [0] * (len(row) - n)
+
+
+def test_tokens_are_padded_with_what_is_said_or_not_at_all():
+    """0 is a token of most vocabularies, of one with `unknown` that for all unknown words."""
+    vocabulary = text.Vocabulary("a b a c".split(), unknown="<unk>", special=["<pad>"])
+    samples = [(vocabulary.encode(words), 1) for words in (["a", "b"], ["c"])]
+    with pytest.raises(RuntimeError, match=r"ValueError: .* pad\(ids, value=vocabulary.numbers"):
+        list(DataLoader(samples, collate=pad_collate))
+    collate = partial(pad_collate, value=vocabulary.numbers["<pad>"])
+    x, _, _ = next(iter(DataLoader(samples, collate=collate)))
+    assert vocabulary.decode(x[1]) == ["c", "<pad>"]
+    with pytest.raises(ValueError, match="may be tokens"):
+        pad([np.array([1, 2], np.uint8), [3]])
+    assert pad([[1.5, 2.5], [3.5]])[0].tolist() == [[1.5, 2.5], [3.5, 0.0]]
+    assert pad([[1, 2], [3, 4]])[0].tolist() == [[1, 2], [3, 4]], "nothing is filled up"
 
 
 def test_pad_collate_says_which_samples():

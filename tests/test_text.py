@@ -272,7 +272,7 @@ def test_half_a_million_characters_take_seconds():
 
 
 def test_pad():
-    y, lengths = text.pad([[1, 2, 3], [], [4]])
+    y, lengths = text.pad([[1, 2, 3], [], [4]], value=0)
     assert y.tolist() == [[1, 2, 3], [0, 0, 0], [4, 0, 0]] and y.dtype == np.int64
     assert lengths.tolist() == [3, 0, 1] and lengths.dtype == np.int64
     y, _ = text.pad([np.array([7]), (8, 9)], value=-1)

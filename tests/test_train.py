@@ -325,7 +325,9 @@ def test_a_loss_without_weights_is_named():
     trainer = linear_trainer(plain)
     trainer.fit(ArrayDataset(X, LABELS), progress=False)
     for options in ({"sample_weight": EACH}, {"class_weight": BY_CLASS}):
-        with pytest.raises(TypeError, match=r"a loss with an argument `weight`, got .*plain"):
+        with pytest.raises(
+            TypeError, match=r"a loss with an argument `sample_weight`, got .*plain"
+        ):
             trainer.fit(ArrayDataset(X, LABELS), progress=False, **options)
 
 
