@@ -161,7 +161,7 @@ class Traced:
         if not any(part is Ellipsis for part in parts):
             parts = *parts, ...  # an element is a place in memory too, not a number
         place = self[parts]
-        if place.value.base is not self.value.base:
+        if place.size and place.value.base is not self.value.base:
             raise RuntimeError(
                 "while a graph is recorded, only slices and single elements are written in place, "
                 "no places that an array picks: choose with minidl.where"
