@@ -168,7 +168,8 @@ def test_early_stopping_gives_back_the_best_weights(tmp_path, device):
     for elsewhere in (device, "cpu"):
         again = spiral_trainer(device=elsewhere)
         fit(again, EarlyStopping(2), resume=path)
-        assert again.epoch == 5 and (weights(again) == losses.found[3]).all(), "it stays stopped"
+        assert again.epoch == 5
+        assert (weights(again) == losses.found[3]).all(), "it stays stopped"
         assert {t.device for _, t in again.model.tensors()} == {elsewhere}
 
 
@@ -188,12 +189,14 @@ def test_a_fit_after_early_stopping_trains_and_waits_anew():
     trainer, stop = spiral_trainer(), EarlyStopping(2)
     losses = Pretend(2.0, 1.0, 3.0, 4.0, 3.5, 5.0, 0.5, 6.0, 7.0)
     fit(trainer, losses, stop)
-    assert trainer.epoch == 4 and (weights(trainer) == losses.found[2]).all()
+    assert trainer.epoch == 4
+    np.testing.assert_array_equal(weights(trainer), losses.found[2])
     fit(trainer, losses, stop)
     assert trainer.epoch == 6 and trainer.stopped, "not better than in the first fit, twice"
-    assert (weights(trainer) == losses.found[2]).all()
+    np.testing.assert_array_equal(weights(trainer), losses.found[2])
     fit(trainer, losses, stop, epochs=3)
-    assert trainer.epoch == 9 and (weights(trainer) == losses.found[7]).all()
+    assert trainer.epoch == 9
+    np.testing.assert_array_equal(weights(trainer), losses.found[7])
     fit(trainer, epochs=1)
     assert trainer.epoch == 10
 
@@ -206,7 +209,8 @@ def test_callbacks_forget_another_trainer():
     alone, same = spiral_trainer(0.0), Pretend(3.0, 2.0, 4.0)
     fit(second, losses, stop, average, epochs=3)
     fit(alone, same, EarlyStopping(9), AverageWeights(0.5), epochs=3)
-    assert (weights(second) == weights(alone)).all() and stop.best == 2.0
+    np.testing.assert_array_equal(weights(second), weights(alone))
+    assert stop.best == 2.0
 
 
 def test_an_average_goes_on_in_a_second_fit_and_begins_anew_from_other_weights():
@@ -215,7 +219,7 @@ def test_an_average_goes_on_in_a_second_fit_and_begins_anew_from_other_weights()
     average = AverageWeights(0.9)
     for _ in range(2):
         fit(twice, average, epochs=2)
-    assert (weights(once) == weights(twice)).all()
+    np.testing.assert_array_equal(weights(once), weights(twice))
     found = []
     for callback in (average, AverageWeights(0.9)):
         trainer = deepcopy(twice)

@@ -284,8 +284,8 @@ def test_layers_in_containers_are_parts(name, device):
     state = model.state_dict()
     assert list(state) == [f"{path}.{kind}" for path in paths for kind in ("weight", "bias")]
     assert model.parameters() == [a.weight, a.bias, b.weight, b.bias]
-    assert not any(m.training for m in (model.eval(), a, b))
-    assert all(m.training for m in (model.train(), a, b))
+    assert [m.training for m in (model.eval(), a, b)] == [False] * 3
+    assert [m.training for m in (model.train(), a, b)] == [True] * 3
     model.to(device, "float64")
     assert a.weight.device == b.bias.device == device and a.weight.dtype == "float64"
     assert repr(model).count("Linear(2, 2)") == 2
@@ -462,7 +462,7 @@ def test_a_module_that_is_a_list_has_what_is_in_it():
 
     model = Holder(Layers([layer(), [layer()]]))
     assert list(model.state_dict())[::2] == ["kept.0.weight", "kept.1.0.weight"]
-    assert not any(m.training for _, m in model.eval().modules())
+    assert not [path for path, m in model.eval().modules() if m.training]
 
 
 # ---- evaluating
@@ -517,7 +517,8 @@ def test_threads_evaluate_a_model_that_is_in_training():
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
     assert not wrong
-    assert all(m.training for _, m in net.modules()) and not minidl.module._evaluated
+    assert not [path for path, m in net.modules() if not m.training]
+    assert not minidl.module._evaluated
 
 
 def test_a_summary_sees_its_own_threads_calls_only():

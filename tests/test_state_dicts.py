@@ -290,5 +290,5 @@ def test_the_page_carries_a_whole_model(torch):
         to_torch(ours), {name: a.numpy() for name, a in theirs.state_dict().items()}
     )  # fmt: skip
     other = nn.Sequential(*(nn.Linear(144, 5) if i == 4 else part for i, part in enumerate(ours)))
-    assert (other[4].weight.numpy() != ours[4].weight.numpy()).any()
+    assert (other[4].weight.numpy() != ours[4].weight.numpy()).any(), "the same before"
     same_arrays(on_the_host(from_torch(other, theirs)), on_the_host(ours))
