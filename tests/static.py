@@ -15,7 +15,7 @@ from minidl.graph import EXACT, PASSES
 from minidl.module import Module
 from minidl.optim import Optimizer
 from minidl.tensor import Tensor
-from minidl.trace import flat
+from minidl.lines import flat
 
 
 def learning(model, optimizer):
