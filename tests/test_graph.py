@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from static import EXACT, compare, drawn, equal, play
-from test_source import proof
+from static import EXACT, MODELS, compare, drawn, equal, play
+from test_source import made, proof
 
 import minidl
 from minidl import Tensor, backend, graph, ops, tensor
 from minidl import functional as F
+from minidl.compiled import Program
 from minidl.graph import PASSES
-from minidl.lines import Value
+from minidl.lines import Value, flat
+from minidl.memory import Plan, with_copies
 from minidl.record import record
 from minidl.shapes import concatenate
 from minidl.tensor import primitives
@@ -133,6 +135,108 @@ def test_passes_shorten_a_training_step(device):
     compiled(tensor(TALL, device=device))
     program = compiled.program
     assert len(program.graph.lines) < 0.8 * len(program.before.splitlines())
+
+
+# ---- a pass leaves the graph that it is given as it was
+
+
+def said(v):
+    """All that a Value says, by identity where it names another thing."""
+    return id(v), id(v.base), id(v.data), v.kind, v.name, v.shape, v.dtype, v.order
+
+
+def contents(graph):
+    """All that a graph holds: its lines and their Values, and what surrounds them."""
+    lines = graph.parts()
+    values = {v: None for line in lines for v in [*line.outs, *line.inputs()]}
+    values |= dict.fromkeys([*graph.inputs, *graph.numbers, *graph.updates, *graph.ends()])
+    values |= {v.base: None for v in values}
+    wholes = [[id(line), *map(id, line.args), *map(id, line.outs)] for line in graph.lines]
+    calls = [
+        (id(line), line.function, [*map(id, flat(line.args))], repr(line.options), line.into)
+        for line in lines
+    ]
+    around = graph.inputs, graph.numbers, graph.updates, graph.grads, graph.after, graph.zeroed
+    return wholes, calls, [said(v) for v in values], str(graph), repr(graph.result), repr(around)
+
+
+def leaves_alone(change, graph):
+    """What a pass makes of a graph, which must be the same twice, and the graph as it was."""
+    before = contents(graph)
+    found = change(graph)
+    assert contents(graph) == before, f"{change.__name__} changed what it was given"
+    kept = contents(found)
+    assert str(change(graph)) == str(found), f"{change.__name__} makes another graph when asked again"
+    assert contents(graph) == before and contents(found) == kept
+    return found
+
+
+def all_leave_alone(graph):
+    for change in (*PASSES, *PASSES[::-1], with_copies):
+        leaves_alone(change, graph)
+    for change in PASSES:  # and each on what those before it made
+        graph = leaves_alone(change, graph)
+    before = contents(graph)
+    plans = [Plan(graph) for _ in range(2)]
+    assert contents(graph) == before
+    assert plans[0].size == plans[1].size and [*plans[0].places.values()] == [
+        *plans[1].places.values()
+    ]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_pass_leaves_the_steps_of_models_alone(name, device):
+    for program, _ in made(name, device)[:1]:
+        all_leave_alone(program.record_graph)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_pass_leaves_small_graphs_alone(name, device):
+    all_leave_alone(recorded(CASES[name][1], TALL, device=device))
+
+
+def test_one_graph_is_compiled_as_often_as_one_likes(device):
+    w = tensor(drawn(4, 4), requires_grad=True, device=device)
+
+    def step(x):
+        loss = (concatenate((x @ w).exp(), x.exp()[1:], x.exp()) ** 2).sum()
+        (g,) = minidl.grad(loss, w)
+        w.data = w.data - 0.01 * g.data
+        return loss
+
+    graph = recorded(step, TALL, device=device)
+    programs = [Program(graph), Program(graph, passes=()), Program(graph)]
+    assert programs[0].source == programs[2].source
+    x, start, found = tensor(TALL, device=device), w.numpy().copy(), []
+    for program in programs:
+        w.data = tensor(start, device=device).data
+        assert program.fits()
+        found.append([program([x]).item(), w.numpy().copy()])
+    for one in found[1:]:
+        np.testing.assert_allclose(one[0], found[0][0], rtol=1e-5)
+        np.testing.assert_allclose(one[1], found[0][1], rtol=1e-5)
+
+
+def test_the_snapshot_sees_what_a_pass_could_change():
+    def rebases(graph):
+        graph.lines[-1].out.base = graph.lines[0].out
+        return graph
+
+    def rewrites(graph):
+        graph.lines[0].args = graph.lines[0].args[::-1]
+        return graph
+
+    def drops(graph):
+        del graph.lines[-1]
+        return graph
+
+    def forgets(graph):
+        graph.grads.append((None, graph.lines[0].out))
+        return graph
+
+    for change in (rebases, rewrites, drops, forgets):
+        with pytest.raises(AssertionError, match="changed what it was given"):
+            leaves_alone(change, recorded(lambda x: x * 2 + x.exp(), TALL))
 
 
 # ---- what passes must not do
