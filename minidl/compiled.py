@@ -44,8 +44,7 @@ class Program:
         self.graph = graph
         self.plan = Plan(graph)
         self.text = Source(self.plan, cuda_graph)
-        self.source = self.text.text
-        self.memory = self.plan.size
+        self.source, self.memory = self.text.text, self.plan.size
         self.make = _function(self.source, "make")
         self.kept = []  # pairs (Tensor, the array that it keeps)
         self.arrays = {}  # state -> its array
@@ -334,9 +333,7 @@ class Compiled:
         if threads not in (1, 2):
             raise ValueError(f"threads must be 1 or 2, got {threads}")
         self.function = function
-        self.passes = passes
-        self.threads = threads
-        self.cuda_graph = cuda_graph
+        self.passes, self.threads, self.cuda_graph = passes, threads, cuda_graph
         self.programs = {}  # signature -> Program, or Halves
         self.modules = _modules(function)
         self.leaves = []  # Tensors that the function is known to leave gradients in

@@ -40,16 +40,12 @@ def traffic(line):
     if is_view(line):
         return 0
     f = line.function
-    args = line.args
-    if f in PLACED or f in CHOSEN:
-        args = args[1:]  # the first is written, or read in part
-    read = set(values(args))
-    n = sum(min(v.nbytes, v.base.nbytes) for v in read)  # broadcast elements lie there once
+    first_is_read = f not in PLACED and f not in CHOSEN
+    read = set(values(line.args if first_is_read else line.args[1:]))
+    found = sum(min(v.nbytes, v.base.nbytes) for v in read)  # broadcast elements lie there once
     if f == "add.at":
-        return n + 2 * getattr(line.args[2], "nbytes", 0)
-    if f in CHOSEN:
-        return n + 2 * line.out.nbytes
-    return n + line.out.nbytes
+        return found + 2 * getattr(line.args[2], "nbytes", 0)
+    return found + line.out.nbytes * (2 if f in CHOSEN else 1)
 
 
 def _machine():

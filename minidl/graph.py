@@ -70,9 +70,10 @@ def _said(line):
 
 
 def with_products(graph):
-    """On the CPU, sums as products, which it does faster: see SUMS.
+    """On the CPU, the sum of all of a * b is the product of a and b as vectors, which is faster:
+    a * b is never written down.
 
-    The sums are taken in another order: equal but for rounding.
+    The sum is taken in another order: equal but for rounding.
     """
     if graph.xp is not np:
         return graph
@@ -80,90 +81,35 @@ def with_products(graph):
     made = {}  # result -> its line, where neither it nor what it was made of changes later
     lines = []
     for line in graph.lines:
-        same = None
         if not line.bases() & written:
             made[line.out] = line
-            same = _as_product(line, made)
-        lines += same or [line]
+            lines += _as_product(line, made)
+        else:
+            lines.append(line)
     return graph.changed(lines)
 
 
 def _as_product(line, made):
-    """What the first rule gives that fits a sum; None if there is none."""
-    if line.function != "add.reduce":
-        return None
-    (a,) = line.args
-    if a.dtype.kind != "f" or a.size == 0:
-        return None
-    return next((same for rule in SUMS if (same := rule(line, made))), None)
-
-
-# Rules for sums: (line, result -> its line) -> lines that end with the same result, or None.
-
-
-def sum_of_products(line, made):
-    """The sum of all of a * b is the product of a and b as vectors: no a * b is written down."""
-    before = made.get(line.args[0])
+    """The lines in place of one: a product, if it sums up one, else itself."""
+    before = made.get(line.args[0]) if line.function == "add.reduce" else None
     if line.out.shape != () or before is None or before.function != "multiply":
-        return None
+        return [line]
     a, b = before.args
     if not _lies_whole(a) or not _lies_whole(b) or (a.shape, a.dtype) != (b.shape, b.dtype):
-        return None
-    first, second = _reshaped(a, (a.size,)), _reshaped(b, (b.size,))
+        return [line]
+    first, second = _vector(a), _vector(b)
     return [first, second, Line("dot", (first.out, second.out), {}, line.out)]
 
 
-def sum_of_rows(line, made):
-    """The sums of the rows of a matrix are its product with ones."""
-    (a,) = line.args
-    if len(a.shape) != 2 or _axes(line) != [1] or len(line.out.shape) != 1 or not _lies_whole(a):
-        return None
-    return [Line("dot", (a, _ones(a.shape[1], a)), {}, line.out)]
-
-
-def sum_of_few(line, made):
-    """The sum of all elements, if they are few, is the product of ones with them as a vector."""
-    (a,) = line.args
-    if line.out.shape != () or not _lies_whole(a) or a.size > 4096:
-        return None
-    vector = _reshaped(a, (a.size,))
-    return [vector, Line("dot", (_ones(a.size, a), vector.out), {}, line.out)]
-
-
-def sum_of_columns(line, made):
-    """The sum over all axes but the last is the product of ones with a table of such rows."""
-    (a,) = line.args
-    n = len(a.shape)
-    if _axes(line) != list(range(n - 1)) or len(line.out.shape) != 1 or not _lies_whole(a):
-        return None
-    table = _reshaped(a, (a.size // a.shape[-1], a.shape[-1]))  # (..., D) -> (rows, D)
-    return [table, Line("dot", (_ones(table.out.shape[0], a), table.out), {}, line.out)]
-
-
-SUMS = [sum_of_products, sum_of_rows, sum_of_few, sum_of_columns]
-
-
-def _axes(line):
-    """The axes that a sum goes over, none of them negative, in order."""
-    n = len(line.args[0].shape)
-    axis = line.options.get("axis")
-    if axis is None:
-        return list(range(n))
-    return sorted(i % n for i in np.atleast_1d(axis))
-
-
 def _lies_whole(v):
-    """Whether a Value lies in memory as its axes say, so that a reshape of it is a view."""
-    return isinstance(v, Value) and (v.kind == "state" or (v.base is v and v.in_order()))
+    """Whether floats lie in memory as their axes say, so that a reshape is a view."""
+    whole = isinstance(v, Value) and (v.kind == "state" or (v.base is v and v.in_order()))
+    return whole and v.dtype is not None and v.dtype.kind == "f" and v.size > 0
 
 
-def _reshaped(v, shape):
-    """A line that gives a view of v."""
-    return Line("reshape", (v, shape), {}, Value(np.empty(shape, v.dtype), base=v.base))
-
-
-def _ones(n, like):
-    return constant(np.ones(n, like.dtype))
+def _vector(v):
+    """A line that gives v as a vector, a view."""
+    return Line("reshape", (v, (v.size,)), {}, Value(np.empty(v.size, v.dtype), base=v.base))
 
 
 PASSES = (with_constants, without_repeats, with_products, with_recomputed, without_dead,

@@ -32,7 +32,7 @@ TRUTHS = {"bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "invert": "!{0}
 COMPARISONS = {"equal": "{0} == {1}", "not_equal": "{0} != {1}", "less": "{0} < {1}",
                "less_equal": "{0} <= {1}", "greater": "{0} > {1}",
                "greater_equal": "{0} >= {1}"}  # fmt: skip
-MOVES = {"astype": "{0}", "copy": "{0}", "copyto": "{1}", "where": "{0} ? {1} : {2}"}
+MOVES = {"astype": "{0}", "copy": "{0}", "copyto": "{0}", "where": "{0} ? {1} : {2}"}
 CHEAP = {"add", "subtract", "multiply", "divide", "negative", "sqrt", "maximum", "minimum",
          "astype", *COMPARISONS}  # fmt: skip
 FILLS = {"zeros": "0", "ones": "1"}
@@ -122,19 +122,13 @@ def _statement(line, names, name):
 def _operands(line, names):
     """The C of a line's operands, each in the type in which NumPy would take it."""
     f, args = line.function, line.args
-    kind = line.out.dtype
-    if f in FILLS:
-        return []
-    if f == "astype":
-        return [_operand(args[0], kind, names)]
-    if f == "copyto":  # its pattern names the second operand
-        return ["", _operand(args[1], kind, names)]
-    if f == "where":
-        truth, *rest = args
-        return [_operand(truth, np.dtype(bool), names), *(_operand(v, kind, names) for v in rest)]
+    args = {"copyto": args[1:], "astype": args[:1], "zeros": (), "ones": ()}.get(f, args)
+    kinds = [line.out.dtype] * len(args)
     if f in COMPARISONS:
-        kind = np.result_type(*map(_kind, args))
-    return [_operand(v, kind, names) for v in args]
+        kinds = [np.result_type(*map(_kind, args))] * 2
+    if f == "where":
+        kinds[0] = np.dtype(bool)
+    return [_operand(v, kind, names) for v, kind in zip(args, kinds)]
 
 
 def _kind(v):

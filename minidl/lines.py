@@ -8,7 +8,7 @@ Explained in course/20.
 """
 
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,10 +36,8 @@ class Value:
         self.shape = getattr(array, "shape", ())
         self.dtype = getattr(array, "dtype", None)
         self.order = layout(array) if backend.is_array(array) else ()
-        self.kind = kind
+        self.kind, self.data, self.name = kind, data, name
         self.base = base or self
-        self.data = data
-        self.name = name
 
     size = property(lambda self: int(np.prod(self.shape)))
     nbytes = property(lambda self: self.size * self.dtype.itemsize if self.dtype else 0)
@@ -64,17 +62,15 @@ def constant(array):
     return Value(array, "constant", data=array)
 
 
+@dataclass(eq=False, slots=True)
 class Line:
     """One call, out = function(*args, **options); `into` says that out was there before."""
 
-    __slots__ = ("args", "function", "into", "options", "out")
-
-    def __init__(self, function, args, options, out, into=False):
-        self.function = function
-        self.args = args
-        self.options = options
-        self.out = out
-        self.into = into
+    function: object
+    args: tuple
+    options: dict
+    out: Value
+    into: bool = False
 
     outs = property(lambda self: [self.out])
     fresh = property(lambda self: [] if self.into else [self.out], doc="Those of outs it makes.")
@@ -101,7 +97,7 @@ class Line:
         return Line(self.function, args, self.options, renewed(self.out, new), self.into)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Graph:
     """Lines, and what surrounds them.
 
@@ -114,14 +110,14 @@ class Graph:
     """
 
     inputs: list
-    numbers: list
-    lines: list
-    updates: dict
-    grads: list
-    result: object
-    after: list
-    zeroed: set
     xp: object
+    lines: list = field(default_factory=list)
+    numbers: list = field(default_factory=list)
+    updates: dict = field(default_factory=dict)
+    grads: list = field(default_factory=list)
+    after: list = field(default_factory=list)
+    zeroed: set = field(default_factory=set)
+    result: object = None
 
     def ends(self):
         """The Values that are needed when the last line has run."""
@@ -226,9 +222,7 @@ def call(xp, function, args, options):
         function = ELSEWHERE.get(function, function)
     name, _, method = function.partition(".")  # a function of NumPy, or a ufunc's reduce or at
     found = getattr(xp, name)
-    if method:
-        found = getattr(found, method)
-    return found(*args, **options)
+    return (getattr(found, method) if method else found)(*args, **options)
 
 
 def is_view(line):

@@ -49,8 +49,7 @@ class Plan:
     def __init__(self, graph):
         self.graph = with_copies(graph)
         self.lives = self._lifetimes()
-        self.homes = {}
-        self.places = {}
+        self.homes, self.places = {}, {}
         self._take_over()
         self._allocate()
         self.size = max((offset + n for offset, n in self.places.values()), default=0)
@@ -94,16 +93,13 @@ class Plan:
         which no other view of the line shows, and which nothing needs afterwards.
         """
         line = self.graph.lines[i]
-        if v.base is not v or out.base is not out or out.dtype is None:
-            return False
-        if (v.shape, v.dtype, v.order) != (out.shape, out.dtype, out.order):
-            return False
-        if any(u.base is v and u is not v for u in line.inputs()):
-            return False
-        if any(u.base is v for u in line.outs):  # a kernel changes it, too
-            return False
+        owned = v.base is v and out.base is out and out.dtype is not None
+        alike = (v.shape, v.dtype, v.order) == (out.shape, out.dtype, out.order)
+        shown = any(u.base is v and u is not v for u in line.inputs())
+        shown |= any(u.base is v for u in line.outs)  # a kernel changes it, too
         _, last = self.lives.get(v, [0, -1])
-        return last == i or (v.kind == "state" and last < i)
+        dead = last == i or (v.kind == "state" and last < i)
+        return owned and alike and dead and not shown
 
     def _allocate(self):
         """Give each home a place in one block of memory, the largest first, each the lowest."""

@@ -10,7 +10,7 @@ Explained in course/20.
 import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from itertools import accumulate
 
@@ -86,42 +86,29 @@ class State:
     grad: Tensor | None = None
 
 
-@dataclass
-class Record:
-    """A run written down, by `record`.
+@dataclass(kw_only=True)
+class Record(Graph):
+    """A run written down, by `record`: a Graph, and what its Tensors are until it is done.
 
-    inputs, lines, numbers, updates, grads, after, zeroed, result, xp: those of the Graph.
     states: id of a Tensor from outside -> its State.  meeting: where the first optimiser's step
     begins: (number of lines before it, the gradients as Traced arrays).  first: what the function
     returned at this run, as its caller gets it.
     """
 
     function: object
-    xp: object
-    inputs: list
     began: int  # Tensors with a larger number are made inside
     had: dict  # ids of Tensors that the function is known to leave gradients in -> the gradient now
-    lines: list = field(default_factory=list)
-    numbers: list = field(default_factory=list)
-    updates: dict = field(default_factory=dict)
-    grads: list = field(default_factory=list)
-    after: list = field(default_factory=list)
-    zeroed: set = field(default_factory=set)
     states: dict = field(default_factory=dict)
     constants: dict = field(default_factory=dict)  # id of a bare array -> its Value
     outside: set = field(default_factory=set)  # ids of the arrays of Tensors made before
     blocks: dict = field(default_factory=dict)  # ids of Tensors updated as one -> (array, parts)
     meeting: tuple | None = None
     frame: object = None  # that of the recorded function, whose variables give names
-    result: object = None
     first: object = None
 
     def graph(self):
-        """The Graph of this run."""
-        return Graph(
-            self.inputs, self.numbers, self.lines, self.updates, self.grads, self.result,
-            self.after, self.zeroed, self.xp,
-        )  # fmt: skip
+        """The Graph of this run, without the Tensors that it was made with."""
+        return Graph(**{part.name: getattr(self, part.name) for part in fields(Graph)})
 
     # What the rest of minidl calls while `backend.modes.record` is this record.
 
@@ -204,15 +191,16 @@ class Record:
         parts = [self.capture(t) for t in tensors]
         if len(parts) == 1:
             return parts[0]
-        whole, known = self.blocks.get(_key(tensors), (None, []))
+        whole, known = self.blocks.get(_ids(tensors), (None, []))
         if len(known) == len(parts) and all(a is b for a, b in zip(parts, known)):
             return whole
-        if any(a.value is not self._state(t).base for t, a in zip(tensors, parts)):
+        values = [self.states[id(t)].value for t in tensors]
+        if any(part.value is not value.base for part, value in zip(parts, values)):
             return _one(parts)  # changed before
         block = self.xp.concatenate([part.array.reshape(-1) for part in parts])
         whole = Value(block, "state", data=list(tensors))
-        for t in tensors:
-            self._state(t).base = whole
+        for value in values:
+            value.base = whole
         return Traced(block, whole)
 
     def _divide(self, tensors, array):
@@ -222,13 +210,10 @@ class Record:
             return
         for t, end in zip(tensors, accumulate(t.size for t in tensors)):
             t.data = array[end - t.size : end].reshape(t.shape)
-        whole = self._state(tensors[0]).base
-        if isinstance(whole.data, list) and _key(whole.data) == _key(tensors):
+        whole = self.states[id(tensors[0])].value.base
+        if isinstance(whole.data, list) and _ids(whole.data) == _ids(tensors):
             self.updates[whole] = array.value
-            self.blocks[_key(tensors)] = array, [t.data for t in tensors]
-
-    def _state(self, tensor):
-        return self.states[id(tensor)].value
+            self.blocks[_ids(tensors)] = array, [t.data for t in tensors]
 
     # The steps of `record`.
 
@@ -271,31 +256,20 @@ class Record:
         self.frame = None
         parts = {id(a) for _, known in self.blocks.values() for a in known}
         for state in self.states.values():
-            state.tensor.__class__ = _unmixed(type(state.tensor))
-            self._note(state, id(state.data) in parts)
-            if kept:
-                self._hand_over(state)
-
-    def _note(self, state, part):
-        """Note what a state ends as.  part: whether it is a part of a block, which was noted."""
-        after = state.data.value
-        if after is not state.value and not part:
-            self.updates[state.value] = after
-        if after is state.value and state.tensor.number > self.began:
-            after.kind = "constant"  # made inside, and never changed
-            after.data = state.before
-        if state.grad is not None and isinstance(state.grad.data, Traced):
-            self.grads.append((state.tensor, state.grad.data.value))
-
-    def _hand_over(self, state):
-        """Leave in a Tensor what the function left in it."""
-        tensor = state.tensor
-        if state.data.value is not state.value:
-            tensor.data = state.data.array
-        if id(tensor) in self.zeroed:
-            tensor.grad = None
-        if state.grad is not None and isinstance(state.grad.data, Traced):
-            _add_gradient(tensor, state.grad.data.array)
+            tensor, after = state.tensor, state.data.value
+            tensor.__class__ = _unmixed(type(tensor))
+            if after is state.value and tensor.number > self.began:  # made inside, never changed
+                after.kind, after.data = "constant", state.before
+            if after is not state.value and id(state.data) not in parts:
+                self.updates[state.value] = after
+            if kept and after is not state.value:
+                tensor.data = state.data.array
+            if kept and id(tensor) in self.zeroed:
+                tensor.grad = None
+            if state.grad is not None and isinstance(state.grad.data, Traced):
+                self.grads.append((tensor, state.grad.data.value))
+                if kept:
+                    _add_gradient(tensor, state.grad.data.array)
 
 
 def record(function, args, *, leaves=(), dry=False):
@@ -305,7 +279,7 @@ def record(function, args, *, leaves=(), dry=False):
     had not been made.
     """
     found = Record(
-        function,
+        function=function,
         xp=backend.array_module(*(x.data for x in args)),
         inputs=[Value(x.data, "input") for x in args],
         began=Tensor(np.empty(0)).number,
@@ -359,6 +333,10 @@ def _frame(function):
     return frame
 
 
+def _ids(tensors):
+    return tuple(map(id, tensors))
+
+
 def _groups(optimizer, jobs):
     """The jobs (parameter, state) that may be done as one: those of a type, if elements do not
     meet in an update.
@@ -375,10 +353,6 @@ def _one(arrays):
     if len(arrays) == 1:
         return arrays[0]
     return write("concatenate", tuple(a.reshape(-1) for a in arrays))
-
-
-def _key(tensors):
-    return tuple(map(id, tensors))
 
 
 def _add_gradient(tensor, array):

@@ -17,6 +17,9 @@ from .memory import elementwise
 
 RESERVED = {*"np numpy rng memory make step float bool replayed".split()}  # names that it uses
 QUIET = {"zeros", "ones", "copyto"}  # besides what is elementwise, these allocate nothing
+WRITTEN = {"add.at": "np.add.at({given})", "zeros": "{y}.fill(0)", "ones": "{y}.fill(1)",
+           "copyto": "{y}[...] = {b}", "astype": "{y}[...] = {a}", "copy": "{y}[...] = {a}",
+           "reshape": "{y}.reshape({shape})[...] = {a}"}  # fmt: skip
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**"}
 
 
@@ -31,8 +34,7 @@ class Source:
     """
 
     def __init__(self, plan, cuda_graph=False):
-        self.plan = plan
-        self.graph = plan.graph
+        self.plan, self.graph = plan, plan.graph
         self.on_cpu = self.graph.xp is np
         self.names = {}  # Value -> its name
         functions = {line.function.__name__ for line in self.graph.lines if callable(line.function)}
@@ -48,7 +50,9 @@ class Source:
         for line in self.graph.lines:
             self._line(line)
         pieces = self._captured() if cuda_graph else []
-        self._update()
+        for state, v in self.graph.updates.items():
+            if self.name(v) != self.name(state):  # else its new value lies there already
+                self._write(f"{self.name(state)}[...] = {self.name(v)}")
         self.text = self._whole(pieces)
 
     # ---- names and other arguments
@@ -194,20 +198,12 @@ class Source:
         given = self._names(args) + options
         if f in DRAWS:
             return f"rng.{f}({given}, out={y})"
-        if f == "add.at":
-            return f"np.add.at({given})"
-        if f == "zeros":
-            return f"{y}.fill(0)"
-        if f == "ones":
-            return f"{y}.fill(1)"
-        if f == "copyto":
-            return f"{y}[...] = {self.name(args[1])}"
-        if f in ("astype", "copy"):
-            return f"{y}[...] = {self.name(args[0])}"
-        if f == "reshape":
-            return f"{y}.reshape({self.name(args[0].shape)})[...] = {self.name(args[0])}"
         if f == "getitem":
             return f"{y}[...] = {self.name(args[0])}[{self._key(args[1])}]"
+        if f in WRITTEN:
+            shape = getattr(args[0], "shape", None)
+            a, b = self.name(args[0]), self.name(args[-1])
+            return WRITTEN[f].format(y=y, a=a, b=b, given=given, shape=shape)
         called, takes_out = self._function(line)
         if takes_out:
             return f"np.{called}({given}, out={y})"
@@ -253,21 +249,10 @@ class Source:
         takes, gives, body, wish = line.text()
         key = takes, gives, *body
         if key not in self.kernels:
-            name = wish
-            n = 1
-            while name in self.used:
-                n += 1
-                name = f"{wish}_{n}"
-            self.used.add(name)
+            name = self._free(wish)
             self.kernels[key] = name, _kernel_text(name, takes, gives, body)
         name, _ = self.kernels[key]
         return f"{name}({self._names([*line.args, *line.outs])})"
-
-    def _update(self):
-        """Write the last lines: states get new values that do not lie there already."""
-        for state, v in self.graph.updates.items():
-            if self.name(v) != self.name(state):
-                self._write(f"{self.name(state)}[...] = {self.name(v)}")
 
     # ---- CUDA graphs
 

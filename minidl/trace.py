@@ -141,7 +141,8 @@ def write(function, *args, into=None, **options):
     arrays = mapped(args, plain)
     values = mapped(args, record.value)
     if into is not None:
-        _change(record.xp, function, arrays, options, into.array)
+        place = {} if function in PLACED else {"out": into.array}
+        call(record.xp, function, arrays, options | place)
         record.lines.append(Line(function, values, options, into.value, into=True))
         return into
     if all(isinstance(a, (bool, int, float)) for a in arrays):
@@ -162,13 +163,6 @@ def write(function, *args, into=None, **options):
 def plain(a):
     """The array behind a Traced one; anything else as it is."""
     return a.array if isinstance(a, Traced) else a
-
-
-def _change(xp, function, arrays, options, array):
-    """Write the result of a call into `array`."""
-    if function not in PLACED:  # those get it as their first argument
-        options = options | {"out": array}
-    call(xp, function, arrays, options)
 
 
 def _of_numbers(xp, function, numbers, options):

@@ -166,7 +166,9 @@ def leaves_alone(change, graph):
     found = change(graph)
     assert contents(graph) == before, f"{change.__name__} changed what it was given"
     kept = contents(found)
-    assert str(change(graph)) == str(found), f"{change.__name__} makes another graph when asked again"
+    assert str(change(graph)) == str(found), (
+        f"{change.__name__} makes another graph when asked again"
+    )
     assert contents(graph) == before and contents(found) == kept
     return found
 

@@ -20,7 +20,8 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 # From the ground up: a module imports only those before it. __init__ and __main__ are free.
 ORDER = """
     backend shares tensor seams shapes ops reductions functional module precision debug nn init
-    recurrent transformer optim lines trace record costs kernels graph memory source drawing compiled
+    recurrent transformer optim lines trace record costs kernels graph memory source drawing
+    compiled
     data images text datasets io callbacks train estimators onnx distributed
 """.split()
 FREE = {"__init__", "__main__"}
