@@ -19,7 +19,7 @@ import numpy as np
 
 from . import backend, costs, drawing
 from .graph import PASSES
-from .lines import DRAWS, Value, mapped
+from .lines import DRAWS, Value, with_values
 from .memory import Plan
 from .module import Module
 from .record import record, recording
@@ -119,17 +119,12 @@ class Program:
             self._state(v.base)
             return v.data.data
         if v not in self.arrays:
-            several = isinstance(v.data, list)
-            self.arrays[v] = self._block(v.data) if several else self._single(v.data)
+            if isinstance(v.data, list):
+                self.arrays[v] = self._block(v.data)
+            else:
+                a = v.data.data
+                self.arrays[v] = self._keep(v.data, a if _is_owned(a) else a.copy("C"))
         return self.arrays[v]
-
-    def _single(self, tensor):
-        """The memory of a state that is one Tensor."""
-        array = tensor.data
-        if not _is_owned(array):
-            array = array.copy("C")
-        self._keep(tensor, array)
-        return array
 
     def _block(self, tensors):
         """The memory of a state that is several Tensors, one after the other."""
@@ -149,6 +144,7 @@ class Program:
     def _keep(self, tensor, array):
         _owned[id(array)] = tensor.data = array
         self.kept.append((tensor, array))
+        return array
 
 
 def _function(source, name):
@@ -161,7 +157,7 @@ def _function(source, name):
 def _filled(result, found):
     """A result with what was found in place of its Values, in order."""
     found = iter(found)
-    return mapped(result, lambda v: next(found) if isinstance(v, Value) else v)
+    return with_values(result, lambda v: next(found))
 
 
 def _like(array):

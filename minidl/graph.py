@@ -9,7 +9,7 @@ Explained in course/20.
 import numpy as np
 
 from .kernels import with_kernels, with_recomputed
-from .lines import DRAWS, Line, Value, call, constant, mapped
+from .lines import DRAWS, Line, Value, call, constant, mapped, with_values
 
 
 def without_dead(graph):
@@ -35,7 +35,7 @@ def with_constants(graph):
         line = line.replaced(new)
         fixed = all(v.kind == "constant" for v in line.inputs())
         if fixed and not line.effect() and not line.bases() & written:
-            args = mapped(line.args, lambda a: a.data if isinstance(a, Value) else a)
+            args = with_values(line.args, lambda v: v.data)
             result = call(graph.xp, line.function, args, line.options)
             new[line.out] = constant(graph.xp.asarray(result))
         else:

@@ -93,7 +93,7 @@ def _operand(v, dtype, names):
     if _is_number(v):
         return _number(backend.array_module(v.data).asnumpy(v.data).item(), dtype)
     text = names[v]
-    own = "number" if v.dtype is None else v.dtype.name
+    own = getattr(v.dtype, "name", "number")
     wanted = dtype.name
     if own == "float16" and wanted != "float16":
         text = f"(float){text}"
@@ -112,8 +112,8 @@ def _is_number(v):
 def _statement(line, names, name):
     """The C that computes a line's result for one element, as `name`."""
     dtype = line.out.dtype
-    suffix = "f" if _type(dtype) == "float" else ""
-    text = pattern(line).format(*_operands(line, names), f=suffix)
+    suffixes = {"float": "f"}
+    text = pattern(line).format(*_operands(line, names), f=suffixes.get(_type(dtype), ""))
     if dtype.name == "float16":
         text = f"(float16)({text})"
     return f"const {C[dtype.name]} {name} = {text};"
@@ -134,7 +134,7 @@ def _operands(line, names):
 def _kind(v):
     """What decides the type in which operands are compared: a type, or a Python number."""
     if isinstance(v, Value):
-        return 1.0 if v.dtype is None else v.dtype
+        return v.dtype or 1.0
     return v
 
 

@@ -93,8 +93,8 @@ class Line:
 
     def replaced(self, new):
         """This line with new[v] in place of each Value v that `new` has."""
-        args = mapped(self.args, lambda v: renewed(v, new))
-        return Line(self.function, args, self.options, renewed(self.out, new), self.into)
+        args, out = renewed(self.args, new), renewed(self.out, new)
+        return Line(self.function, args, self.options, out, self.into)
 
 
 @dataclass(kw_only=True)
@@ -143,15 +143,15 @@ class Graph:
                 base = renewed(out.base, new).base
                 if base is not out.base and out not in new:
                     new[out] = out.within(base)
-            kept.append(line.replaced(new) if new else line)
+            kept.append(line.replaced(new))
         return replace(self, lines=kept).ending(new)
 
     def ending(self, new):
         """This graph with new[v] in place of each Value v that is needed at the end."""
         return replace(
             self,
-            result=mapped(self.result, lambda v: renewed(v, new)),
-            updates={state: renewed(v, new) for state, v in self.updates.items()},
+            result=renewed(self.result, new),
+            updates=renewed(self.updates, new),
             grads=[(tensor, renewed(v, new)) for tensor, v in self.grads],
         )
 
@@ -171,9 +171,9 @@ class Graph:
         return "\n".join(map(said, self.parts()))
 
 
-def renewed(v, new):
-    """new[v] for a Value that `new` has; anything else stays."""
-    return new.get(v, v) if isinstance(v, Value) else v
+def renewed(parts, new):
+    """Nested tuples, lists and dicts with new[v] in place of each Value v that `new` has."""
+    return with_values(parts, lambda v: new.get(v, v))
 
 
 def layout(a):
@@ -204,6 +204,11 @@ def mapped(parts, change):
     kind = type(parts)
     leaves = [mapped(part, change) for part in parts]
     return kind(*leaves) if hasattr(kind, "_fields") else kind(leaves)  # a named tuple, or not
+
+
+def with_values(parts, change):
+    """Nested tuples, lists and dicts with each Value changed."""
+    return mapped(parts, lambda v: change(v) if isinstance(v, Value) else v)
 
 
 def call(xp, function, args, options):

@@ -33,7 +33,7 @@ BUDGETS = {
     "optim": (200, "optim"),
     "data": (550, "data images text datasets"),
     "train": (750, "precision debug callbacks train"),
-    "graph": (1560, "lines trace record costs kernels graph memory source drawing compiled"),
+    "graph": (1630, "lines trace record costs kernels graph memory source drawing compiled"),
     "files and estimators": (320, "io estimators"),
     "onnx, web and distributed": (650, "onnx distributed"),
 }
