@@ -22,7 +22,6 @@ from .seams import intercepted
 from .tensor import Tensor
 from .trace import Traced, _here, plain, write
 
-LARGE = 1 << 15  # elements of a parameter that is updated alone
 recording = threading.RLock()  # held while a function is recorded: one thread at a time writes
 
 
@@ -152,7 +151,7 @@ class Record(Graph):
         return function(*args)
 
     def update(self, optimizer, jobs, lr, t):
-        """What Optimizer.step does.  Where elements do not meet, small parameters are one array:
+        """What Optimizer.step does.  Where elements do not meet, all parameters are one array:
         then an update takes a few calls, not a few for each parameter.
         """
         found = []
@@ -339,13 +338,12 @@ def _ids(tensors):
 
 
 def _groups(optimizer, jobs):
-    """The jobs (parameter, state) that may be done as one: small ones of a type, if elements do not
-    meet in an update.  Joining a large gradient would take longer than the calls that it saves.
+    """The jobs (parameter, state) that may be done as one: those of a type, if elements do not
+    meet in an update.
     """
     groups = {}
     for i, (p, state) in enumerate(jobs):
-        joins = optimizer.elementwise and p.size < LARGE
-        groups.setdefault(p.dtype if joins else i, []).append((p, state))
+        groups.setdefault(p.dtype if optimizer.elementwise else i, []).append((p, state))
     return list(groups.values())
 
 
