@@ -6,10 +6,29 @@ PY := .venv/bin/python
 INSTALLED := .venv/.installed
 FIRST := $(firstword $(sort $(wildcard course/*.ipynb)))
 
-.PHONY: help course test torch lessons grade bench format clean
+# All parts run, also when one fails; the last lines and the exit status tell which failed.
+PARTS = failed=""; trap 'exit 130' INT TERM; \
+	part() { printf '\n+ %s\n' "$$*"; "$$@" || failed="$$failed$$(printf '\nfailed: %s' "$$*")"; }
+VERDICT = [ -z "$$failed" ] || { printf '%s\n' "$$failed"; exit 1; }
+# A test process for each core, eight at most, and in the kernels of notebooks one thread.
+PARALLEL = -n logical --maxprocesses 8 --dist worksteal
+ALONE = OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+# Where the home folder is not to be written to, what programs keep there is kept in this one.
+ifneq ($(shell test -w "$$HOME" && echo writable),writable)
+export XDG_CACHE_HOME ?= $(CURDIR)/.home/cache
+export MPLCONFIGDIR ?= $(CURDIR)/.home/matplotlib
+export IPYTHONDIR ?= $(CURDIR)/.home/ipython
+export JUPYTER_CONFIG_DIR ?= $(CURDIR)/.home/jupyter
+export JUPYTER_DATA_DIR ?= $(CURDIR)/.home/jupyter-data
+export JUPYTER_RUNTIME_DIR ?= $(CURDIR)/.home/jupyter-runtime
+export MINIDL_DATA ?= $(CURDIR)/.home/minidl
+endif
+
+.PHONY: help course test test-fast torch lessons grade bench format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 course: $(INSTALLED) ## open JupyterLab at the course's first lesson
 	@flags=""; \
@@ -21,13 +40,22 @@ course: $(INSTALLED) ## open JupyterLab at the course's first lesson
 	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.log_level=WARN \
 	    --LabApp.default_url=/lab/tree/$(or $(FIRST),course) $$flags
 
-test: $(INSTALLED) ## run everything that CI runs, the fast part first
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
-	$(PY) -m pytest
-	$(PY) -m pytest --nbval course solutions
-	$(PY) -m grading audit
-	@cat .pytest_cache/waited 2>/dev/null || true
+test: $(INSTALLED) ## run everything that CI runs, the fast part first: 8 minutes on two cores
+	@$(PARTS); \
+	part $(PY) -m ruff check .; \
+	part $(PY) -m ruff format --check .; \
+	part $(PY) -m pytest $(PARALLEL); \
+	part env $(ALONE) $(PY) -m pytest --nbval $(PARALLEL) --dist loadfile course solutions; \
+	part $(PY) -m grading audit; \
+	cat .pytest_cache/waited 2>/dev/null; \
+	$(VERDICT)
+
+test-fast: $(INSTALLED) ## while you work, the fast part of it: a minute on two cores
+	@$(PARTS); \
+	part $(PY) -m ruff check .; \
+	part $(PY) -m ruff format --check .; \
+	part $(PY) -m pytest $(PARALLEL) -m 'not slow'; \
+	$(VERDICT)
 
 torch: $(INSTALLED) ## add PyTorch, for the parity tests and benchmarks
 	$(PY) -m pip install -e '.[torch]'
@@ -46,7 +74,7 @@ format: $(INSTALLED) ## format the code and mend what ruff can mend
 	$(PY) -m ruff format .
 
 clean: ## remove the virtual environment and caches
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .home .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp holds the folder's own address: an environment that was copied or moved

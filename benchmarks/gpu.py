@@ -10,7 +10,6 @@ import random
 import time
 
 import numpy as np
-import torch
 
 from minidl import Tensor, backend
 
@@ -43,6 +42,8 @@ def ours(name, arrays, device, **options):
 
 def theirs(name, arrays, device, **options):
     """The same on PyTorch."""
+    import torch
+
     step = WORKLOADS[name].torch_step(device=device, **options)
     x, y = (torch.tensor(a, device=device) for a in arrays)
     return lambda: step(x, y).item()
@@ -72,6 +73,8 @@ def row(name, times, found):
 
 
 def main():
+    import torch
+
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--rounds", type=int, default=7)

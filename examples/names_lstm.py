@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from minidl import Tensor, backend, datasets, nn, optim, tensor, text
 from minidl import functional as F
+from minidl.module import evaluating
 from minidl.recurrent import LSTM
 
 KINDS, LETTERS, END = ("female", "male"), "abcdefghijklmnopqrstuvwxyz", "."
@@ -60,7 +61,7 @@ class Speller(nn.Module):
 
 def loss(model, rows):
     """The mean of -log(probability of the next token), over real tokens, not the padding."""
-    tokens, lengths = text.pad(rows)
+    tokens, lengths = text.pad(rows, value=0)
     real = np.nonzero(np.arange(1, tokens.shape[1]) < lengths[:, None])
     logits, _ = model(tokens[:, :-1])
     indices = *real, tokens[:, 1:][real]
@@ -70,8 +71,7 @@ def loss(model, rows):
 
 def perplexity(model, rows):
     """exp(loss): among how many equally likely characters the model is in doubt, on average."""
-    model.eval()
-    with backend.no_grad():
+    with evaluating(model), backend.no_grad():
         return math.exp(loss(model, rows).item())
 
 
@@ -141,8 +141,7 @@ def baselines(rows, valid, test, most=4):
 
 def next_token(model, tokens, state=None):
     """The probabilities of the token after each of `tokens` (N, T), and the state."""
-    model.eval()
-    with backend.no_grad():
+    with evaluating(model), backend.no_grad():
         logits, state = model(tokens, state)
         return F.softmax(logits).numpy(), state
 

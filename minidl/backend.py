@@ -91,6 +91,14 @@ def _module_of_other(a):
     raise TypeError(f"expected an array or a number, got {type(a).__name__}: {a!r:.60}; {way}")
 
 
+def memory(a):
+    """A number for the memory that array `a` lies in, the same for all its views."""
+    a = plain(a)
+    while getattr(a, "base", None) is not None and is_array(a.base):
+        a = a.base
+    return id(a) if isinstance(a, np.ndarray) or not is_array(a) else address(a)
+
+
 def address(a):
     """Where the memory of array `a` begins, a number of bytes in its device's memory."""
     return a.ctypes.data if isinstance(a, np.ndarray) else a.data.ptr
@@ -117,6 +125,12 @@ def repeated(xp, a, shape):
     if xp is np and a.size == 1 and a.ndim <= len(shape):
         return np.ndarray(shape, a.dtype, a, strides=(0,) * len(shape))
     return xp.broadcast_to(a, shape)
+
+
+def require(fits, error):
+    """Raise `error` unless `fits`."""
+    if not fits:
+        raise error
 
 
 def is_array(a):

@@ -13,12 +13,15 @@ from contextlib import suppress
 from io import BytesIO
 from itertools import count
 
+import numpy as np
+
 from . import backend
 
 
 class Callback:
     """Watches a run; a subclass writes the events that it needs, methods that take the trainer.
 
+    renew, when a fit begins, before it loads what it resumes: to forget what another fit left.
     on_train_begin; on_epoch_begin, also where a resumed run goes on; on_batch_end, after each
     update, when trainer.logs has the means of the epoch so far; on_epoch_end, when it has those
     of the validation data too; on_train_end, also when an error ends the run.
@@ -32,6 +35,11 @@ class Progress(Callback):
     """A line for each epoch; while it runs, a bar in its place, where tqdm is installed."""
 
     bar = None
+
+    def on_train_begin(self, trainer):
+        if trainer.stopped or trainer.epoch >= trainer.n_epochs:
+            print(f"nothing to train: {trainer.epoch} epochs of {trainer.n_epochs} are done"
+                  f"{', and the run was stopped' * trainer.stopped}")  # fmt: skip
 
     def on_epoch_begin(self, trainer):
         self.name, self.began = f"epoch {trainer.epoch + 1}/{trainer.n_epochs}", time.perf_counter()
@@ -60,14 +68,20 @@ class Monitor(Callback):
     """What those share that ask whether `monitor`, a name in the history, is the best so far.
 
     largest: whether larger is better; None: for accuracy and top5 it is.  patience: epochs.
+    Another fit of the same trainer goes on with the best so far, and waits anew.
     """
 
-    kept = ("best", "waited")
+    kept, trainer = ("best", "waited"), None
 
     def __init__(self, patience=3, *, monitor="valid_loss", largest=None):
         largest = monitor.endswith(("accuracy", "top5")) if largest is None else largest
         self.patience, self.monitor, self.sign = patience, monitor, -1 if largest else 1
         self.best, self.waited = None, 0
+
+    def renew(self, trainer):
+        if trainer is not self.trainer:
+            self.trainer, self.best = trainer, None
+        self.waited = 0
 
     def improved(self, trainer):
         """Whether the epoch that ended is the best so far; else one more is `waited`."""
@@ -85,6 +99,10 @@ class EarlyStopping(Monitor):
     """
 
     kept, weights = (*Monitor.kept, "weights"), {}
+
+    def renew(self, trainer):
+        super().renew(trainer)
+        self.weights = {} if self.best is None else self.weights
 
     def on_epoch_end(self, trainer):
         if self.improved(trainer):
@@ -149,12 +167,21 @@ class AverageWeights(Callback):
     decay in [0, 1): what is kept at each update t; early on, at most (1 + t) / (10 + t).
     """
 
-    kept, average, own = ("average", "own"), {}, {}
+    kept, average, own, trainer = ("average", "own"), {}, {}, None
 
     def __init__(self, decay=0.999):
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be in [0, 1), got {decay}")
         self.decay = decay
+
+    def renew(self, trainer):
+        """Begin anew, unless the model still is the average of the last fit."""
+        now = trainer.model.state_dict()
+        kept = [(backend.to_numpy(a), backend.to_numpy(now[k])) for k, a in self.average.items()
+                if trainer is self.trainer and k in now]  # fmt: skip
+        if not kept or not all(np.array_equal(a, b) for a, b in kept):
+            self.average, self.own = {}, {}
+        self.trainer = trainer
 
     def on_epoch_begin(self, trainer):
         if self.own:

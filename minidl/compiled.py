@@ -7,7 +7,6 @@ Explained in course/20.
 """
 
 import builtins
-import inspect
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from . import backend, costs, drawing
 from .graph import PASSES
 from .lines import DRAWS, Value, with_values
 from .memory import Plan
-from .module import Module
+from .module import Module, held
 from .record import record, recording
 from .source import Source
 from .tensor import Tensor
@@ -311,14 +310,7 @@ def _one_thread(blas):
 
 def _modules(function):
     """The modules that a function refers to, whose `training` is part of a signature."""
-    inner = getattr(function, "__func__", function)
-    found = [getattr(function, "__self__", None), function]
-    if hasattr(inner, "__code__"):
-        cells = inspect.getclosurevars(inner)
-        found += [*cells.nonlocals.values(), *cells.globals.values()]
-    found += [part for x in found for part in getattr(x, "__dict__", {}).values()]
-    found += [part for x in found if isinstance(x, (list, tuple)) for part in x]
-    roots = [x for x in found if isinstance(x, Module)]
+    roots = [x for x in held([function], functions=True) if isinstance(x, Module)]
     return list({id(m): m for root in roots for _, m in root.modules()}.values())
 
 

@@ -120,19 +120,31 @@ def read_csv(path, *, target, features=None, classes=None, numeric=False, delimi
     return ArrayDataset(x, y, classes=classes)
 
 
-def pad(sequences, *, value=0):
-    """Sequences (T, ...) as one array (N, T, ...), filled with `value`, and their lengths (N,)."""
+def pad(sequences, *, value=None):
+    """Sequences (T, ...) as one array (N, T, ...), filled with `value`, and their lengths (N,).
+
+    value: default 0.0 for floats; for integers, where any number may be a token's, it must be said:
+    vocabulary.numbers["<pad>"], or any if only the first `lengths` of a row are looked at.
+    """
     lengths = np.array([len(s) for s in sequences], np.int64)
     joined = np.concatenate([s for s in sequences if len(s)] or [np.empty(0, np.int64)])
     dtype = np.int64 if joined.dtype.kind in "iu" else joined.dtype
+    if value is None and dtype == np.int64 and len(set(lengths.tolist())) > 1:
+        raise ValueError(
+            "integers to be padded may be tokens, and 0 one of them: say what to fill up with, "
+            'pad(ids, value=vocabulary.numbers["<pad>"]), or with partial(pad_collate, value=...)'
+        )
+    value = 0 if value is None else value
     y = np.full((len(lengths), lengths.max(initial=0), *joined.shape[1:]), value, dtype)
     y[np.arange(y.shape[1]) < lengths[:, None]] = joined  # row after row
     return y, lengths
 
 
-def pad_collate(samples, *, value=0):
+def pad_collate(samples, *, value=None):
     """A DataLoader's collate for samples (sequence, ...): (x (N, T), lengths (N,), ...), where x is
     filled up with `value`, as are other columns of sequences; columns of numbers are stacked.
+
+    value: as in `pad`; of tokens, collate=partial(pad_collate, value=vocabulary.numbers["<pad>"]).
     """
     first, *rest = zip(*samples, strict=True)
     rest = [pad(c, value=value)[0] if np.ndim(c[0]) else np.stack(c) for c in rest]

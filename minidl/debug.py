@@ -66,12 +66,17 @@ def stop_at_nan(model=None):
                 raise FloatingPointError(f"on the way back, {place} {fault}")
             return share
 
+        def each(shares):
+            if type(shares) not in (tuple, list):
+                return shares  # which the walk refuses
+            return [lambda share=share: checked(share) for share in shares]
+
         y = op(*inputs, **attrs)
         if fault := _fault(y, op, inputs):
             raise FloatingPointError(f"{place} {fault}")
         if isinstance(y, Tensor) and y.op is not None:  # the same operation, with its rule checked
             rule, y.op = y.op.rule, Primitive(y.op.forward)
-            y.op.rule = lambda *g, **attrs: [lambda s=s: checked(s) for s in rule(*g, **attrs)]
+            y.op.rule = lambda *given, **attrs: each(rule(*given, **attrs))
         return y
 
     watch = nullcontext() if model is None else watched(model, around)

@@ -75,9 +75,16 @@ class MinidlEstimator(BaseEstimator):
         return self._train(X, y, sample_weight, new=not hasattr(self, "model_"), classes=classes)
 
     def _train(self, X, y, weight, *, new, epochs=None, classes=None):
-        """Train, a new network or the old, until `epochs` are done, or (None) for one more."""
+        """Train a new network or the old for `epochs`, or (None) for one."""
         dtype = [np.float64, np.float32] if new else self._dtype
         several = isinstance(self, MultiOutputMixin)
+        if hasattr(y, "toarray") or (not several and np.asarray(y).shape[1:] not in [(), (1,)]):
+            raise ValueError(
+                f"y of shape {np.shape(y)} is not for a {type(self).__name__}: y must be dense "
+                "(y.toarray()), and for a classifier one label for each sample, (N,).  One-hot: "
+                "y.argmax(axis=1).  Several labels for each sample: "
+                "sklearn.multioutput.MultiOutputClassifier(MinidlClassifier())"
+            )
         X, y = validate_data(self, X, y, reset=new, dtype=dtype, multi_output=several)
         weight = _check_sample_weight(weight, X, ensure_non_negative=True)
         X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
@@ -95,8 +102,7 @@ class MinidlEstimator(BaseEstimator):
                 watch = [EarlyStopping(self.patience)]
             batches = DataLoader(train, self.batch_size, shuffle=True, seed=self._seed, prefetch=0)
             backend.manual_seed(self._seed + trainer.epoch + 1)
-            trainer.stopped, until = False, epochs or trainer.epoch + 1
-            trainer.fit(batches, valid, until, callbacks=watch, progress=False)
+            trainer.fit(batches, valid, epochs or 1, callbacks=watch, progress=False)
         self.n_iter_, self.loss_curve_ = trainer.epoch, trainer.history["loss"]
         self.validation_curve_ = trainer.history.get("valid_loss")
         return self

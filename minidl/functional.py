@@ -8,12 +8,13 @@ pooling) and course/17 (attention).
 """
 
 import math
+from functools import wraps
 
 from . import ops, reductions
 from .backend import array_module
 from .ops import cast, swap, where
-from .shapes import from_windows, max_windows, reshape, scatter, transpose, windows
-from .tensor import Tensor
+from .shapes import from_windows, getitem, max_windows, reshape, scatter, transpose, windows
+from .tensor import ARRAY, Tensor
 
 
 def gelu(x):
@@ -158,37 +159,73 @@ def rms_norm(x, *, eps=1e-5):
 def attention(q, k, v, *, mask=None):
     """For each query the mean of the values, weighed by how well their keys fit it.
 
-    q (..., T, D), k (..., S, D), v (..., S, E) -> (..., T, E).  mask: booleans that broadcast to
-    (..., T, S), False where a query must not look.  Vaswani et al. 2017, equation 1.
+    q (..., T, D), k (..., S, D), v (..., S, E) -> (..., T, E).  mask: what broadcasts to
+    (..., T, S), booleans, False where a query must not look, or floats that are added to the
+    scores, as in PyTorch (0, and -inf where it must not look).  A query that may look nowhere gets
+    zeros.  Raises TypeError for a mask of integers.  Vaswani et al. 2017, equation 1.
     """
     if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ValueError(f"attention: q {q.shape}, k {k.shape}, v {v.shape}: D or S do not agree")
     root = q.shape[-1] ** -0.25  # of the scale of both; so float16 keeps more
     scores = (q * root) @ swap(k * root)  # (..., T, S)
     if mask is not None:
-        scores = scores + cast(where(mask, 0.0, -math.inf), dtype=scores.dtype)
+        check_mask("attention", mask, scores.shape)
+        added = where(mask, 0.0, -math.inf) if mask.dtype.kind == "b" else mask
+        scores = scores + cast(added, dtype=scores.dtype)
     return softmax(scores) @ v
 
 
+def check_mask(name, mask, shape):
+    """Raise unless a mask is booleans or floats that broadcast to `shape`."""
+    kind = getattr(mask, "dtype", None)
+    if kind is None or kind.kind not in "bf":
+        raise TypeError(
+            f"{name}: a mask is booleans, True where a query may look, or floats that are added to "
+            f"the scores, got {kind or type(mask).__name__}; numbers as truths: mask != 0"
+        )
+    last = shape[len(shape) - len(mask.shape) :]
+    if len(last) < len(mask.shape) or any(n not in (1, m) for n, m in zip(mask.shape, last)):
+        raise ValueError(f"{name}: the mask {mask.shape} must broadcast to {shape}")
+
+
 # ---- losses: (output, target) -> the mean over the batch, a Tensor with one element
-# weight: None, or numbers, one for each sample (N,) or for each label, by which the errors are
-# multiplied before the mean (as in Keras: the sum is divided by their number, not their weight).
+# sample_weight: None, or numbers, one for each sample (N,) or for each label, by which the errors
+# are multiplied before the mean (as in Keras: the sum is divided by their number, not weight).
 
 
-def mse(y, target, *, weight=None):
+def _loss(f):
+    """Decorator: the loss f, which refuses `weight`, as that is something else in PyTorch."""
+
+    @wraps(f)
+    def loss(*args, **options):
+        if "weight" in options:
+            raise TypeError(
+                f"{f.__name__} has no argument `weight`: sample_weight= has a number for each "
+                "sample; class_weight=, of cross_entropy and nll, one for each class (PyTorch's "
+                "weight)"
+            )
+        return f(*args, **options)
+
+    return loss
+
+
+@_loss
+def mse(y, target, *, sample_weight=None):
     """The mean of (y - target)**2; both of one shape."""
     _same_shape("mse", y, target)
     error = y - target
-    return _mean(error * error, weight)
+    return _mean(error * error, sample_weight)
 
 
-def l1(y, target, *, weight=None):
+@_loss
+def l1(y, target, *, sample_weight=None):
     """The mean of |y - target|; both of one shape."""
     _same_shape("l1", y, target)
-    return _mean(ops.abs(y - target), weight)
+    return _mean(ops.abs(y - target), sample_weight)
 
 
-def huber(y, target, *, delta=1.0, weight=None):
+@_loss
+def huber(y, target, *, delta=1.0, sample_weight=None):
     """Half the squared error up to `delta`, a straight line beyond; both of one shape.
 
     Huber 1964.  Outliers pull with constant force.
@@ -196,10 +233,11 @@ def huber(y, target, *, delta=1.0, weight=None):
     _same_shape("huber", y, target)
     error = ops.abs(y - target)
     inner = ops.minimum(error, delta)
-    return _mean(inner * (error - 0.5 * inner), weight)
+    return _mean(inner * (error - 0.5 * inner), sample_weight)
 
 
-def bce_with_logits(logits, target, *, weight=None):
+@_loss
+def bce_with_logits(logits, target, *, sample_weight=None):
     """The mean of binary cross-entropy with probabilities sigmoid(logits); one shape.
 
     target: probabilities in [0, 1], usually 0 or 1.  Made of softplus, so nothing overflows.
@@ -207,23 +245,34 @@ def bce_with_logits(logits, target, *, weight=None):
     _same_shape("bce_with_logits", logits, target)
     if isinstance(target, Tensor) and target.dtype != logits.dtype:
         target = cast(target, dtype=logits.dtype)
-    return _mean(ops.softplus(logits) - logits * target, weight)
+    return _mean(ops.softplus(logits) - logits * target, sample_weight)
 
 
-def cross_entropy(logits, target, *, smoothing=0.0, weight=None):
+@_loss
+def cross_entropy(logits, target, *, smoothing=0.0, sample_weight=None, class_weight=None):
     """The mean of -log(probability of the label), with probabilities softmax(logits).
 
     logits (..., K); target: labels (...), integers in [0, K), or the probability of each class,
     (..., K), as `images.mixup` makes them.  The classes are the last axis (in PyTorch the second).
     smoothing in [0, 1]: this share of each target is spread evenly over all K classes (Szegedy et
     al. 2016, section 7).
+    sample_weight: numbers (N,), or of the shape of the labels, that the errors are multiplied by;
+    the sum is divided by the number of labels.
+    class_weight: K numbers, PyTorch's `weight`: the errors are multiplied by that of their class;
+    with labels as target, the sum is divided by the sum of the labels' weights.
     """
     if smoothing or target.shape == logits.shape or target.shape != logits.shape[:-1]:
-        return nll(log_softmax(logits), target, smoothing=smoothing, weight=weight)
-    return _mean(reductions.label_loss(logits, target), weight)  # the same, in one operation
+        weights = {"sample_weight": sample_weight, "class_weight": class_weight}
+        return nll.__wrapped__(log_softmax(logits), target, smoothing=smoothing, **weights)
+    errors = reductions.label_loss(logits, target)  # (...), the same in one operation
+    if class_weight is None:
+        return _mean(errors, sample_weight)
+    of_label = getitem(_of_classes(class_weight, logits), target, key=(ARRAY,))  # (...)
+    return _mean(errors * of_label, sample_weight) / of_label.mean()
 
 
-def nll(log_probabilities, target, *, smoothing=0.0, weight=None):
+@_loss
+def nll(log_probabilities, target, *, smoothing=0.0, sample_weight=None, class_weight=None):
     """The mean of -log_probabilities at the labels; all as in `cross_entropy`."""
     shape, dtype = log_probabilities.shape, log_probabilities.dtype
     if not shape or target.shape not in (shape[:-1], shape):
@@ -233,20 +282,40 @@ def nll(log_probabilities, target, *, smoothing=0.0, weight=None):
         )
     if not 0 <= smoothing <= 1:
         raise ValueError(f"cross-entropy: smoothing must be in [0, 1], got {smoothing}")
-    if target.shape == shape:
-        target = cast(target, dtype=dtype)
+    labels = target.shape != shape
+    if labels:
+        target = ops.one_hot(target, classes=shape[-1], dtype=dtype)  # (..., K)
     else:
-        target = ops.one_hot(target, classes=shape[-1], dtype=dtype)
+        target = cast(target, dtype=dtype)
+    total = None  # the mean weight of the labels
+    if class_weight is not None:
+        class_weight = _of_classes(class_weight, log_probabilities)
+        log_probabilities = log_probabilities * class_weight
+        if labels:
+            total = (target * class_weight).sum(-1).mean()
     if smoothing:
         target = (1 - smoothing) * target + smoothing / shape[-1]
-    return -shape[-1] * _mean(log_probabilities * target, weight)  # summed over the classes
+    loss = -shape[-1] * _mean(log_probabilities * target, sample_weight)  # summed over the classes
+    return loss if total is None else loss / total
+
+
+def _of_classes(weight, outputs):
+    """Weights of classes, checked, in the type of the outputs (..., K)."""
+    if getattr(weight, "shape", None) != outputs.shape[-1:]:
+        raise ValueError(
+            f"class_weight: outputs {outputs.shape} need an array of {outputs.shape[-1]} numbers, "
+            f"one for each class, got {weight!r:.60}"
+        )
+    return cast(weight, dtype=outputs.dtype)
 
 
 def _mean(errors, weight):
     """The mean of the errors (N, ...), each times its weight: (N,), or of as many axes as fit."""
     if weight is not None:
         if weight.shape != errors.shape[: len(weight.shape)]:
-            raise ValueError(f"a weight of shape {weight.shape} does not fit errors {errors.shape}")
+            raise ValueError(
+                f"a sample_weight of shape {weight.shape} does not fit errors {errors.shape}"
+            )
         ones = (1,) * (len(errors.shape) - len(weight.shape))
         errors = errors * reshape(cast(weight, dtype=errors.dtype), shape=weight.shape + ones)
     return errors.mean()

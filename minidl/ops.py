@@ -17,7 +17,7 @@ import numpy as np
 from .backend import doubt, effect, generator
 from .shapes import reshape, transpose
 from .shares import Product
-from .tensor import primitive
+from .tensor import primitive, without_gradient
 
 # ---- arithmetic
 
@@ -318,39 +318,46 @@ def _(g, y, a, *, dtype):
     return (cast(g, dtype=a.dtype),)
 
 
-# ---- masks and draws: no gradient, but operations all the same, so that they are recorded
+# ---- masks and draws: operations all the same, so that they are recorded; each says that it has
+# no gradient, for without a word that is an error on the way back
 
 
+@without_gradient
 @primitive
 def equal(xp, a, b):
     """Where a == b"""
     return xp.equal(a, b)
 
 
+@without_gradient
 @primitive
 def not_equal(xp, a, b):
     """Where a != b"""
     return xp.not_equal(a, b)
 
 
+@without_gradient
 @primitive
 def less(xp, a, b):
     """Where a < b"""
     return xp.less(a, b)
 
 
+@without_gradient
 @primitive
 def less_equal(xp, a, b):
     """Where a <= b"""
     return xp.less_equal(a, b)
 
 
+@without_gradient
 @primitive
 def sign(xp, a):
     """-1, 0 or 1: the sign of a"""
     return xp.sign(a)
 
 
+@without_gradient
 @primitive
 def one_hot(xp, labels, *, classes, dtype="float32"):
     """labels (...) of integers in [0, classes) -> (..., classes), 1 at the label, else 0"""
@@ -373,12 +380,14 @@ def check_range(ids, n, what):
         raise ValueError(f"{message}, got {int(ids.min())} to {int(ids.max())}")
 
 
+@without_gradient
 @primitive
 def bernoulli(xp, like, *, p):
     """Draws of the shape, type and device of `like`: 1 with probability p, else 0"""
     return (generator(xp).random(like.shape, dtype=np.float32) < p).astype(like.dtype)
 
 
+@without_gradient
 @primitive
 def normal(xp, like):
     """Standard normal draws of the shape, type and device of `like`"""

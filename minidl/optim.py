@@ -10,6 +10,7 @@ Explained in course/10.
 import math
 
 from . import backend
+from .module import Module
 from .ops import maximum, minimum, sqrt
 from .tensor import Tensor
 
@@ -17,20 +18,16 @@ from .tensor import Tensor
 class Optimizer:
     """What all optimisers share: parameters, the rate, the state, the step.
 
-    parameters: the Tensors to change, as `Module.parameters` lists them.  lr: the learning rate.
-    schedule: None, or a function from the number of steps done (0, 1, ...) to a factor of lr.
+    parameters: the Tensors to change, as `Module.parameters` lists them, each once.  lr: the
+    learning rate.  schedule: None, or a function from the number of steps done (0, 1, ...) to a
+    factor of lr.
     """
 
     elementwise = True  # whether `update` looks at each element alone; then all can be one array
     slots = ()  # names of the arrays kept for each parameter, each of its shape, at first zeros
 
     def __init__(self, parameters, lr, *, schedule=None):
-        self.parameters = list(parameters)
-        if not self.parameters:
-            raise ValueError("an optimiser needs parameters, got none; pass model.parameters()")
-        for p in self.parameters:
-            if not (isinstance(p, Tensor) and p.requires_grad and p.op is None):
-                raise TypeError(f"an optimiser takes leaves with requires_grad=True, got {p!r:.60}")
+        self.parameters = _checked(parameters)
         if lr < 0:
             raise ValueError(f"lr must not be negative, got {lr}")
         self.lr, self.schedule, self.steps = lr, schedule, 0
@@ -100,12 +97,31 @@ class Optimizer:
             p = self.parameters[int(i)]
             if tuple(array.shape) != p.shape:
                 raise ValueError(f"state {path!r} has shape {array.shape}, parameter {i} {p.shape}")
-            new[int(i)][slot] = backend.to_device(array, p.device)
+            new[int(i)][slot] = backend.to_device(array, p.device).copy()
         self.steps = steps
         for mine, loaded in zip(self.state, new):
             for slot, kept in mine.items():  # the Tensors stay: a compiled step holds them
                 kept.data = loaded.pop(slot) if slot in loaded else 0 * kept.data
             mine |= {slot: Tensor(array) for slot, array in loaded.items()}
+
+
+def _checked(parameters):
+    """The parameters as a list.  Raises where they are not leaves, each once."""
+    if isinstance(parameters, (Tensor, Module, dict)):
+        raise TypeError("an optimiser takes a list of parameters; pass model.parameters(), not a "
+                        f"{type(parameters).__name__}")  # fmt: skip
+    found, places = list(parameters), {}
+    if not found:
+        raise ValueError("an optimiser needs parameters, got none; pass model.parameters()")
+    for i, p in enumerate(found):
+        if not (isinstance(p, Tensor) and p.requires_grad and p.op is None):
+            raise TypeError("an optimiser takes leaves with requires_grad=True; pass "
+                            f"model.parameters(); got, at place {i}, {p!r:.60}")  # fmt: skip
+        if p in places:
+            raise ValueError(f"parameter {i}, of shape {p.shape}, is parameter {places[p]} again, "
+                             "and would be changed twice in a step; give each once")  # fmt: skip
+        places[p] = i
+    return found
 
 
 class SGD(Optimizer):
@@ -200,7 +216,7 @@ def clip_grad_norm(parameters, max_norm):
 
     Returns the length before, a Tensor with one element.  Pascanu et al. 2013, algorithm 1.
     """
-    with_grad = [p for p in parameters if p.grad is not None]
+    with_grad = [p for p in dict.fromkeys(parameters) if p.grad is not None]
     norm = sqrt(sum((p.grad.data * p.grad.data).sum() for p in with_grad))
     factor = minimum(max_norm / (norm + 1e-6), 1.0)
     for p in with_grad:

@@ -74,7 +74,12 @@ def _(g, y, a, *, shape):
 
 @primitive
 def transpose(xp, a, *, axes=None):
-    """The axes of a in the order `axes` (reversed if None)"""
+    """The axes of a in the order `axes` (reversed if None), which must change something"""
+    if axes is not None and not _reorder(axes, a.ndim):
+        raise ValueError(
+            f"the axes are all {a.ndim} in another order, not two to swap, got {(*axes,)}; to swap "
+            f"two, exchange them in {(*range(a.ndim),)}: for a matrix .T or .transpose(1, 0)"
+        )
     return a.transpose(axes)
 
 
@@ -86,6 +91,11 @@ def _(g, y, a, *, axes=None):
     return (transpose(g, axes=back),)
 
 
+def _reorder(axes, n):
+    """Whether `axes` are n, in another order than they have (one axis has no other)."""
+    return len(axes) == n and (n < 2 or [i % n for i in axes] != [*range(n)])
+
+
 @primitive
 def getitem(xp, a, *indices, key):
     """a[key], where the arrays of the index are inputs and stand as ARRAY in `key`"""
@@ -94,7 +104,8 @@ def getitem(xp, a, *indices, key):
 
 @getitem.gradient
 def _(g, y, a, *indices, key):
-    return (scatter(g, *indices, key=key, shape=a.shape) if indices else Piece(g, key),)
+    share = scatter(g, *indices, key=key, shape=a.shape) if indices else Piece(g, key)
+    return share, *(None for _ in indices)
 
 
 @primitive
@@ -115,7 +126,7 @@ def scatter(xp, a, *indices, key, shape):
 
 @scatter.gradient
 def _(g, y, a, *indices, key, shape):
-    return (getitem(g, *indices, key=key),)
+    return getitem(g, *indices, key=key), *(None for _ in indices)
 
 
 def _fill(key, indices):

@@ -14,10 +14,11 @@ from types import FunctionType
 import numpy as np
 
 from . import backend
-from .backend import ARRAYS, array_module, modes
+from .backend import ARRAYS, array_module, modes, require
 from .shares import Piece, Product
 
 _new, _clock = object.__new__, count(1).__next__  # tensors are numbered as they are made
+_changes = {"latest": 0}  # memory -> when it was last changed in place, as a tensor's number
 primitives = {}  # name -> Primitive: where the operators of Tensor find their operation
 ARRAY = type("ARRAY", (), {"__repr__": lambda self: "ARRAY"})()  # an array's place in an index
 handlers = {}  # thread -> the handler that its operations go to, inside `seams.intercepted`
@@ -42,12 +43,28 @@ def _function(name):
     return method
 
 
+def _in_place(name):
+    """A method of Tensor for `x += y` and the like: x becomes what the primitive `name` gives."""
+    return lambda self, other: _changed(self, name, other)
+
+
 class Tensor:
     """An array that remembers which operation made it, from which inputs.
 
     data: an array of any shape, on any device.
     requires_grad: whether `backward` shall compute a gradient for it (floating point only).
     grad: None, or after `backward` a Tensor of the same shape: the sum of all gradients so far.
+
+    In place is in place: `x += y`, `x[i] = y` and the like write into x's own array, as in NumPy,
+    so every name and every view of x sees the change.  Shape, type and device stay.
+    If x or y has a record, `x += y` gives x the record of `x + y`, and a backward through what was
+    made of the older x raises RuntimeError.  Where no gradient could be right they raise it at
+    once: on a leaf with requires_grad outside `no_grad()`, on a recorded tensor inside it, on a
+    part of another tensor's memory (`x[0] += loss`), and for `x[i] = y` wherever a record is due.
+    What is written by way of `.data` or `.numpy()` is seen by no check.
+
+    In NumPy's functions (`np.stack([x, y])`) it stands for its numbers; with requires_grad it
+    raises TypeError, as they would lose the gradient: `.detach()` says that this is meant.
     """
 
     __slots__ = ("__weakref__", "attrs", "data", "grad", "inputs", "number", "op", "requires_grad")
@@ -55,13 +72,15 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __init__(self, data, *, requires_grad=False):
-        self.data = data
+        self.data = np.asarray(data) if isinstance(data, np.generic) else data
         self.grad = self.op = self.attrs = None
         self.inputs = ()
         self.number = _clock()
         self.requires_grad = requires_grad
-        if requires_grad and data.dtype.kind not in "fc":
-            raise TypeError(_WHOLE.format(data.dtype))
+        if requires_grad and self.data.dtype.kind not in "fc":
+            raise TypeError(_WHOLE.format(self.data.dtype))
+        if type(self) is Tensor:
+            self.__class__ = Leaf
 
     def __setstate__(self, state):  # what is copied or unpickled is a leaf with a number of its own
         Tensor.__init__(self, state[1]["data"], requires_grad=state[1]["requires_grad"])
@@ -74,8 +93,9 @@ class Tensor:
     T = property(lambda self: self.transpose(), doc="The axes in reversed order.")
 
     def __len__(self):
-        if not self.ndim:
-            raise TypeError("a 0-d tensor has no length and no items; .item() gives its value")
+        require(
+            self.ndim, TypeError("a 0-d tensor has no length and no items; .item() gives its value")
+        )
         return len(self.data)
 
     def __iter__(self):
@@ -92,10 +112,22 @@ class Tensor:
     def __float__(self):
         return float(self.item())
 
+    def __array__(self, dtype=None, copy=None):
+        require(
+            not self.requires_grad,
+            TypeError(
+                "NumPy would lose the gradient of this tensor, which has requires_grad: compute "
+                "with minidl (minidl.stack, .sum(), ...), or take its numbers: .detach().numpy()"
+            ),
+        )
+        return np.array(backend.to_numpy(self.data), dtype=dtype, copy=copy)
+
+    def __array_function__(self, function, types, args, options):
+        return function(*_numbers(args), **{k: _numbers(v) for k, v in options.items()})
+
     def item(self):
         """The value of a tensor with one element, as a Python number."""
-        if self.size != 1:
-            raise ValueError(f"item: expected one element, got shape {self.shape}")
+        require(self.size == 1, ValueError(f"item: expected one element, got shape {self.shape}"))
         return backend.to_numpy(self.data).item()
 
     def numpy(self):
@@ -104,7 +136,7 @@ class Tensor:
 
     def detach(self):
         """The same values (same memory) without their history."""
-        return Tensor(modes.record.capture(self) if modes.record else self.data)
+        return Tensor(_bare(self))
 
     def to(self, device):
         """This tensor on `device` ("cpu", "cuda"); a new leaf unless it is there already."""
@@ -121,7 +153,6 @@ class Tensor:
         Raises RuntimeError for a tensor with no record, or whose record was freed.
         """
         for leaf, g in _walk([self], [gradient], retain_graph, create_graph):
-            g = g if isinstance(g, Tensor) else Tensor(g)
             leaf.grad = g if leaf.grad is None else leaf.grad + g
 
     __add__ = __radd__ = _operator("add")  # what an operation does stands in ops.py
@@ -133,11 +164,25 @@ class Tensor:
     __eq__, __ne__ = _operator("equal"), _operator("not_equal")
     __lt__, __gt__ = _operator("less"), _operator("less", swapped=True)
     __le__, __ge__ = _operator("less_equal"), _operator("less_equal", swapped=True)
+    __iadd__, __isub__, __imul__ = map(_in_place, ["add", "sub", "mul"])
+    __itruediv__, __ipow__, __imatmul__ = map(_in_place, ["div", "pow", "matmul"])
     __neg__, exp, log, sqrt, tanh = map(_function, "neg exp log sqrt tanh".split())
 
     def __getitem__(self, key):
         arrays, plan = _split_key(key, array_module(self.data))
         return primitives["getitem"](self, *arrays, key=plan)
+
+    def __setitem__(self, key, value):
+        require(
+            self.op is None and not _wants_record(self, value),
+            RuntimeError(
+                "x[i] = y writes numbers, without the record that a gradient needs: join parts "
+                "with minidl.where, concatenate or stack; if no gradient is meant, write into a "
+                "leaf inside no_grad(), or write y.detach()"
+            ),
+        )
+        parts = key if isinstance(key, tuple) else (key,)
+        _write(self, tuple(_bare(part) for part in parts), _bare(value))
 
     def sum(self, axis=None, keepdims=False):
         """The sum over `axis` (an int, a tuple, or None for all axes)."""
@@ -158,7 +203,11 @@ class Tensor:
         return primitives["reshape"](self, shape=tuple(shape))
 
     def transpose(self, *axes):
-        """The axes in the order `axes` (reversed if none are given)."""
+        """The axes in the order `axes`, as in NumPy (reversed if none are given).
+
+        PyTorch's transpose(i, j), which swaps two axes, is the order with these two exchanged.
+        Raises ValueError for an order that changes nothing.
+        """
         axes = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
         return primitives["transpose"](self, axes=tuple(axes) or None)
 
@@ -166,6 +215,131 @@ class Tensor:
         """The values converted to `dtype`."""
         dtype = np.dtype(dtype)
         return primitives["cast"](self if dtype.kind in "fc" else self.detach(), dtype=dtype)
+
+
+class Leaf(Tensor):
+    """A Tensor that no operation made: its data and grad may be assigned, so they are checked."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name, value):
+        if name == "data" and type(value) not in ARRAYS:
+            value = _as_data(value)
+        elif name == "grad" and not (
+            value is None or (isinstance(value, Tensor) and value.data.shape == self.data.shape)
+        ):
+            raise ValueError(
+                f".grad must be None or a Tensor of shape {self.shape}, got "
+                f"{type(value).__name__} of shape {getattr(value, 'shape', None)}"
+            )
+        object.__setattr__(self, name, value)
+
+
+def _as_data(value):
+    """What `x.data = value` keeps: an array; of a NumPy scalar, as 0-d arithmetic gives it, one."""
+    if isinstance(value, np.generic):
+        return np.asarray(value)
+    require(
+        backend.is_array(value),
+        TypeError(
+            f".data must be an array, got {type(value).__name__}: {value!r:.60}; write into the "
+            "tensor (with no_grad(): p -= 0.1 * p.grad), or give the array: p.data = y.data"
+        ),
+    )
+    return value
+
+
+def _numbers(parts):
+    """The arguments of a NumPy function with an array in place of each Tensor."""
+    if type(parts) in (list, tuple):
+        return type(parts)(_numbers(part) for part in parts)
+    return np.asarray(parts) if isinstance(parts, Tensor) else parts
+
+
+# ---- in place: what is allowed is said in Tensor's docstring
+
+
+def _changed(x, name, other):
+    """x, after `x += other` or the like."""
+    recorded, before = _wants_record(x, other), x
+    if recorded:
+        before = _before(x, name)
+    elif x.op is not None:
+        raise RuntimeError(
+            f"{name} in place, inside no_grad(), on a tensor whose record ({x.op}) would no longer "
+            "be right; write x = ..., a new tensor, or change x.detach()"
+        )
+    y = primitives[name].apply((before, before if other is x else other), {})
+    require(
+        y.shape == x.shape,
+        ValueError(f"{name} in place: {x.shape} cannot become {y.shape}; write x = ..."),
+    )
+    _write(x, ..., y.data)
+    if recorded:
+        y = y if y.dtype == x.dtype else primitives["cast"](y, dtype=x.dtype)
+        x.op, x.inputs, x.attrs, x.requires_grad = y.op, y.inputs, y.attrs, True
+        x.number = _changes["latest"]  # so that what was made of the older x finds it changed
+    return x
+
+
+def _before(x, name):
+    """A tensor with the numbers and the record that x has now, before x gets others."""
+    require(
+        x.op is not None or not x.requires_grad,
+        RuntimeError(
+            f"{name} in place on a leaf that requires grad, whose gradient would be lost: change a "
+            "parameter inside no_grad(), or its p.data; else write x = ..., a new tensor"
+        ),
+    )
+    known = not modes.record or x.op is not None or x.number > modes.record.began
+    require(
+        known and getattr(backend.plain(x.data), "base", None) is None,
+        RuntimeError(
+            f"{name} in place with a record, on a tensor that is a view of another, or not made in "
+            "the function that is compiled: that would have no record; write x = ..., a new tensor"
+        ),
+    )
+    before = Tensor(x.data.copy(), requires_grad=x.requires_grad)
+    before.op, before.inputs, before.attrs, before.number = x.op, x.inputs, x.attrs, x.number
+    return before
+
+
+def _wants_record(x, other):
+    """Whether what is made of both must be recorded."""
+    return modes.recording and any(isinstance(a, Tensor) and a.requires_grad for a in (x, other))
+
+
+def _write(x, key, value):
+    """Write an array or a number to x[key], and note when x's memory was changed."""
+    data = _bare(x)
+    array_module(data, value)
+    kind = getattr(value, "dtype", None) or np.result_type(data.dtype, value)
+    require(
+        np.can_cast(kind, data.dtype, "same_kind"),
+        TypeError(f"a tensor of {data.dtype} cannot hold {kind}: x.astype({str(kind)!r}) can"),
+    )
+    require(
+        not _overlaps(data),
+        RuntimeError(
+            "several elements of this tensor are one number in memory, as in what was broadcast: "
+            "write into a copy, minidl.tensor(x)"
+        ),
+    )
+    data[key] = value
+    _changes[backend.memory(data)] = _changes["latest"] = _clock()
+
+
+def _bare(x):
+    """The array of a Tensor, to be written to; while a graph is recorded, one that is recorded."""
+    if not isinstance(x, Tensor):
+        return x
+    return modes.record.capture(x) if modes.record else x.data
+
+
+def _overlaps(a):
+    """Whether elements of array `a` are one number in memory."""
+    steps = getattr(backend.plain(a), "strides", ())
+    return 0 in steps and any(step == 0 and n > 1 for step, n in zip(steps, a.shape))
 
 
 def _split_key(key, xp):
@@ -207,17 +381,50 @@ class Primitive:
     """
 
     def __init__(self, forward):
-        self.name, self.forward, self.rule = forward.__name__, forward, None
+        self.name, self.forward, self.rule = forward.__name__, forward, self._missing
         self.__doc__ = forward.__doc__
 
     def gradient(self, rule):
-        """Decorator: `rule(g, y, *inputs, **attrs)` gives dL/d(input) for each input, in order.
+        """Decorator: `rule(g, y, *inputs, **attrs)` gives dL/d(input) for each input, in a tuple.
 
         g is dL/dy.  Operators and primitives only, so that a rule works on arrays and on Tensors.
         A gradient may be a function of no arguments, called only if wanted; None means zero.
+        An operation that has none is `without_gradient`; else a walk back that meets it raises.
         """
         self.rule = rule
         return rule
+
+    def _missing(self, g, y, *inputs, **attrs):
+        raise RuntimeError(
+            f"the operation {self.name} has no gradient rule: write one, @{self.name}.gradient; or "
+            "put @without_gradient above @primitive, if its gradients are zero, as those of a mask"
+        )
+
+    def shares(self, g, y, record):
+        """A gradient for each of y's inputs, as the rule gives them: with a record, or arrays.
+
+        Raises RuntimeError for another number, or if what the rule needs was changed in place.
+        """
+        if y.number < _changes["latest"]:
+            used = [backend.memory(x.data if isinstance(x, Tensor) else x) for x in (y, *y.inputs)]
+            require(
+                all(_changes.get(memory, 0) <= y.number for memory in used),
+                RuntimeError(
+                    f"a tensor that {self.name} needs for its gradient was changed in place since: "
+                    "go back before it is changed, or write x = ..., a new tensor"
+                ),
+            )
+        inputs = y.inputs
+        if not record:
+            inputs = [x.data if isinstance(x, Tensor) else x for x in inputs]
+        found = self.rule(g, y if record else y.data, *inputs, **y.attrs)
+        given = len(found) if type(found) in (tuple, list) else type(found).__name__
+        if given != len(inputs):
+            raise RuntimeError(
+                f"the gradient rule of {self.name} gave {given}, where {len(inputs)} gradients are "
+                "due: a tuple with one for each input, in order, None for zero"
+            )
+        return found
 
     def __repr__(self):
         return f"<primitive {self.name}>"
@@ -261,8 +468,25 @@ class Primitive:
 
 
 def primitive(forward):
-    """Decorator: make a Primitive of `forward(xp, *arrays, **attrs) -> array`."""
-    op = primitives[forward.__name__] = Primitive(forward)
+    """Decorator: make a Primitive of `forward(xp, *arrays, **attrs) -> array`.
+
+    It is known by its name.  Raises ValueError if another module has an operation of that name;
+    one's own may be defined again, as by a cell of a notebook that runs twice.
+    """
+    known, name = primitives.get(forward.__name__), forward.__name__
+    if known and known.forward.__module__ != forward.__module__:
+        raise ValueError(
+            f"there is an operation {name} already, of {known.forward.__module__}: call yours "
+            f"otherwise; or exchange it for a while, with minidl.replaced({name!r}, forward=...), "
+            f"or for good, after del minidl.tensor.primitives[{name!r}]"
+        )
+    op = primitives[name] = Primitive(forward)
+    return op
+
+
+def without_gradient(op):
+    """Decorator above `@primitive`: the operation's gradients are all zero, as those of a mask."""
+    op.rule = None
     return op
 
 
@@ -277,8 +501,9 @@ def grad(outputs, inputs, grad_outputs=None, *, retain_graph=None, create_graph=
     several = isinstance(grad_outputs, (list, tuple))
     given = grad_outputs if several else [grad_outputs] * len(outputs)
     found = {id(x): g for x, g in _walk(outputs, given, retain_graph, create_graph, inputs)}
-    found |= {id(x): array_module(x.data).zeros_like(x.data) for x in inputs if id(x) not in found}
-    return [g if isinstance(g, Tensor) else Tensor(g) for g in (found[id(x)] for x in inputs)]
+    missing = [x for x in inputs if id(x) not in found]
+    found |= {id(x): Tensor(array_module(x.data).zeros_like(x.data)) for x in missing}
+    return [found[id(x)] for x in inputs]
 
 
 def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
@@ -290,6 +515,7 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
     cast = primitives["cast"]
     wanted = None if targets is None else {x.number for x in targets}
     pending, found, products = _start(outputs, gradients, create_graph), [], {}
+    taken = {backend.memory(g.data if create_graph else g): g for _, g, _ in pending.values()}
     queue = sorted(-number for number in pending)
     before, modes.recording = modes.recording, create_graph
     try:
@@ -297,17 +523,14 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
             number = -heappop(queue)
             y, g, own = pending.pop(number)
             if number in products:
-                g, own = _added(_joined(products.pop(number)), y, g, own)
+                g, own = _added(_joined(products.pop(number)), y, g, own, primitives["matmul"])
             if y.op is None if wanted is None else number in wanted:
                 found.append((y, g if g.dtype == y.data.dtype else cast(g, dtype=y.data.dtype)))
             if y.op is None:
                 continue
             if y.inputs is None:
                 raise RuntimeError(_FREED.format(y.op.name))
-            arrays = y.inputs
-            if not create_graph:
-                arrays = [x.data if isinstance(x, Tensor) else x for x in y.inputs]
-            shares = y.op.rule(g, y if create_graph else y.data, *arrays, **y.attrs)
+            shares = y.op.shares(g, y, create_graph)
             for x, share in zip(y.inputs, shares):
                 if not isinstance(x, Tensor) or not x.requires_grad:
                     continue
@@ -321,15 +544,28 @@ def _walk(outputs, gradients, retain_graph, create_graph, targets=None):
                 if type(share) is Product and not create_graph and share.waits:
                     products.setdefault(x.number, []).append(share)
                 else:
-                    total, own = _added(share, x, total, own)
+                    total, own = _added(share, x, total, own, y.op)
                 pending[x.number] = x, total, own
             if not (create_graph if retain_graph is None else retain_graph):
                 y.inputs = None
+        return [(x, _apart(g, taken)) for x, g in found]
     except MemoryError as error:
         raise backend.explained(error, f"the gradient of {y.op.name}", [g]) from error
     finally:
         modes.recording = before
-    return found
+
+
+def _apart(g, taken):
+    """A gradient as a Tensor that can be changed in place, in memory of its own.
+
+    A rule may give one array to two inputs, or one number, broadcast.  taken: memory -> array.
+    """
+    a = g.data if isinstance(g, Tensor) else g
+    memory = backend.memory(a)
+    if memory in taken or _overlaps(a):
+        g = primitives["cast"](g, dtype=g.dtype) if isinstance(g, Tensor) else g.copy()
+    taken[memory] = a  # kept, so that no other array is given its memory
+    return g if isinstance(g, Tensor) else Tensor(g)
 
 
 def _joined(products):
@@ -340,8 +576,8 @@ def _joined(products):
     return join(*left, axis=1) @ join(*right, axis=0)
 
 
-def _added(share, x, total, own):
-    """The sum of x's shares so far and one more; whether it is an array that only the walk knows.
+def _added(share, x, total, own, op):
+    """The sum of x's shares so far and op's; whether it is an array that only the walk knows.
 
     Such an array is changed in place: a new one for each share would cost more than the addition.
     """
@@ -353,8 +589,8 @@ def _added(share, x, total, own):
             return total, True
         share, fresh = primitives["scatter"](share.data, key=share.key, shape=x.data.shape), True
     else:
-        fresh = share.shape != x.data.shape
-        share = primitives["sum_to"](share, shape=x.data.shape) if fresh else share
+        fresh = getattr(share, "shape", None) != x.data.shape
+        share = _narrowed(share, x, op) if fresh else share
     if total is None:
         return share, fresh
     if not own:
@@ -363,17 +599,34 @@ def _added(share, x, total, own):
     return total, True
 
 
+def _narrowed(share, x, op):
+    """A share of another shape than x, added up over the axes along which x was broadcast.
+
+    Raises RuntimeError if x cannot have been broadcast to the shape of the share.
+    """
+    shape, whole = x.data.shape, getattr(share, "shape", ())
+    last = whole[len(whole) - len(shape) :]
+    if len(last) != len(shape) or any(n not in (1, m) for n, m in zip(shape, last)):
+        raise RuntimeError(
+            f"the gradient rule of {op.name} gave {type(share).__name__} of shape {whole} for an "
+            f"input of shape {shape}: a gradient is an array of the shape of its input"
+        )
+    return primitives["sum_to"](share, shape=shape)
+
+
 def _start(outputs, gradients, create_graph):
     """What a walk begins with, checked: an output's number -> (the output, its gradient)."""
     pending = {}
     for y, g in zip(outputs, gradients, strict=True):
         if not isinstance(y, Tensor):
             raise TypeError(f"expected a Tensor to go back from, got {type(y).__name__}")
-        if not y.requires_grad:
-            raise RuntimeError(
+        require(
+            y.requires_grad,
+            RuntimeError(
                 "this tensor has no record to go back through: nothing it was made of has "
                 "requires_grad=True, or it was made inside no_grad() or by detach()"
-            )
+            ),
+        )
         xp = array_module(y.data)
         if g is None and y.size != 1:
             raise RuntimeError(
@@ -382,8 +635,7 @@ def _start(outputs, gradients, create_graph):
             )
         g = xp.ones_like(y.data) if g is None else g
         g = g if isinstance(g, Tensor) else Tensor(xp.asarray(g, dtype=y.dtype))
-        if modes.record:
-            modes.record.capture(g)
+        _bare(g)  # a given gradient is an input of what is recorded
         array_module(y.data, g.data)
         if g.shape != y.shape:
             raise ValueError(f"the gradient has shape {g.shape}, the tensor {y.shape}; must agree")

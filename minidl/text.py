@@ -36,7 +36,7 @@ class Vocabulary:
 
     Built from `tokens`, or a dict of their counts: first `unknown`, unless None, which stands for
     all others; then `special`; then what occurs min_count times or more, the most frequent first,
-    of equals the earliest; in all at most max_size.
+    of equals the earliest; in all at most max_size.  So 0 is seldom what to pad with: see `pad`.
     """
 
     def __init__(self, tokens, *, unknown=None, special=(), min_count=1, max_size=None):

@@ -55,7 +55,15 @@ class Traced:
         return write("getitem", self, key)
 
     def __setitem__(self, key, new):
-        place = self[key]
+        parts = key if isinstance(key, tuple) else (key,)
+        if not any(part is Ellipsis for part in parts):
+            parts = *parts, ...  # an element is a place in memory too, not a number
+        place = self[parts]
+        if place.value.base is not self.value.base:
+            raise RuntimeError(
+                "while a graph is recorded, only slices and single elements are written in place, "
+                "no places that an array picks: choose with minidl.where"
+            )
         same = isinstance(new, Traced) and _same_memory(new.array, place.array)
         if not same:  # it is, after y[i] += x
             write("copyto", place, new, into=place)

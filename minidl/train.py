@@ -13,7 +13,7 @@ import os
 from contextlib import nullcontext, suppress
 from copy import copy, deepcopy
 from functools import partial
-from inspect import signature
+from inspect import Parameter, signature
 from itertools import chain, count, islice
 
 import numpy as np
@@ -22,6 +22,7 @@ from . import backend, compiled, functional, io, optim
 from .callbacks import Callback, Checkpoint, CSVLog, HistoryPlot, Progress
 from .data import ArrayDataset, DataLoader, prepared, weigher
 from .debug import origin
+from .module import Module, evaluating
 from .ops import one_hot, where
 from .precision import LossScaler, autocast
 from .reductions import argmax
@@ -49,7 +50,7 @@ def top5(y, labels):
 
 
 def _takes_weight(f):
-    return callable(f) and "weight" in signature(f).parameters
+    return callable(f) and "sample_weight" in signature(f).parameters
 
 
 METRICS = {"accuracy": accuracy, "top5": top5, "mae": functional.l1, "mse": functional.mse}
@@ -64,15 +65,65 @@ def _named(kind, given, known):
 
 
 _WRITERS = Progress, Checkpoint, CSVLog, HistoryPlot
-_PLACE = "epoch", "batch", "seen", "logs", "history", "stopped"  # that a checkpoint keeps
+_PLACE = "epoch", "batch", "seen", "logs", "history", "stopped", "n_inputs"  # in a checkpoint
+_TAKEN = "loss", "epoch", "rate"  # names in a history that are no metric's
+
+
+def _named_metrics(metrics):
+    """A dict name -> function, of one metric, a list or a dict of metrics."""
+    if callable(metrics) or isinstance(metrics, str):
+        metrics = [metrics]
+    if not isinstance(metrics, dict):
+        pairs = [(m if isinstance(m, str) else getattr(m, "__name__", None), m) for m in metrics]
+    else:
+        pairs = metrics.items()
+    found = {}
+    for name, metric in pairs:
+        function = _named("metrics", metric, METRICS)
+        if not isinstance(name, str) or name in _TAKEN or name.startswith("valid_"):
+            raise ValueError(
+                f"metrics: {metric!r} cannot be called {name!r} in a history (a string, not one of "
+                f"{', '.join(_TAKEN)}, valid_...); give a dict name -> function"
+            )
+        if found.setdefault(name, function) != function:
+            raise ValueError(f"metrics: two are called {name!r}, {found[name]!r} and {function!r}; "
+                             "give a dict name -> function")  # fmt: skip
+    return found
+
+
+def _check_that_they_belong_together(model, optimizer):
+    """Raise ValueError if the optimizer changes anything that is not the model's."""
+    mine = {id(part) for _, part in model.tensors()}
+    others = [i for i, p in enumerate(optimizer.parameters) if id(p) not in mine]
+    if not others:
+        return
+    n = len(optimizer.parameters)
+    which = f"its parameters {', '.join(map(str, others))} of {n} are"
+    if len(others) == n:
+        which = "none of its parameters is the model's; they are"
+    raise ValueError(
+        f"the optimizer does not fit the model: {which} another's, of a copy, or replaced since; "
+        "make the optimizer from model.parameters(), and keep all that the loss trains in the model"
+    )
+
+
+def _n_taken(function):
+    """The smallest and the largest number of arrays that `function` takes by position."""
+    parameters = signature(function).parameters.values()
+    kinds = Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD
+    places = [p for p in parameters if p.kind in kinds]
+    many = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
+    least = sum(p.default is Parameter.empty for p in places)
+    return least, math.inf if many else len(places)
 
 
 class Trainer:
     """Trains a model in Keras's manner.
 
+    optimizer: of parameters of this model: all, or some, and the others stay.
     loss: a function (output, target) -> Tensor with one element, the mean over the batch.
-    metrics: functions (output, target) -> float, each a mean over the batch.  Both also by name:
-    the losses of functional.py, METRICS.
+    metrics: functions (output, target) -> float, each a mean over the batch, as a list, or as a
+    dict name -> function.  Both also by name: the losses of functional.py, METRICS.
     device: where the model is moved and the batches follow.  clip_norm: None, or the length to
     which all gradients together are cut (`optim.clip_grad_norm`).  accumulate: how many batches
     make an update, as one large batch would.  mixed_precision: train with products in float16.
@@ -80,24 +131,26 @@ class Trainer:
     as a dict; with neither of these two.  group: the processes that train together
     (`distributed.Group`); each makes the same Trainer, calls its methods alike, and works on its
     part of every batch.
-    history: a dict name -> list with a number for each epoch.
+    history: a dict name -> list with a number for each epoch, nan where there was none.
+    Raises ValueError where the optimizer holds what is not the model's, also when one of both was
+    exchanged since; where two metrics have one name, or one has the name of something else.
     """
 
     def __init__(
         self, model, optimizer, loss, metrics=(), *, device="cpu", clip_norm=None, accumulate=1,
         mixed_precision=False, compile=False, group=None,
     ):  # fmt: skip
+        if not isinstance(model, Module):
+            raise TypeError(f"a Trainer trains a Module, got {type(model).__name__}")
         if compile and (mixed_precision or accumulate > 1):
             raise ValueError("compile=True goes with neither accumulate nor mixed_precision")
         if not isinstance(optimizer, optim.Optimizer) or accumulate < 1:
             raise ValueError("expected an optimizer such as optim.Adam(model.parameters()), got "
                              f"{optimizer!r}; and accumulate from 1, got {accumulate}")  # fmt: skip
-        self.model, self.optimizer = model.to(device), optimizer
-        metrics = [metrics] if callable(metrics) or isinstance(metrics, str) else metrics
-        self.metrics = {
-            m if isinstance(m, str) else m.__name__: _named("metrics", m, METRICS) for m in metrics
-        }
+        _check_that_they_belong_together(model, optimizer)
+        self.metrics = _named_metrics(metrics)
         self.loss, self.device = _named("loss", loss, LOSSES), device
+        self.model, self.optimizer = model.to(device), optimizer
         self.clip_norm, self.accumulate = clip_norm, accumulate
         self.scaler, self.group = LossScaler() if mixed_precision else None, group
         if group:
@@ -109,18 +162,22 @@ class Trainer:
         self.history, self.logs, self.callbacks, self.trained = {}, {}, [], []
         self.epoch = self.batch = 0  # the epoch that runs, the batches of it that are done
         self.seen, self.stopped = 0, False  # the samples of this epoch that `logs` is the mean of
+        self.n_inputs = None  # how many arrays of a batch were inputs, in training
+        self._checked, self._modules = (None, None), []  # see `_begin_step`
 
     def fit(
         self, train, valid=None, epochs=1, *, batch_size=64, seed=0, callbacks=(), progress=True,
         resume=None, sample_weight=None, class_weight=None,
     ):  # fmt: skip
-        """Train until `epochs` epochs are done in all; return the history.
+        """Train for `epochs` epochs more; return the history, to which each call adds.
 
+        Epochs are counted on, and a learning rate's schedule and random numbers go on where they
+        were.  An epoch that was interrupted is ended first, and counts as one.
         train: a DataLoader, or a data set, which is shuffled and cut into batches of `batch_size`.
         valid: likewise, but not shuffled; or the share of `train` in (0, 1), drawn at random, that
         is held out.  progress: whether `Progress` is among the callbacks.
-        resume: a checkpoint to go on from, exactly; a path that does not exist yet is no error,
-        so the same command starts and resumes.
+        resume: a checkpoint to go on from, exactly, until `epochs` are done in all; a path that
+        does not exist yet is no error, so the same command starts and resumes.
         sample_weight (N,), or True: the last array of the data; class_weight (K,) or a dict:
         factors of the training loss of each sample (Keras: also of validation).
         Raises FloatingPointError, naming the operation, when the loss is no longer finite.
@@ -132,8 +189,8 @@ class Trainer:
         valid = None if valid is None else _loader(valid, batch_size, "validation ")
         weigh = weigher(sample_weight is not None, class_weight)
         if weigh and not _takes_weight(self.loss):
-            raise TypeError("sample_weight and class_weight need a loss with an argument `weight`, "
-                            f"got {self.loss!r}")  # fmt: skip
+            raise TypeError("sample_weight and class_weight need a loss with an argument "
+                            f"`sample_weight`, got {self.loss!r}")  # fmt: skip
         shown = [Progress()] if progress else []
         if self.group and self.group.rank:  # the first process says and writes all
             shown, callbacks = [], [c for c in callbacks if not isinstance(c, _WRITERS)]
@@ -141,12 +198,15 @@ class Trainer:
         self.callbacks = sorted([*shown, *callbacks], key=lambda c: isinstance(c, Checkpoint))
         if not all(isinstance(c, Callback) for c in self.callbacks):
             raise TypeError(f"callbacks must be Callbacks, such as Progress(), got {callbacks!r}")
+        self._tell("renew")
+        self.stopped, self.n_epochs = False, self.epoch + epochs
         if resume is not None and os.path.exists(resume):
             self.load(resume)
-        self.n_epochs = epochs
+            self.n_epochs = epochs
+        self._checked = None, None
         self._tell("on_train_begin")
         try:
-            while self.epoch < epochs and not self.stopped:
+            while self.epoch < self.n_epochs and not self.stopped:
                 loader.epoch = self.epoch
                 self.n_batches = len(loader)
                 self._tell("on_epoch_begin")
@@ -171,13 +231,29 @@ class Trainer:
                     self.logs = self.group.average_numbers(logs, self.seen, self.device)
                 found = {} if valid is None else self.evaluate(valid)
                 self.logs |= {f"valid_{name}": value for name, value in found.items()}
-                for name, value in self.logs.items():
-                    self.history.setdefault(name, []).append(value)
+                self._remember(self.logs)
                 self.epoch, self.batch, self.seen = self.epoch + 1, 0, 0
                 self._tell("on_epoch_end")
         finally:
             self._tell("on_train_end")
         return self.history
+
+    def _remember(self, logs):
+        """Add an epoch's numbers to the history, in which every list is as long as the others."""
+        done = max(map(len, self.history.values()), default=0)
+        for name in self.history | logs:
+            before = self.history.setdefault(name, [math.nan] * done)
+            before.append(logs.get(name, math.nan))
+
+    def _begin_step(self):
+        """Put the model into training, whose modules are looked up once for each fit."""
+        model, optimizer = self._checked
+        if model is not self.model or optimizer is not self.optimizer:
+            _check_that_they_belong_together(self.model, self.optimizer)
+            self._modules = [module for _, module in self.model.modules()]
+            self._checked = self.model, self.optimizer
+        for module in self._modules:
+            module.training = True
 
     def train_step(self, *batches, weigh=None):
         """One update from a batch (inputs ..., target), or from several as if they were one.
@@ -185,7 +261,7 @@ class Trainer:
         weigh: a function batch -> (batch, weight of each sample), or None.
         Returns a dict name -> mean over all samples.
         """
-        self.model.train()
+        self._begin_step()
         if self.compiled:
             return self._compiled_step(batches[0], weigh)
         self.optimizer.zero_grad()
@@ -204,6 +280,7 @@ class Trainer:
                 loss = loss * (len(batch[0]) / n)
                 (scaler.scale(loss) if scaler else loss).backward()
                 measured.append((found, len(batch[0])))
+                self.n_inputs = len(batch) - 1
             if self.group:
                 self.group.average_gradients(self.model, n)
             if scaler:
@@ -225,7 +302,8 @@ class Trainer:
                 raise FloatingPointError(
                     f"the loss became {value} ({place}); compile=False says which operation made it"
                 )
-            target = given[len(batch) - 1]
+            self.n_inputs = len(batch) - 1
+            target = given[self.n_inputs]
             measured = {name: float(m(y, target)) for name, m in self.metrics.items()}
             found = {"loss": value} | measured
         if self.group:
@@ -241,7 +319,7 @@ class Trainer:
         """A training step up to the gradients; in a group it gives them, and leaves none."""
         *inputs, target, weight = tensors if self.weighted else (*tensors, None)
         y = self.model(*inputs)
-        loss = self.loss(y, target, **({"weight": weight} if self.weighted else {}))
+        loss = self.loss(y, target, **({"sample_weight": weight} if self.weighted else {}))
         loss.backward()
         if not self.group:
             return loss, y
@@ -267,23 +345,49 @@ class Trainer:
 
     def evaluate(self, data, *, batch_size=256):
         """The loss and metrics over all of `data` (a DataLoader or a data set), as a dict."""
-        self.model.eval()
-        with backend.no_grad():
+        with evaluating(self.model), backend.no_grad():
             batches = _loader(data, batch_size).batches(0)
             return _mean(*((self._measure(batch)[1], len(batch[0])) for batch in batches))
 
     def predict(self, data, *, batch_size=256):
-        """The model's outputs for all of `data`, one NumPy array.
+        """The model's outputs for all of `data`, one NumPy array, in the order of its batches.
 
-        data: an array of inputs, or a DataLoader or data set, whose target is left out.
+        data: an array of inputs; a tuple of arrays, the inputs of a model that takes several; or a
+        DataLoader or data set.  Of its arrays the first are the inputs, as many as in training, or
+        else as the model's `forward` takes; one more is the target, and left out.
+        Raises ValueError where that does not say which are the inputs.
         """
         if isinstance(data, Tensor) or backend.is_array(data):
-            x = backend.to_numpy(data.data if isinstance(data, Tensor) else data)
-            data = ArrayDataset(x, np.empty(len(x)))
-        self.model.eval()
-        with backend.no_grad():
-            batches = map(self._tensors, _loader(data, batch_size).batches(0))
-            return np.concatenate([self.model(*inputs).numpy() for *inputs, _ in batches])
+            data = (data,)
+        arrays = _arrays(data)
+        if arrays:
+            data = ArrayDataset(*arrays)
+        found = []
+        with evaluating(self.model), backend.no_grad():
+            for batch in _loader(data, batch_size).batches(0):
+                n = len(arrays) or self._count_inputs(batch)
+                y = self.model(*self._tensors(batch, 1)[:n])
+                if not isinstance(y, Tensor):
+                    raise TypeError("predict: expected a Tensor from the model for each batch, got "
+                                    f"a {type(y).__name__}")  # fmt: skip
+                found.append(y.numpy())
+        return np.concatenate(found)
+
+    def _count_inputs(self, batch):
+        """How many arrays of a batch are the inputs: see `predict`."""
+        least, most = _n_taken(self.model.forward)
+        if self.n_inputs is not None:
+            least = most = self.n_inputs
+        n = len(batch)
+        fitting = [k for k in (n, n - 1) if k and least <= k <= most]
+        if len(fitting) == 1:
+            return fitting[0]
+        takes = f"{least}" if least == most else f"{least} to {most}"
+        raise ValueError(
+            f"predict: {type(self.model).__name__} takes {takes} inputs, a batch has {n} arrays, "
+            f"of shapes {[np.shape(a) for a in batch]}: which are inputs, is the last the target? "
+            "Give the inputs alone, predict(x) or predict((x1, x2))"
+        )
 
     def save(self, path):
         """Write all that the rest of the run depends on to `path`, a safetensors file."""
@@ -311,7 +415,7 @@ class Trainer:
         for callback, name, key in self._kept():
             if key in parts | place:
                 setattr(callback, name, (parts | place)[key])
-        for name in _PLACE:
+        for name in [name for name in _PLACE if name in place]:
             setattr(self, name, place[name])
         if self.scaler and place["scaler"]:
             self.scaler.load_state_dict(place["scaler"])
@@ -328,8 +432,8 @@ class Trainer:
         for callback in self.callbacks:
             getattr(callback, event, lambda trainer: None)(self)
 
-    def _tensors(self, batch):
-        if len(batch) < 2 or not len(batch[0]):
+    def _tensors(self, batch, least=2):
+        if len(batch) < least or not len(batch[0]):
             raise ValueError("a batch must be (inputs ..., target), and not empty; got shapes "
                              f"{[np.shape(a) for a in batch]}")  # fmt: skip
         return [Tensor(backend.to_device(a, self.device)) for a in batch]
@@ -338,11 +442,21 @@ class Trainer:
         """The loss for a batch, a Tensor, and a dict of the loss and metrics as numbers."""
         *inputs, target = self._tensors(batch)
         y = self.model(*inputs)
-        weighted = {} if weight is None else {"weight": backend.to_device(weight, self.device)}
+        weighted = (
+            {} if weight is None else {"sample_weight": backend.to_device(weight, self.device)}
+        )
         loss = self.loss(y, target, **weighted)
         with backend.no_grad():
             found = {name: float(metric(y, target)) for name, metric in self.metrics.items()}
         return loss, {"loss": loss.item()} | found
+
+
+def _arrays(data):
+    """The NumPy arrays of a tuple or list of arrays; of anything else none."""
+    several = isinstance(data, (tuple, list)) and len(data)
+    if not several or not all(isinstance(a, Tensor) or backend.is_array(a) for a in data):
+        return []
+    return [backend.to_numpy(a.data if isinstance(a, Tensor) else a) for a in data]
 
 
 def _loader(data, batch_size, which="", **options):

@@ -5,13 +5,16 @@ The one rule of this file: no module remembers what it read; a cache is a list t
 Explained in course/17 (attention) and course/18 (GPT).
 """
 
+import math
+
 import numpy as np
 
 from . import backend
 from . import functional as F
+from .module import evaluating
 from .nn import GELU, Dropout, Embedding, LayerNorm, Linear, Module, Sequential
-from .ops import normal
-from .shapes import broadcast_to, concatenate
+from .ops import normal, where
+from .shapes import concatenate
 from .tensor import tensor
 
 
@@ -29,11 +32,13 @@ class MultiHeadAttention(Module):
         layers = (Linear(width, width, bias=bias) for _ in range(4))
         self.query, self.key, self.value, self.out = layers
 
-    def forward(self, x, context=None, *, causal=False, mask=None, cache=None):
+    def forward(self, x, context=None, *, causal=False, mask=None, key_mask=None, cache=None):
         """x (N, T, D), with keys and values of x or of context (N, S, D) -> (N, T, D).
 
-        causal: the last query sees all keys, each before it one less.  mask: booleans, True where a
-        query may look (at one place at least), (N, S) or what broadcasts to (N, heads, T, S).
+        causal: the last query sees all keys, each before it one less.
+        mask: which query may look at which key, (T, S), or with four axes what broadcasts to
+        (N, heads, T, S): booleans, True where it may look, or floats that are added to the scores.
+        key_mask: booleans (N, S), False at keys that no query may look at, such as padding.
         cache: [], or the keys and values before those of x, which it takes up.
         """
         source = x if context is None else context
@@ -45,17 +50,40 @@ class MultiHeadAttention(Module):
         if cache is not None:
             cache[:] = k, v
         shape = (*q.shape[:3], k.shape[2])  # (N, heads, T, S)
-        if mask is not None:
-            mask = broadcast_to(mask[:, None, None] if mask.ndim == 2 else mask, shape=shape)
-        if causal:
-            below = backend.array_module(q.data).tri(*shape[2:], shape[3] - shape[2], dtype=bool)
-            mask = below if mask is None else mask * below
+        mask = self._joined(mask, key_mask, causal, shape, backend.array_module(q.data))
         y = F.attention(q, k, v, mask=mask).transpose(0, 2, 1, 3)  # (N, T, heads, depth)
         return self.out(y.reshape(x.shape))
 
+    def _joined(self, mask, key_mask, causal, shape, xp):
+        """One mask for all that `forward` was told, or None; shape (N, heads, T, S)."""
+        seen = []
+        if mask is not None:
+            F.check_mask(f"{self!r}, mask", mask, shape)
+            if mask.ndim not in (2, 4):
+                raise ValueError(
+                    f"{self!r}: a mask is (T, S) or (N, heads, T, S), here {shape}, got "
+                    f"{mask.shape}; say which axis is meant, mask[:, None] or mask[None]"
+                )
+        if key_mask is not None:
+            if key_mask.shape != (shape[0], shape[3]) or key_mask.dtype.kind != "b":
+                raise ValueError(
+                    f"{self!r}: a key_mask is booleans (N, S), here {(shape[0], shape[3])}, got "
+                    f"{key_mask.dtype} {key_mask.shape}"
+                )
+            seen.append(key_mask[:, None, None])  # (N, S) -> (N, 1, 1, S)
+        if causal:
+            t, s = shape[2:]
+            seen.append(xp.tri(t, s, s - t, dtype=bool))  # (T, S)
+        if not seen:
+            return mask
+        seen = seen[0] if len(seen) == 1 else seen[0] * seen[1]
+        if mask is None:
+            return seen
+        return mask * seen if mask.dtype.kind == "b" else where(seen, mask, -math.inf)
+
 
 class TransformerBlock(Module):
-    """x + attention(norm1(x)), then x + mlp(norm2(x)); takes attention's causal, mask and cache.
+    """x + attention(norm1(x)), then x + mlp(norm2(x)); takes attention's causal, masks and cache.
 
     x (N, T, width); the shape stays.  dropout in [0, 1): of what is added to x.  As PyTorch's
     TransformerEncoderLayer with norm_first=True and GELU's tanh form, which drops out more.
@@ -102,19 +130,19 @@ class GPT(Module):
 
     @backend.no_grad()
     def generate(self, ids, n, **options):
-        """ids (N, T) with n more columns, a NumPy array; options: `sample`'s.  Sets evaluation.
+        """ids (N, T) with n more columns, a NumPy array; options: `sample`'s.  In evaluation.
 
         A token costs one place's work; when `context` is full, its newer half begins it anew.
         """
         ids, start, half = backend.to_numpy(tensor(ids).data), None, (self.positions.n + 1) // 2
-        self.eval()
-        for end in range(ids.shape[-1], ids.shape[-1] + n):
-            first = half * max(0, -(-(end - self.positions.n) // half))  # by the place alone
-            if first != start:
-                start, read, cache = first, first, [[] for _ in self.blocks]
-            logits = self(tensor(ids[..., read:], device=self.norm.weight.device), cache=cache)
-            new = sample(logits[:, -1].numpy(), **options)
-            ids, read = np.concatenate([ids, new[:, None]], axis=1), end
+        with evaluating(self):
+            for end in range(ids.shape[-1], ids.shape[-1] + n):
+                first = half * max(0, -(-(end - self.positions.n) // half))  # by the place alone
+                if first != start:
+                    start, read, cache = first, first, [[] for _ in self.blocks]
+                logits = self(tensor(ids[..., read:], device=self.norm.weight.device), cache=cache)
+                new = sample(logits[:, -1].numpy(), **options)
+                ids, read = np.concatenate([ids, new[:, None]], axis=1), end
         return ids
 
 

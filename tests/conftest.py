@@ -2,10 +2,20 @@
 
 A test that asks for `device` runs once for each: "cpu", the stand-in, and "cuda" where there is a
 GPU.  A test that lacks an optional thing skips with a reason that begins with "waits for ".
+Tests may run in several processes (`-n`, pytest-xdist): what one of them has to say travels with
+its report to the process that writes the summary.
 """
 
 import os
 from collections import Counter
+from functools import partial
+
+# Several processes share the cores: each takes its part of them, which NumPy and PyTorch must be
+# told before they are imported.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    for _library in ("OPENBLAS", "OMP", "MKL"):
+        share = max(1, (os.cpu_count() or 1) // workers)
+        os.environ.setdefault(f"{_library}_NUM_THREADS", str(share))
 
 import hypothesis
 import pytest
@@ -18,12 +28,18 @@ CUDA = backend.cuda_status()
 DEVICES = ["cpu", "standin"] + ["cuda"] * CUDA.startswith("available")
 
 WAITS = "waits for "
-NOTES = pytest.StashKey[list[str]]()
+NOTE = "note"  # the name under which a report carries a line to say at the end
+SLOW = 5  # seconds; what takes longer has no place in `make test-fast`
 HELP = {"PyTorch": " (make torch installs it)"}
 
 # Other people's work slows a machine down; the same examples each time, so a failure comes back.
 hypothesis.settings.register_profile("minidl", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("minidl")
+
+
+def is_slow(item):
+    """Whether a test is left out of `make test-fast`."""
+    return item.get_closest_marker("slow") is not None
 
 
 def pytest_addoption(parser):
@@ -38,6 +54,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
+    items.sort(key=is_slow)  # so what is quick to fail fails first; otherwise the order stays
     chosen = config.getoption("--device")
     if not chosen:
         return
@@ -70,9 +87,9 @@ def _same_seed():
 
 
 @pytest.fixture
-def note(request):
+def note(record_property):
     """A function that has a line said at the end of the run."""
-    return request.config.stash.setdefault(NOTES, []).append
+    return partial(record_property, NOTE)
 
 
 def _waited(report):
@@ -103,19 +120,32 @@ def pytest_make_collect_report(collector):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Say the notes, and how many checks waited; also into a file, for `make test` to say last."""
-    for line in config.stash.get(NOTES, []):
-        terminalreporter.write_line(line)
-    found = Counter(_waited(report) for report in terminalreporter.stats.get("skipped", []))
-    found.pop(None, None)
+    """Say the notes, and how many checks waited; also into files.
+
+    .pytest_cache/waited: these lines, for `make test` to say last.  .pytest_cache/waited_tests: the
+    tests, one a line, as `pytest @file` takes them; CI runs these where nothing is missing.
+    """
+    stats = terminalreporter.stats
+    reports = [report for kind in ("passed", "failed") for report in stats.get(kind, [])]
+    for report in reports:
+        for name, line in report.user_properties if report.when == "call" else ():
+            if name == NOTE:
+                terminalreporter.write_line(line)
+    if config.option.markexpr == "not slow":
+        for report in reports:
+            if report.when == "call" and report.duration > SLOW:
+                what = f"{report.nodeid} took {report.duration:.0f} s"
+                terminalreporter.write_line(f"{what}; if it does so often, mark it slow")
+    tests = {r.nodeid: what for r in stats.get("skipped", []) if (what := _waited(r)) is not None}
     lines = [
         f"{n} {'check' if n == 1 else 'checks'} waited for {what}{HELP.get(what, '')}"
-        for what, n in sorted(found.items())
+        for what, n in sorted(Counter(tests.values()).items())
     ]
-    path = config.rootpath / ".pytest_cache" / "waited"
-    path.unlink(missing_ok=True)
-    if lines:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        for line in lines:
-            terminalreporter.write_line(line)
+    for line in lines:
+        terminalreporter.write_line(line)
+    folder = config.rootpath / ".pytest_cache"
+    for name, text in ("waited", lines), ("waited_tests", tests):
+        (folder / name).unlink(missing_ok=True)
+        if text:
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_text("".join(f"{line}\n" for line in text), encoding="utf-8")

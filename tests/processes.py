@@ -1,7 +1,7 @@
 """Real processes for test_distributed: they meet through pipes, as GPUs meet through NCCL.
 
-`together(n, work, *args)` runs work(group, *args) in n processes and returns what each returned, or
-the exception that it raised.
+`together(n, work, *args)` runs work(group, *args) in n processes and returns what each returned;
+`outcomes` does so too, and an exception that one of them raised stands in its place.
 """
 
 import multiprocessing
@@ -13,7 +13,7 @@ import numpy as np
 from minidl import backend
 from minidl.distributed import Group
 
-SECONDS = 60  # after which a test says that processes wait for each other
+SECONDS = 300  # after which a test says that processes wait for each other; the machine may be busy
 
 
 def _exchange(pipes, array, combine):
@@ -52,12 +52,22 @@ def _process(rank, size, pipes, answer, work, args):
     try:
         found = work(Group(rank, size, all_reduce, broadcast), *args)
     except Exception as error:
-        error.add_note(traceback.format_exc())
         found = type(error)(str(error))
+        found.add_note(traceback.format_exc())
     answer.send(found)
 
 
 def together(n, work, *args):
+    """What each of n processes returned; AssertionError if one raised something, with its words."""
+    found = outcomes(n, work, *args)
+    failed = {rank: one for rank, one in enumerate(found) if isinstance(one, Exception)}
+    words = [f"process {rank} of {n} raised {one!r}" for rank, one in failed.items()]
+    words += [note for one in failed.values() for note in one.__notes__]
+    assert not failed, "\n".join(words)
+    return found
+
+
+def outcomes(n, work, *args):
     """What each of n processes returned or raised; AssertionError if one of them waits forever."""
     context = multiprocessing.get_context("spawn")
     to_others = [context.Pipe() for _ in range(n - 1)]

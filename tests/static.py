@@ -94,10 +94,13 @@ def equal(seen, expected, rtol=0):
                 np.testing.assert_allclose(x, y, rtol=rtol, atol=scale, err_msg=where)
 
 
-def compare(make, calls, between=None, rtol=1e-5, device="cpu"):
-    """The call of `make` gives the same without compiling, with exact passes, and with all."""
+def compare(make, calls, between=None, rtol=1e-5, device="cpu", exact=0):
+    """The call of `make` gives the same without compiling, with exact passes, and with all.
+
+    exact: the tolerance of exact passes, 0 for the same bits.
+    """
     expected = play(make, calls, between=between, device=device)
-    for passes, tolerance in ((EXACT, 0), (PASSES, rtol)):
+    for passes, tolerance in ((EXACT, exact), (PASSES, rtol)):
         seen = play(make, calls, lambda f, p=passes: minidl.compile(f, passes=p), between, device)
         equal(seen, expected, tolerance)
 

@@ -71,7 +71,7 @@ def test_what_holds_an_array_is_told_how_to_take_it():
 def test_is_array():
     assert backend.is_array(np.ones(2))
     assert backend.is_array(standin.ones(2))
-    assert not any(backend.is_array(a) for a in (1.0, np.float64(1), [1.0], None, tensor(1.0)))
+    assert not [a for a in (1.0, np.float64(1), [1.0], None, tensor(1.0)) if backend.is_array(a)]
 
 
 # ---- devices
@@ -114,6 +114,38 @@ def test_unknown_device():
         backend.device_module("gpu")
     with pytest.raises(ValueError, match="unknown device 'cuda:0'"):
         backend.to_device(np.ones(1), "cuda:0")
+
+
+# ---- doubts
+
+
+@pytest.mark.parametrize("wrong", [[True, False], [False, True], [True, True], [False, False]])
+@pytest.mark.parametrize("number", [1.0, [1.0, 2.0], 3])
+def test_a_doubt_stays_until_the_host_asks(wrong, number):
+    """One that is settled does not hide one of the same message that is not, before or after it."""
+    for one in wrong:
+        backend.doubt(standin.array(one), "a wrong label")
+    backend.doubt(standin.array(False), "another")
+    if any(wrong):
+        with pytest.raises(ValueError, match=r"^a wrong label$"):
+            backend.to_numpy(standin.array(number))
+    found = backend.to_numpy(standin.array(number))
+    np.testing.assert_array_equal(found, np.array(number), strict=True)
+
+
+def test_of_several_doubts_the_first_that_is_wrong_is_raised():
+    for message, wrong in ("first", False), ("second", True), ("third", True):
+        backend.doubt(standin.array(wrong), message)
+    with pytest.raises(ValueError, match=r"^second$"):
+        backend.to_numpy(standin.array(1.0))
+    assert backend.to_numpy(standin.array(1.0)) == 1, "it is raised once"
+
+
+def test_on_the_cpu_nothing_waits():
+    backend.doubt(np.False_, "no")
+    with pytest.raises(ValueError, match=r"^yes$"):
+        backend.doubt(np.True_, "yes")
+    assert not backend._doubts
 
 
 # ---- CuPy, present or not
@@ -206,7 +238,8 @@ def test_freed_memory_is_used_again(own_settings):
     """
     env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     env |= {"MALLOC_ARENA_MAX": "4"} if own_settings else {}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     first, again = map(int, done.stdout.split())
     assert (again < first / 10) is not own_settings, (first, again)
 

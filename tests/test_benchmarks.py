@@ -1,6 +1,9 @@
 """The benchmarks measure the same work: minidl's steps and PyTorch's give the same losses."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import in_c
 import numpy as np
@@ -29,6 +32,16 @@ def small(monkeypatch):
         return ArrayDataset(x, rng.integers(10, size=400)), None
 
     monkeypatch.setattr(datasets, "fashion_mnist", noise)
+
+
+def test_only_the_twins_need_pytorch():
+    """All else of benchmarks is imported where there is no PyTorch, as on a learner's machine."""
+    root = Path(race.__file__).resolve().parent.parent
+    needing = {"overhead", "twins"}  # these do nothing but compare with it
+    stems = sorted({path.stem for path in (root / "benchmarks").glob("[a-z]*.py")} - needing)
+    code = "import sys; sys.modules['torch'] = None\nfrom benchmarks import " + ", ".join(stems)
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name, options", CASES)
@@ -96,6 +109,7 @@ def test_other_work_is_noticed(other, complaint):
     assert race.difference({race.BASE: turns([1, 1]), "minidl": other}, "minidl") == complaint
 
 
+@pytest.mark.slow
 def test_a_race_goes_on_without_who_cannot_run():
     names = ["minidl", "no such variant"]
     results = race.race("W1", rounds=2, threads=1, names=names)
@@ -126,8 +140,9 @@ def test_every_line_of_a_profile_has_a_kind():
 # ---- on a device
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["W1", "W3", "W4", "W5"])
-def test_a_step_on_a_device_is_the_same_work(name, monkeypatch):
+def test_a_step_on_a_device_is_the_same_work(name, small, monkeypatch):
     from benchmarks import gpu
 
     monkeypatch.setattr(in_c, "MANY", 0)

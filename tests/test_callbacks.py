@@ -1,8 +1,10 @@
 """Callbacks: each does what it says, alone and beside the others, and survives a resume."""
 
+import json
 import math
 import os
 import sys
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -101,7 +103,7 @@ def test_the_csv_has_one_line_for_each_epoch_after_a_resume_too(tmp_path, device
     assert log.read_text() == (tmp_path / "whole.csv").read_text()
     found = np.genfromtxt(log, delimiter=",", names=True)
     assert found["epoch"].tolist() == [1, 2, 3, 4]
-    assert all(found[name].tolist() == values for name, values in whole.items())
+    assert {name: found[name].tolist() for name in whole} == whole
 
 
 def test_curves_are_saved(tmp_path):
@@ -148,7 +150,7 @@ def test_in_a_notebook_one_picture_changes(monkeypatch):
         shell.history_manager.enabled = False
         shells.InteractiveShell.clear_instance()
     assert not seen.stdout and not seen.stderr
-    assert all(output.data["image/png"] for output in seen.outputs)
+    assert not [output for output in seen.outputs if not output.data["image/png"]]
     names = [output.transient["display_id"] for output in seen.outputs]
     assert names[0] == names[1] == names[2] != names[3], "each run has a picture of its own"
     assert [output.update for output in seen.outputs] == [False, True, True, False]
@@ -162,7 +164,7 @@ def test_early_stopping_gives_back_the_best_weights(tmp_path, device):
     trainer, path = spiral_trainer(device=device), tmp_path / "run.safetensors"
     fit(trainer, Checkpoint(path), losses, EarlyStopping(patience=2))
     assert trainer.epoch == 5 and trainer.stopped
-    assert (weights(trainer) == losses.found[3]).all()
+    np.testing.assert_array_equal(weights(trainer), losses.found[3])
     for elsewhere in (device, "cpu"):
         again = spiral_trainer(device=elsewhere)
         fit(again, EarlyStopping(2), resume=path)
@@ -179,14 +181,67 @@ def test_early_stopping_remembers_after_a_resume(tmp_path, device):
     # Another callback in front does not hide it.
     fit(trainer, Pretend(*losses), ReduceOnPlateau(9), stop, resume=path)
     assert trainer.epoch == 5 and stop.best == 1.0
-    assert (weights(trainer) == first.found[2]).all()
+    np.testing.assert_array_equal(weights(trainer), first.found[2])
+
+
+def test_a_fit_after_early_stopping_trains_and_waits_anew():
+    trainer, stop = spiral_trainer(), EarlyStopping(2)
+    losses = Pretend(2.0, 1.0, 3.0, 4.0, 3.5, 5.0, 0.5, 6.0, 7.0)
+    fit(trainer, losses, stop)
+    assert trainer.epoch == 4 and (weights(trainer) == losses.found[2]).all()
+    fit(trainer, losses, stop)
+    assert trainer.epoch == 6 and trainer.stopped, "not better than in the first fit, twice"
+    assert (weights(trainer) == losses.found[2]).all()
+    fit(trainer, losses, stop, epochs=3)
+    assert trainer.epoch == 9 and (weights(trainer) == losses.found[7]).all()
+    fit(trainer, epochs=1)
+    assert trainer.epoch == 10
+
+
+def test_callbacks_forget_another_trainer():
+    stop, best, average = EarlyStopping(9), Monitor(), AverageWeights(0.5)
+    first = spiral_trainer()
+    fit(first, Pretend(0.0, 1.0), stop, best, average, epochs=2)
+    second, losses = spiral_trainer(0.0), Pretend(3.0, 2.0, 4.0)
+    alone, same = spiral_trainer(0.0), Pretend(3.0, 2.0, 4.0)
+    fit(second, losses, stop, average, epochs=3)
+    fit(alone, same, EarlyStopping(9), AverageWeights(0.5), epochs=3)
+    assert (weights(second) == weights(alone)).all() and stop.best == 2.0
+
+
+def test_an_average_goes_on_in_a_second_fit_and_begins_anew_from_other_weights():
+    once, twice = spiral_trainer(0.0), spiral_trainer(0.0)
+    fit(once, AverageWeights(0.9), epochs=4)
+    average = AverageWeights(0.9)
+    for _ in range(2):
+        fit(twice, average, epochs=2)
+    assert (weights(once) == weights(twice)).all()
+    found = []
+    for callback in (average, AverageWeights(0.9)):
+        trainer = deepcopy(twice)
+        callback.trainer = trainer if callback is average else None
+        for _, t in trainer.model.tensors():
+            t.data = t.data + 1
+        fit(trainer, callback, epochs=1)
+        found.append(weights(trainer))
+    np.testing.assert_array_equal(*found)
+
+
+def test_the_rate_waits_anew_and_a_schedule_goes_on():
+    trainer, plateau = spiral_trainer(), ReduceOnPlateau(2, factor=0.5)
+    losses = Pretend(1.0, 2.0, 2.0, 2.0)
+    fit(trainer, losses, plateau, epochs=2)
+    fit(trainer, losses, plateau, epochs=1)
+    assert trainer.optimizer.lr == 0.02
+    fit(trainer, losses, Schedule(lambda epoch: 0.1 / (1 + epoch)), epochs=1)
+    assert trainer.optimizer.lr == 0.1 / 4
 
 
 def test_an_error_leaves_the_weights_as_they_are(device):
     trainer, losses = spiral_trainer(device=device), Pretend(1.0, 2.0, 3.0)
     with pytest.raises(KeyboardInterrupt):
         fit(trainer, losses, EarlyStopping(5), Interrupt(2, 1))
-    assert (weights(trainer) != losses.found[1]).any()
+    assert (weights(trainer) != losses.found[1]).any(), "the weights are those of epoch 1"
 
 
 @pytest.mark.parametrize(
@@ -228,7 +283,9 @@ def test_a_schedule_sets_the_rate_of_each_epoch(tmp_path, device):
     with pytest.raises(KeyboardInterrupt):
         fit(first, Schedule(schedule), rates, Checkpoint(path), Interrupt(1, 10))
     fit(second, Schedule(schedule), rates, epochs=3, resume=path)
-    assert np.allclose(rates.found, np.repeat([0.1, 0.05, 0.05, 0.1 / 3], 10))
+    np.testing.assert_allclose(
+        rates.found, np.repeat([0.1, 0.05, 0.05, 0.1 / 3], 10), rtol=1e-5, atol=1e-8
+    )
 
 
 def test_the_rate_is_reduced_on_a_plateau(tmp_path, device):
@@ -240,7 +297,7 @@ def test_the_rate_is_reduced_on_a_plateau(tmp_path, device):
     whole, first, second = Rates(), Rates(), Rates()
     fit(spiral_trainer(device=device), *callbacks(whole), epochs=8)
     expected = [0.02, 0.02, 0.02, 0.01, 0.01, 0.006, 0.006, 0.006]
-    assert np.allclose(whole.found, np.repeat(expected, 10))
+    np.testing.assert_allclose(whole.found, np.repeat(expected, 10), rtol=1e-5, atol=1e-8)
     with pytest.raises(KeyboardInterrupt):
         more = Checkpoint(path), Interrupt(4, 1)
         fit(spiral_trainer(device=device), *callbacks(first), *more, epochs=8)
@@ -256,7 +313,8 @@ def test_a_checkpoint_of_the_best_epoch_only(tmp_path, device):
     fit(spiral_trainer(device=device), losses, Checkpoint(path, best_only=True))
     best = spiral_trainer(device=device)
     best.load(path)
-    assert best.epoch == 4 and (weights(best) == losses.found[4]).all()
+    assert best.epoch == 4
+    np.testing.assert_array_equal(weights(best), losses.found[4])
     # A resumed run still knows how good the saved one was.
     fit(best, Pretend(*[0.6] * 6), Checkpoint(path, best_only=True), resume=path)
     best.load(path)
@@ -275,6 +333,63 @@ def test_a_checkpoint_counts_updates_not_batches(tmp_path):
     trainer = spiral_trainer(accumulate=2)
     fit(trainer, Saves(tmp_path / "a", every=2), epochs=2)  # 10 batches, 5 updates
     assert saved == [(0, 4), (0, 8), (1, 4), (1, 8)]
+
+
+@pytest.mark.parametrize("every", [None, 1, 2, 3, 5, 10])
+def test_a_checkpoint_is_written_at_these_batches_and_after_validation(tmp_path, every):
+    """Never after the last batch of an epoch: what the epoch's end does is not done then."""
+
+    class Saves(Checkpoint):
+        def on_batch_end(self, trainer):
+            super().on_batch_end(trainer)
+            look(trainer)
+
+        def on_epoch_end(self, trainer):
+            super().on_epoch_end(trainer)
+            look(trainer)
+
+    def look(trainer):
+        status = path.stat() if path.exists() else None
+        if status and status.st_ino != inodes[-1]:
+            inodes.append(status.st_ino)
+            place = json.loads(io.load(path)[1]["minidl.trainer"])
+            found.append((place["epoch"], place["batch"]))
+            assert {len(values) for values in place["history"].values()} <= {place["epoch"]}
+            assert ("valid_loss" in place["history"]) is (place["epoch"] > 0)
+
+    path, found, inodes = tmp_path / "run", [], [None]
+    fit(spiral_trainer(), Saves(path, every=every), epochs=2)
+    inside = range(every, 10, every) if every else ()
+    assert found == [*((0, b) for b in inside), (1, 0), *((1, b) for b in inside), (2, 0)]
+
+
+@pytest.mark.parametrize("every", [None, 2, 5])
+def test_a_run_killed_while_it_validates_goes_on_exactly(tmp_path, every, device):
+    """The weights that are validated are the average: those to go on from are others."""
+    path, count = tmp_path / "run", []
+
+    def metric(y, labels):  # ten batches and two of validation make an epoch
+        count.append(1)
+        if len(count) == killed:
+            raise KeyboardInterrupt
+        return 0.0
+
+    def run(*more, **options):
+        trainer = spiral_trainer(**exact(device))
+        trainer.metrics["count"] = metric
+        fit(trainer, AverageWeights(0.9), Checkpoint(path, every=every), *more, epochs=3, **options)
+        return trainer
+
+    killed = None
+    whole = run()
+    path.unlink()
+    count, killed = [], 12 + 11
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    killed = None
+    again = run(resume=path)
+    np.testing.assert_array_equal(weights(again), weights(whole))
+    assert again.history == whole.history
 
 
 # ---- averaging
@@ -319,7 +434,9 @@ def test_the_average_agrees_with_pytorch(torch, device):
             average.update_parameters(torch.nn.ParameterList([p]))
 
     trainer.fit(loader(), epochs=2, callbacks=[Watch(), AverageWeights(decay)], progress=False)
-    assert np.allclose(trainer.model[0].weight.numpy(), next(average.parameters()).detach(), 1e-5)
+    np.testing.assert_allclose(
+        trainer.model[0].weight.numpy(), next(average.parameters()).detach(), rtol=1e-5, atol=1e-8
+    )
 
 
 def test_the_average_is_validated_and_is_not_trained_from(device):
@@ -331,8 +448,8 @@ def test_the_average_is_validated_and_is_not_trained_from(device):
     fit(spiral_trainer(device=device), Watch(), epochs=3)
     trained, own, averaged = own, [], spiral_trainer(device=device)
     fit(averaged, Watch(), AverageWeights(0.99), epochs=3)
-    assert all((a == b).all() for a, b in zip(trained, own, strict=True))
-    assert (weights(averaged) != own[-1]).any()
+    np.testing.assert_array_equal(trained, own)
+    assert (weights(averaged) != own[-1]).any(), "the average is the last step's weights"
     assert np.isclose(averaged.evaluate(SPIRALS)["loss"], averaged.history["valid_loss"][-1])
 
 
@@ -347,7 +464,8 @@ def test_the_average_survives_a_resume_to_the_bit(tmp_path, at, device):
         fit(spiral_trainer(**exact(device)), *callbacks("run", Interrupt(*at)), epochs=4)
     second = spiral_trainer(**exact(device))
     fit(second, *callbacks("run"), epochs=4, resume=tmp_path / "run")
-    assert (weights(second) == weights(whole)).all() and whole.history == second.history
+    np.testing.assert_array_equal(weights(second), weights(whole))
+    assert whole.history == second.history
 
 
 def test_the_average_goes_back_to_its_device(tmp_path, device):
@@ -358,7 +476,9 @@ def test_the_average_goes_back_to_its_device(tmp_path, device):
     second = small(device)
     fit(second, AverageWeights(0.9), epochs=2, resume=path)
     pairs = zip(whole.model.tensors(), second.model.tensors(), strict=True)
-    assert all((a.numpy() == b.numpy()).all() and b.device == device for (_, a), (_, b) in pairs)
+    for (name, a), (_, b) in pairs:
+        np.testing.assert_array_equal(a.numpy(), b.numpy(), name)
+        assert b.device == device, name
 
 
 def test_the_average_learns(device):

@@ -156,6 +156,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(verdict, "START", 15.0)
 
 
+@pytest.mark.slow
 @walls
 def test_every_attack_gets_what_its_honest_answers_deserve(tmp_path, quick, capsys):
     out = tmp_path / "out"
@@ -191,7 +192,7 @@ def test_every_attack_gets_what_its_honest_answers_deserve(tmp_path, quick, caps
     done = classroom.grade_class(folder, out, seed=3)
     for server in servers:
         server.close()
-    assert time.monotonic() - began < 300
+    assert time.monotonic() - began < 900, "of which most is for a busy machine"
 
     got = {r["student"]: {row["task"]: row["points"] for row in r["tasks"]} for r in done}
     assert got.pop("unreadable") == got.pop("a link") == dict.fromkeys(FULL, 0)
@@ -253,6 +254,7 @@ def grader(folder, out, *options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @walls
 def test_a_killed_grader_goes_on_where_it_was(tmp_path):
     folder, out = tmp_path / "class", tmp_path / "out"
@@ -260,9 +262,10 @@ def test_a_killed_grader_goes_on_where_it_was(tmp_path):
     for i in range(6):
         answers(folder, "07", {"07.1": HEAD + RIGHT}, name=f"student {i}")
     process = grader(folder, out, "--jobs", "1")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(results := list((out / "results").glob("*.json"))) < 2:
-        assert time.monotonic() < deadline and process.poll() is None
+        assert time.monotonic() < deadline, "not two submissions in five minutes"
+        assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -272,8 +275,9 @@ def test_a_killed_grader_goes_on_where_it_was(tmp_path):
     seed = (out / "seed").read_text()
 
     process = grader(folder, out)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0 and "of 6 were graded before" in said
+    said, complaints = process.communicate(timeout=300)
+    assert process.returncode == 0, complaints
+    assert "of 6 were graded before" in said
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert (out / "seed").read_text() == seed
     report = json.loads((out / "report.json").read_text())
@@ -283,7 +287,7 @@ def test_a_killed_grader_goes_on_where_it_was(tmp_path):
     jsonschema.validate(report, schema)
     # A submission that changed is graded again, the others are not.
     answers(folder, "07", {"07.1": HEAD + NOTHING}, name="student 3")
-    said, _ = grader(folder, out).communicate(timeout=120)
+    said, _ = grader(folder, out).communicate(timeout=300)
     assert "5 of 6 were graded before" in said and "student 3  07_tensor.ipynb  11 of 13" in said
 
 
@@ -304,9 +308,10 @@ def test_students_by_folder_and_by_name(tmp_path):
 def test_names_of_pages_never_meet():
     names = ["a b", "a-b", "a/b", "a:b", "Å", "../x", "x" * 40]
     assert len({classroom._file_name(name) for name in names}) == len(names)
-    assert not any("/" in classroom._file_name(name) for name in names)
+    assert not [name for name in names if "/" in classroom._file_name(name)]
 
 
+@pytest.mark.slow
 def test_without_a_sandbox_it_refuses_unless_told_so_in_words(tmp_path, monkeypatch, capsys):
     from grading import __main__ as program
 
@@ -364,12 +369,13 @@ def test_nothing_of_this_repository_is_inside(tmp_path):
     text = verdict.grade(path)[0].text
     assert "seen: []" in text and "PATH" in text
     secrets = {n for n in os.environ if "KEY" in n or "TOKEN" in n}
-    assert not any(name in text for name in secrets)
+    assert not [name for name in secrets if name in text]
 
 
 # --- nbgrader's own tools ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nbgrader_grades_the_same_notebooks(tmp_path):
     pytest.importorskip("nbgrader", reason="waits for nbgrader (pip install -e '.[test]')")
 

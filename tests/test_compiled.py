@@ -1,13 +1,18 @@
 """A compiled function does what the function does: every operation, layer, optimiser, step."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from static import MODELS, classifier, compare, contents, drawn, equal, labelled, learning
 from test_ops import STEPS, TABLE, apply, label, leaves, numbers, on, weights
+from test_optim import KINDS
 
 import minidl
 from minidl import Tensor, backend, nn, ops, optim, tensor
 from minidl import functional as F
+from minidl.lines import flat
 from minidl.module import checkpoint
 
 # ---- every operation, layer, optimiser
@@ -20,6 +25,7 @@ def moved(c, i, dtype):
     return [m if isinstance(x, tuple) else f for x, m, f in zip(c.inputs, moved, fixed)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["arguments", "parameters"])
 @pytest.mark.parametrize("c", TABLE + STEPS, ids=label)
 def test_every_operation(c, where, device):
@@ -48,6 +54,7 @@ def test_every_operation(c, where, device):
     compare(make, calls, between if where == "parameters" else None, device=device)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_layer_and_optimiser(name, device):
     compare(*MODELS[name], device=device)
@@ -56,6 +63,7 @@ def test_every_layer_and_optimiser(name, device):
 # ---- what happens between the runs
 
 
+@pytest.mark.slow
 def test_training_and_prediction_share_a_model(device):
     """Two compiled functions, one after the other: each sees what the other did."""
 
@@ -96,7 +104,7 @@ def test_states_that_are_loaded_and_saved(kind, device):
 
     def between(i, parts):
         model, optimizer = parts
-        if i == 1:
+        if i == 2:  # the first two calls record, the third writes into its states
             saved[:] = [(model.state_dict(), optimizer.state_dict())]
             before = contents(saved, [])
             saved.append(before)
@@ -228,7 +236,8 @@ def test_draws_follow_the_seed(device):
         seen.append([f(x).numpy().copy() for _ in range(3)])
     np.testing.assert_array_equal(seen[0], seen[1])
     np.testing.assert_array_equal(seen[1], seen[2])
-    assert (seen[0][0] != seen[0][1]).any() and (seen[0][1] != seen[0][2]).any()
+    for first, then in (seen[0][:2], seen[0][1:3]):
+        assert (first != then).any(), "two calls drew the same"
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -290,7 +299,8 @@ def test_checkpoint(device):
 
         return wrap(step), [model]
 
-    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device)
+    # With NumPy 2.0 a product differs in its last bit with where its operands lie in memory.
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device, exact=1e-6)
 
 
 def test_tied_parameters(device):
@@ -416,13 +426,18 @@ def test_the_state_of_an_optimiser_can_be_loaded_between_runs(device):
 
     run, x = minidl.compile(step), tensor(np.ones((3, 2), "f"), device=device)
     run(x)
-    weights, state = model.state_dict(), optimizer.state_dict()
     run(x)
-    expected = model.state_dict()
+    weights, state = model.state_dict(), optimizer.state_dict()
+    before = contents([], [model, optimizer])
+    run(x)
+    expected = contents([], [model, optimizer])  # copies, whatever state_dict gives
+    still = [k for k in ("0 weight", "0 bias", "1 steps") if (before[k] == expected[k]).all()]
+    assert not still, f"nothing is shown by what a run does not change: {still}"
     model.load_state_dict(weights)
     optimizer.load_state_dict(state)
+    equal([contents([], [model, optimizer])], [before])
     run(x)
-    equal([contents([model.state_dict()], [])], [contents([expected], [])])
+    equal([contents([], [model, optimizer])], [expected])
 
 
 def test_two_steps_in_one(device):
@@ -562,3 +577,165 @@ def test_a_state_of_another_type_or_device_is_recorded_anew(device):
             y = step()
             assert (y.dtype, y.device, w.dtype, w.device) == (kind, home, kind, home)
             np.testing.assert_array_equal(y.numpy(), drawn(4, seed=1).astype(kind) * 2)
+
+
+# ---- which modules a signature knows
+
+
+def test_the_mode_of_layers_wherever_they_are_belongs_to_the_signature():
+    layers = {"a": [nn.Dropout(0.5)], "b": ({"c": nn.Dropout(0.5)},)}
+    bag = SimpleNamespace(inside={"d": nn.Dropout(0.5)})
+    x = np.ones((4, 100), "f")
+    found = {
+        "a dict of lists": (lambda x: layers["a"][0](x), layers["a"][0]),
+        "a tuple of dicts": (lambda x: layers["b"][0]["c"](x), layers["b"][0]["c"]),
+        "an object": (lambda x: bag.inside["d"](x), bag.inside["d"]),
+        "a partial": (partial(lambda layer, x: layer(x), part := nn.Dropout(0.5)), part),
+        "a default": (lambda x, part=bag.inside["d"]: part(x), bag.inside["d"]),
+        "a function in a function": (lambda x: (lambda y: layers["a"][0](y))(x), layers["a"][0]),
+        "a global": (by_a_global, GLOBAL[0]["x"]),
+        "a function that it calls": (lambda x: by_a_global(x), GLOBAL[0]["x"]),
+    }
+    for name, (function, part) in found.items():
+        step = minidl.compile(function)
+        part.train()
+        assert (step(x).numpy() == 0).any(), name
+        part.eval()
+        np.testing.assert_array_equal(step(x).numpy(), x, err_msg=name)
+        part.train()
+        assert (step(x).numpy() == 0).any(), name
+
+
+GLOBAL = [{"x": nn.Dropout(0.5)}]
+
+
+def by_a_global(x):
+    return GLOBAL[0]["x"](x)
+
+
+# ---- what changes the signature, types, several steps in one
+
+HOLDERS = {
+    "by itself": lambda layer: layer,
+    "list": lambda layer: [nn.Tanh(), layer],
+    "tuple": lambda layer: (layer, nn.Tanh()),
+    "dict": lambda layer: {"last": layer},
+    "list of lists": lambda layer: [[nn.Tanh()], [nn.Tanh(), layer]],
+    "dict of lists": lambda layer: {"a": [nn.Tanh()], "b": [layer]},
+    "module with a list": lambda layer: nn.Sequential(nn.Tanh(), nn.Residual(layer)),
+}
+
+
+def innermost(held):
+    """The last module of nested lists, tuples and dicts: the dropout of HOLDERS, or around it."""
+    found = [part for part in flat(held) if isinstance(part, nn.Module)]
+    return next(m for part in found for _, m in part.modules() if isinstance(m, nn.Dropout))
+
+
+def applied(held, x):
+    for part in flat(held):
+        x = part(x)
+    return x
+
+
+class Kept:
+    """An object that is no Module and holds what it is given."""
+
+    def __init__(self, held):
+        self.held = held
+
+    def run(self, x):
+        return applied(self.held, x)
+
+
+@pytest.mark.parametrize("how", ["closure", "attribute"])
+@pytest.mark.parametrize("kind", HOLDERS)
+def test_layers_in_evaluation_are_another_signature_wherever_they_are_kept(kind, how, device):
+    held = HOLDERS[kind](nn.Dropout(0.5))
+    layer, x = innermost(held), tensor(np.ones((20, 20), "f"), device=device)
+    run = minidl.compile(Kept(held).run if how == "attribute" else lambda x: applied(held, x))
+    for _ in range(2):
+        for training in (True, False):
+            layer.train(training)
+            for _ in range(2):
+                drops = len(np.unique(run(x).numpy())) > 1  # of ones, all as large
+                assert drops is training, f"{kind}: training={training} is not seen"
+
+
+COUNTS = {
+    "times 1": lambda x, ids: (x < 0) * 1,
+    "1 times": lambda x, ids: 1 * (x < 0),
+    "plus 0": lambda x, ids: (x < 0) + 0,
+    "minus 0": lambda x, ids: (x < 0) - 0,
+    "by 1": lambda x, ids: (x < 0) / 1,
+    "times 1.0": lambda x, ids: (x < 0) * 1.0,
+    "times 1 and a sum": lambda x, ids: ((x < 0) * 1).sum(0),
+    "times 2": lambda x, ids: (x < 0) * 2,
+    "two masks": lambda x, ids: (x < 0) * (x > -1),
+    "a mask and itself": lambda x, ids: ((x < 0) * 1) + ((x < 0) * 1),
+    "mask times array": lambda x, ids: (x < 0) * x,
+    "integers times 1": lambda x, ids: ids * 1,
+    "integers times 1.0": lambda x, ids: ids * 1.0,
+    "integers by 1": lambda x, ids: ids / 1,
+    "integers twice": lambda x, ids: ids + ids,
+    "integers less integers": lambda x, ids: -ids + ids,
+    "a small type": lambda x, ids: ids.astype("int8") * 1,
+    "a wide one": lambda x, ids: x.astype("float64") * 1,
+    "half": lambda x, ids: x.astype("float16") * 1 / 1,
+    "to its own type": lambda x, ids: x.astype("float32") + 0,
+    "array of ones": lambda x, ids: (x < 0) * tensor(np.ones(3, "f"), device=x.device),
+    "array of ones and integers": lambda x, ids: ids * tensor(np.ones(3), device=x.device),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_types_are_those_of_the_function(name, device):
+    """No pass takes a mask for the number that it is worth: `compare` looks at types too."""
+
+    def make(wrap):
+        return wrap(COUNTS[name]), []
+
+    rng = np.random.default_rng(0)
+    calls = [(drawn(2, 3, seed=i), rng.integers(-3, 3, (2, 3))) for i in range(3)]
+    compare(make, calls, device=device)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "momentum", "Adam"])
+@pytest.mark.parametrize("which", ["all", "one", "one, the second time"])
+def test_two_steps_in_one_with_a_weight_changed_between(kind, which, device):
+    """The optimiser's one array of all weights must not hide what the function changed."""
+
+    def make(wrap):
+        model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
+        optimizer = KINDS[kind][0](model.parameters())
+
+        def step(x):
+            for i in range(3):
+                optimizer.zero_grad()
+                loss = (model(x) * model(x)).mean()
+                loss.backward()
+                optimizer.step()
+                if which != "one, the second time" or i == 1:
+                    for p in model.parameters()[: None if which == "all" else 1]:
+                        p.data = (p * 0.5 + 0.1).data
+            return loss
+
+        return wrap(step), [model, optimizer]
+
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device)
+
+
+def test_two_optimisers_step_by_turns_on_one_weight(device):
+    def make(wrap):
+        model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
+        both = [optim.SGD(model.parameters(), 0.1), optim.Adam(model.parameters(), 0.1)]
+
+        def step(x):
+            for o in both * 2:
+                o.zero_grad()
+                (model(x) * model(x)).mean().backward()
+                o.step()
+
+        return wrap(step), [model, *both]
+
+    compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device)

@@ -154,11 +154,13 @@ EXAMPLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_models_of_the_examples(name, device):
     compare(*EXAMPLES[name], device=device)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fashion_cnn", "tiny_gpt", "names_lstm"])
 def test_dropout_draws_anew_at_each_step(name, device):
     """One batch at rate 0: masks differ from step to step, and not between the twins."""
@@ -189,7 +191,7 @@ def test_names_are_written_by_a_compiled_model(device):
     later = minidl.compile(lambda tokens, *state: model(tokens, state))
 
     class Compiled:
-        eval = model.eval
+        modules = model.modules
 
         def __call__(self, tokens, state):
             tokens = tensor(tokens, device=device)
@@ -208,6 +210,7 @@ def test_names_are_written_by_a_compiled_model(device):
 IMAGES = {"fashion_mnist": (784,), "fashion_cnn": (1, 28, 28)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fashion_mnist", "fashion_cnn", "tiny_gpt"])
 def test_an_example_ends_alike_with_a_compiled_trainer(name, device, tmp_path, monkeypatch):
     """Two epochs, whose last batch is smaller; texts and pictures are left out."""
@@ -382,6 +385,7 @@ LESSONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LESSONS)
 def test_models_of_the_lessons(name, device):
     compare(*LESSONS[name], device=device)

@@ -141,11 +141,11 @@ def test_a_profile_leaves_states_gradients_steps_and_draws_as_they_were():
     step.profile(x, minidl.tensor(y), repeats=3)
     after = state()
     assert after.keys() == before.keys()
-    assert all(np.array_equal(after[k], before[k]) for k in before)
+    assert not [k for k in before if not np.array_equal(after[k], before[k])]
     assert generator().bit_generator.state == draws
     with pytest.raises(ValueError, match="class indices"):
         step.profile(x, y + 10)
-    assert all(np.array_equal(state()[k], before[k]) for k in before)
+    assert not [k for k in before if not np.array_equal(state()[k], before[k])]
 
 
 def test_copies_of_states_share_memory_where_the_states_do():
@@ -155,8 +155,8 @@ def test_copies_of_states_share_memory_where_the_states_do():
     states = [i for i, v in enumerate(step.program.text.given) if v.kind == "state"]
     shared = 0
     for i in states:
-        assert np.array_equal(given[i], copies[i])
-        assert not any(np.shares_memory(copies[i], a) for a in given)
+        np.testing.assert_array_equal(given[i], copies[i])
+        assert not [a for a in given if np.shares_memory(copies[i], a)]
         for j in states:
             assert np.shares_memory(copies[i], copies[j]) == np.shares_memory(given[i], given[j])
             shared += i != j and np.shares_memory(given[i], given[j])

@@ -450,6 +450,7 @@ def test_a_name_before_its_lesson_is_noticed(code, name):
     assert list(forward_uses(30, spoilt(add(code, "code")), dict.fromkeys(EVERYTHING, 29))) == []
 
 
+@pytest.mark.slow
 def test_wrong_homes_are_noticed():
     def at(number, *home):
         nb = copy.deepcopy(LESSON)

@@ -163,7 +163,7 @@ def test_batches_in_order(n, size, drop_last, how):
     batches = list(loader)
     assert len(loader) == len(batches) == len(expected)
     assert [y.tolist() for _, y in batches] == expected
-    assert all(np.array_equal(x[:, 1], -y) for x, y in batches)
+    assert not [(x, y) for x, y in batches if not np.array_equal(x[:, 1], -y)]
 
 
 @by_all
@@ -406,19 +406,24 @@ def test_order_does_not_depend_on_which_thread_is_first():
 
 
 def test_it_works_while_the_reader_does():
-    """Eight batches that take 20 ms to make and 20 to use: less than one after the other."""
+    """While the reader uses a batch, the next one is made: it waits for that, however long."""
 
-    def slow(batch, rng):
-        time.sleep(0.02)
-        return batch
+    def made_meanwhile(prefetch, seconds):
+        made, found = [], []
 
-    def seconds(prefetch):
-        start = time.perf_counter()
-        for _ in DataLoader(numbers(40), 5, transform=slow, prefetch=prefetch):
-            time.sleep(0.02)
-        return time.perf_counter() - start
+        def transform(batch, rng):
+            made.append(1)
+            return batch
 
-    assert min(seconds(2) for _ in range(3)) < 0.8 * seconds(0)
+        for i, _ in enumerate(DataLoader(numbers(40), 5, transform=transform, prefetch=prefetch)):
+            until = time.monotonic() + seconds
+            while len(made) < min(i + 2, 8) and time.monotonic() < until:
+                time.sleep(0.001)
+            found.append(len(made) > i + 1)
+        return found
+
+    assert made_meanwhile(2, 60) == [True] * 7 + [False], "of the last there is no next one"
+    assert made_meanwhile(0, 0.01) == [False] * 8
 
 
 @by_all
@@ -441,8 +446,16 @@ def test_breaking_out_leaves_what_waits_unmade():
     assert len(made) < 100
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, also in a job in the background, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @by_all
-def test_an_interrupt_stops_the_threads(how):
+def test_an_interrupt_stops_the_threads(how, interruptible):
     """Ctrl-C while the reader waits for a batch."""
     n = threads_of(how)
     together, never = threading.Barrier(max(n, 1)), threading.Event()
@@ -689,11 +702,28 @@ def test_pad_collate(how):
 def test_pad_collate_of_batches_of_similar_length():
     samples = [(list(range(n)), n) for n in [3, 9, 1, 8, 2, 7]]
     sampler = partial(text.batches_by_length, [n for _, n in samples], 2)
-    for x, lengths, y in DataLoader(samples, sampler=sampler, collate=pad_collate):
+    for x, lengths, y in DataLoader(
+        samples, sampler=sampler, collate=partial(pad_collate, value=0)
+    ):
         assert lengths.tolist() == y.tolist() and x.shape == (2, lengths.max())
         assert lengths.max() - lengths.min() <= 5
         for row, n in zip(x, lengths):
             assert row.tolist() == [*range(n)] + [0] * (len(row) - n)
+
+
+def test_tokens_are_padded_with_what_is_said_or_not_at_all():
+    """0 is a token of most vocabularies, of one with `unknown` that for all unknown words."""
+    vocabulary = text.Vocabulary("a b a c".split(), unknown="<unk>", special=["<pad>"])
+    samples = [(vocabulary.encode(words), 1) for words in (["a", "b"], ["c"])]
+    with pytest.raises(RuntimeError, match=r"ValueError: .* pad\(ids, value=vocabulary.numbers"):
+        list(DataLoader(samples, collate=pad_collate))
+    collate = partial(pad_collate, value=vocabulary.numbers["<pad>"])
+    x, _, _ = next(iter(DataLoader(samples, collate=collate)))
+    assert vocabulary.decode(x[1]) == ["c", "<pad>"]
+    with pytest.raises(ValueError, match="may be tokens"):
+        pad([np.array([1, 2], np.uint8), [3]])
+    assert pad([[1.5, 2.5], [3.5]])[0].tolist() == [[1.5, 2.5], [3.5, 0.0]]
+    assert pad([[1, 2], [3, 4]])[0].tolist() == [[1, 2], [3, 4]], "nothing is filled up"
 
 
 def test_pad_collate_says_which_samples():

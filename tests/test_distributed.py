@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from processes import together
+from processes import outcomes, together
 
 import minidl
 from minidl import backend, distributed, nn, optim
@@ -71,6 +71,7 @@ def every_case(group, device):
     return {name: trained(group, device, **case) for name, case in CASES.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3])
 def test_processes_end_where_one_does(size, device):
     expected = every_case(None, device)
@@ -102,6 +103,7 @@ def mislabelled(group, device):
     return trained(group, device, y=y if group.rank == 2 else Y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "size, work, kind, message",
     [(2, broken, FloatingPointError, "the loss became nan"),
@@ -109,7 +111,7 @@ def mislabelled(group, device):
      (2, broken_and_compiled, FloatingPointError, "the loss became nan")],
 )  # fmt: skip
 def test_nobody_waits_for_a_process_that_has_failed(size, work, kind, message, device):
-    *others, last = together(size, work, device)
+    *others, last = outcomes(size, work, device)
     assert type(last) is kind and re.search(message, str(last))
     for other in others:
         assert type(other) is ValueError and "has failed: it says why itself" in str(other)
@@ -122,11 +124,77 @@ def saved(group, folder, epochs):
     return trained(group, "cpu", fit=fit, epochs=epochs)
 
 
+@pytest.mark.slow
 def test_the_first_process_writes_and_all_go_on_from_there(tmp_path):
     together(2, saved, tmp_path, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.csv", "0.safetensors"]
     for found in together(2, saved, tmp_path, 3):
         close(found, trained(None, "cpu"))
+
+
+def with_everything(rank):
+    """Weights, running statistics, an integer buffer, a mask, float64, a shared weight."""
+    minidl.manual_seed(rank)
+    model = network(norm=True)
+    model.count, model.mask = minidl.tensor(np.array([rank, 7])), minidl.tensor([rank == 0, True])
+    model.wide, model.tied = minidl.tensor(np.full(3, rank + 0.1)), model[0].weight
+    model[1].running_mean.data = model[1].running_mean.data + rank + 1
+    return model
+
+
+def test_all_that_process_0_has_is_given_to_the_others(device):
+    """Weights and buffers, whatever their type; nothing is sent twice, nothing is left."""
+    sent, models = [], [with_everything(rank).to(device) for rank in (0, 1)]
+
+    def receive(a):
+        a[...] = sent.pop(0)
+
+    before = models[0].state_dict()
+    distributed.Group(0, 2, None, lambda a: sent.append(a.copy())).start(models[0])
+    assert len(sent) == len({id(t) for _, t in models[0].tensors()}) == 11
+    distributed.Group(1, 2, None, receive).start(models[1])
+    assert sent == []
+    for model in models:
+        for path, a in model.state_dict().items():
+            np.testing.assert_array_equal(
+                backend.to_numpy(a), backend.to_numpy(before[path]), err_msg=path, strict=True
+            )
+    assert models[1].tied is models[1][0].weight
+
+
+def test_gradients_and_real_buffers_are_averaged_and_nothing_else(device):
+    """A weight that is not trained gets no gradient, integers and masks stay; one trained without
+    a gradient counts as 0, and a shared one once."""
+    model = with_everything(0).to(device)
+    model[0].bias.requires_grad = False
+    model[0].weight.grad = minidl.tensor(np.full((6, 8), 3.0, "f"), device=device)
+    before, sent = model.state_dict(), []
+
+    def doubled(a):  # as if another process sent as much of everything, and of weights
+        sent.append(a.size)
+        a *= 2
+
+    distributed.Group(0, 2, doubled, None).average_gradients(model, 5)
+    for path, p in model.named_parameters():
+        if path.endswith("0.bias"):
+            assert p.grad is None, f"{path} is not trained"
+        else:
+            wanted = np.full(p.shape, 3.0 if p is model[0].weight else 0.0, "f")
+            np.testing.assert_allclose(p.grad.numpy(), wanted, rtol=1e-6, err_msg=path)
+    for path, a in model.state_dict().items():
+        np.testing.assert_allclose(
+            backend.to_numpy(a), backend.to_numpy(before[path]), rtol=1e-6, err_msg=path
+        )
+        assert a.dtype == before[path].dtype, path
+    trained = sum(p.size for p in model.parameters() if p.requires_grad)
+    assert sorted(sent) == [3 + 1, trained + 8 + 8 + 1], "the numbers of each type, and a weight"
+
+
+def test_an_error_of_a_process_is_not_taken_for_a_result():
+    with pytest.raises(
+        AssertionError, match=r"process 1 of 2 raised FloatingPointError(.|\n)*broken"
+    ):
+        together(2, broken, "cpu")
 
 
 def means(group, device):
@@ -137,6 +205,7 @@ def means(group, device):
     return [backend.to_numpy(a) for a in [*found, *same]]
 
 
+@pytest.mark.slow
 def test_a_mean_of_arrays_by_weight(device):
     for found in together(3, means, device):  # 0, 1 and 2 count once, twice, three times
         a, b, c, d = found

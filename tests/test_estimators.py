@@ -10,6 +10,7 @@ from functools import partial
 import joblib
 import numpy as np
 import pytest
+import scipy.sparse
 from conftest import DEVICES
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris, make_regression
@@ -41,6 +42,7 @@ def weights(estimator):
     return np.concatenate([t.numpy().ravel() for _, t in estimator.model_.tensors()])
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [kind(device=device) for kind in (MinidlClassifier, MinidlRegressor) for device in DEVICES]
 )
@@ -68,7 +70,7 @@ def test_pipeline_and_grid_search_with_names_for_labels(device):
     assert set(search.predict(IRIS.data)) == {*IRIS.target_names}
     p = search.predict_proba(IRIS.data)
     np.testing.assert_allclose(p.sum(axis=1), 1)
-    assert (search.classes_[p.argmax(axis=1)] == search.predict(IRIS.data)).all()
+    np.testing.assert_array_equal(search.classes_[p.argmax(axis=1)], search.predict(IRIS.data))
 
 
 def test_as_accurate_as_scikit_learns_own_network():
@@ -112,7 +114,7 @@ def test_a_random_state_decides_all_and_the_global_generator_is_left_alone(hidde
     np.testing.assert_array_equal(*map(weights, found))
     assert found[0].loss_curve_ == found[1].loss_curve_
     other = clone(found[0]).set_params(random_state=1).fit(FLOWERS, NAMES)
-    assert not np.array_equal(weights(other), weights(found[0]))
+    assert (weights(other) != weights(found[0])).any(), "the weights are the same"
 
 
 def test_order_and_dropout_depend_on_the_random_state_and_the_epoch():
@@ -125,7 +127,7 @@ def test_order_and_dropout_depend_on_the_random_state_and_the_epoch():
     assert len({round(loss, 9) for found in curves for loss in found.loss_curve_}) == 8
     line = nn.Linear(4, 3)
     found = [MinidlClassifier(line, epochs=1, random_state=i).fit(FLOWERS, NAMES) for i in (0, 1)]
-    assert not np.array_equal(*map(weights, found))
+    assert (weights(found[0]) != weights(found[1])).any(), "the weights are the same"
 
 
 def test_the_global_generator_is_left_alone_when_fitting_fails():
@@ -168,7 +170,7 @@ def test_partial_fit_with_a_part_of_the_classes_and_after_stopping_early(device)
     assert n < 30
     before = weights(found)
     assert found.partial_fit(FLOWERS, NAMES).n_iter_ == n + 1
-    assert not np.array_equal(weights(found), before)
+    assert (weights(found) != before).any(), "the weights are as before"
 
 
 @pytest.mark.parametrize("mmap", [None, "r"])
@@ -194,7 +196,7 @@ def test_a_module_is_copied_and_trained_from_its_weights(device):
     found = MinidlClassifier(module, epochs=3, random_state=0)
     plain = weights(found.fit(FLOWERS, NAMES))
     assert found.hidden is module and found.model_ is not module
-    assert all(bool((module.state_dict()[k] == a).all()) for k, a in before.items())
+    assert not [(k, a) for k, a in before.items() if not bool((module.state_dict()[k] == a).all())]
     from_elsewhere(module)  # as in a worker of GridSearchCV(n_jobs=2)
     np.testing.assert_array_equal(weights(clone(found).fit(FLOWERS, NAMES)), plain)
 
@@ -239,7 +241,8 @@ def test_an_estimator_on_a_device_is_the_one_on_the_cpu(kind, device):
         assert {t.device for _, t in there.model_.tensors()} == {device}
         np.testing.assert_allclose(weights(there), weights(here), tolerance, tolerance)
         a, b = (found._outputs(FLOWERS) for found in (there, here))
-        assert type(a) is np.ndarray and np.allclose(a, b, rtol=tolerance, atol=tolerance)
+        assert type(a) is np.ndarray
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
         again = Elsewhere(io.BytesIO(pickle.dumps(there))).load()
         assert {t.device for _, t in again.model_.tensors()} == {"cpu"}
         np.testing.assert_allclose(again._outputs(FLOWERS), b, tolerance, tolerance)
@@ -418,7 +421,7 @@ def test_a_long_fit_is_compiled_and_ends_in_the_same_bits(monkeypatch):
     monkeypatch.setattr("minidl.estimators.EXACT", False)
     eager = MinidlClassifier(**settings).fit(FLOWERS, NAMES)
     assert eager._trainer.compiled is None
-    assert (weights(compiled) == weights(eager)).all()
+    np.testing.assert_array_equal(weights(compiled), weights(eager))
     assert compiled.loss_curve_ == eager.loss_curve_
     assert compiled.validation_curve_ == eager.validation_curve_
 
@@ -441,7 +444,79 @@ def test_a_compiled_estimator_is_pickled_and_goes_on(tmp_path):
     fitted = MinidlClassifier(**SMALL | {"epochs": 50}).fit(FLOWERS, NAMES)
     joblib.dump(fitted, tmp_path / "fitted")
     again = joblib.load(tmp_path / "fitted")
-    assert (weights(again) == weights(fitted)).all() and not again._trainer.compiled.programs
+    np.testing.assert_array_equal(weights(again), weights(fitted))
+    assert not again._trainer.compiled.programs
     for estimator in fitted, again:
         estimator.partial_fit(FLOWERS, NAMES)
-    assert (weights(again) == weights(fitted)).all()
+    np.testing.assert_array_equal(weights(again), weights(fitted))
+
+
+# ---- targets and inputs that are not for these estimators
+
+LABELS = np.random.default_rng(0).integers(0, 2, (20, 3))
+COLUMNS = {
+    "multilabel": LABELS,
+    "lists": LABELS.tolist(),
+    "one-hot": np.eye(3, dtype=int)[LABELS.sum(1) % 3],
+    "one-hot of floats": np.eye(3)[LABELS.sum(1) % 3],
+    "several classes": LABELS * [1, 2, 3],
+    "numbers": LABELS + 0.5,
+    "sparse": scipy.sparse.csr_matrix(LABELS),
+    "a sparse array": scipy.sparse.coo_array(LABELS),
+}
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_classifier_says_what_to_do_with_columns_of_targets(kind, method):
+    X = np.random.default_rng(1).standard_normal((20, 2))
+    with pytest.raises(ValueError, match=r"y of shape \(20, 3\).*argmax.*MultiOutputClassifier"):
+        getattr(MinidlClassifier((4,), epochs=1), method)(X, COLUMNS[kind])
+
+
+def test_what_the_message_about_targets_says_works():
+    from sklearn.multioutput import MultiOutputClassifier
+
+    X = np.random.default_rng(1).standard_normal((20, 2))
+    several = MultiOutputClassifier(MinidlClassifier((4,), epochs=1)).fit(X, LABELS)
+    assert several.predict(X).shape == (20, 3)
+    one_hot = COLUMNS["one-hot"]
+    assert MinidlClassifier((4,), epochs=1).fit(X, one_hot.argmax(axis=1)).predict(X).shape == (20,)
+    with pytest.raises(ValueError, match="y must be dense"):
+        MinidlRegressor((4,), epochs=1).fit(X, COLUMNS["sparse"])
+    y = COLUMNS["sparse"].toarray()
+    assert MinidlRegressor((4,), epochs=1).fit(X, y).predict(X).shape == (20, 3)
+
+
+@pytest.mark.parametrize("kind", ["csr_matrix", "csc_array", "coo_matrix"])
+def test_a_sparse_X_is_refused_with_what_to_do(kind):
+    X = np.random.default_rng(1).standard_normal((20, 2))
+    y, sparse = LABELS[:, 0], getattr(scipy.sparse, kind)(X)
+    for model in (MinidlClassifier((4,), epochs=1), MinidlRegressor((4,), epochs=1)):
+        for use in (lambda m: m.fit(sparse, y), lambda m: m.fit(X, y).predict(sparse),
+                    lambda m: m.fit(X, y).partial_fit(sparse, y)):  # fmt: skip
+            with pytest.raises(TypeError, match=r"Sparse data .* for X.*toarray\(\)"):
+                use(model)
+
+
+def test_targets_that_are_missing_are_named_and_labels_may_be_words():
+    X = np.random.default_rng(1).standard_normal((20, 2))
+    missing = np.r_[np.nan, LABELS[1:, 0]]
+    for model in (MinidlClassifier((4,), epochs=1), MinidlRegressor((4,), epochs=1)):
+        with pytest.raises(ValueError, match="Input y contains NaN"):
+            model.fit(X, missing)
+    words = np.array(["no", "yes"])[LABELS[:, 0]]
+    for y in (words, words.astype(object), words.tolist()):
+        assert {*MinidlClassifier((4,), epochs=1).fit(X, y).predict(X)} <= {"no", "yes"}
+    with pytest.warns(UserWarning, match="column-vector y"):
+        one = MinidlClassifier((4,), epochs=1).fit(X, LABELS[:, :1])
+    assert one.predict(X).shape == (20,)
+
+
+def test_partial_fit_after_early_stopping_trains():
+    X = np.random.default_rng(1).standard_normal((60, 2))
+    y = (X[:, 0] > 0).astype(int)
+    model = MinidlClassifier((4,), epochs=50, early_stopping=True, patience=1, lr=0.3).fit(X, y)
+    assert (n := model.n_iter_) < 50
+    assert model.partial_fit(X, y).n_iter_ == n + 1
+    assert len(model.loss_curve_) == len(model.validation_curve_) == n + 1

@@ -39,11 +39,11 @@ CASES = {
         lambda t, x: t.nn.functional.cross_entropy(x, t.tensor(SHARES), label_smoothing=0.1),
     ),
     "cross_entropy, weighted": (
-        lambda x: F.cross_entropy(x, like(x, LABELS), weight=like(x, WEIGHTS)),
+        lambda x: F.cross_entropy(x, like(x, LABELS), sample_weight=like(x, WEIGHTS)),
         lambda t, x: weighted(t, t.nn.functional.cross_entropy(x, t.tensor(LABELS), **EACH)),
     ),
     "huber, weighted": (
-        lambda x: F.huber(x, like(x, Y), weight=like(x, WEIGHTS)),
+        lambda x: F.huber(x, like(x, Y), sample_weight=like(x, WEIGHTS)),
         lambda t, x: weighted(t, t.nn.functional.huber_loss(x, t.tensor(Y), **EACH)),
     ),
     "nll": (
@@ -93,8 +93,8 @@ def test_losses_in_float32_stay_float32(device):
         F.cross_entropy(x, like(x, LABELS), smoothing=0.1),
         F.huber(x, like(x, Y.astype("f"))),
         F.bce_with_logits(x, like(x, BITS.astype("f"))),
-        F.cross_entropy(x, like(x, SHARES), weight=like(x, WEIGHTS)),
-        F.mse(x, like(x, Y.astype("f")), weight=like(x, WEIGHTS)),
+        F.cross_entropy(x, like(x, SHARES), sample_weight=like(x, WEIGHTS)),
+        F.mse(x, like(x, Y.astype("f")), sample_weight=like(x, WEIGHTS)),
     ):
         assert loss.dtype == "float32"
 
@@ -144,16 +144,21 @@ def test_a_query_that_may_look_nowhere_gets_zeros(device):
     mask = like(q, np.tri(5, k=-1, dtype=bool))
     y = F.attention(q, q, q, mask=mask)
     (y * y).sum().backward()
-    assert not y.numpy()[0, 0].any() and y.numpy()[0, 1:].all()
-    assert np.isfinite(q.grad.numpy()).all()
+    np.testing.assert_array_equal(y.numpy()[0, 0], 0)
+    np.testing.assert_array_equal(y.numpy()[0, 1:] != 0, True)
+    np.testing.assert_array_equal(np.isfinite(q.grad.numpy()), True)
 
 
 def test_weights_may_count_samples_or_single_labels(device):
     x, y = (tensor(a.reshape(5, 2, 2), device=device) for a in (X, Y))
     each = like(x, np.repeat(WEIGHTS, 2).reshape(5, 2))
-    assert F.mse(x, y, weight=like(x, WEIGHTS)).item() == F.mse(x, y, weight=each).item()
-    with pytest.raises(ValueError, match=r"weight of shape \(4,\) does not fit errors \(5, 2, 2\)"):
-        F.mse(x, y, weight=like(x, WEIGHTS[:4]))
+    assert (
+        F.mse(x, y, sample_weight=like(x, WEIGHTS)).item() == F.mse(x, y, sample_weight=each).item()
+    )
+    with pytest.raises(
+        ValueError, match=r"sample_weight of shape \(4,\) does not fit errors \(5, 2, 2\)"
+    ):
+        F.mse(x, y, sample_weight=like(x, WEIGHTS[:4]))
 
 
 def test_dropout_keeps_the_mean_and_is_off_in_evaluation(device):
@@ -178,3 +183,93 @@ def test_labels_of_any_integer_type(dtype, device):
         tensor(logits, device=device), tensor(labels.astype(dtype), device=device)
     )
     assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("kind", ["labels", "probabilities"])
+@pytest.mark.parametrize("shape", [(4,), (5,), (5, 3)], ids=["N == K", "N", "N, T"])
+def test_weights_of_classes_are_pytorchs(shape, kind, smoothing, device, torch):
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((*shape, 4)), rng.random(4) + 0.1
+    target = rng.integers(0, 4, shape) if kind == "labels" else rng.dirichlet(np.ones(4), shape)
+    t, their = torch.tensor(x, requires_grad=True), torch.tensor(target)
+    z = torch.nn.functional.cross_entropy(
+        t.moveaxis(-1, 1), their if kind == "labels" else their.moveaxis(-1, 1),
+        weight=torch.tensor(weight), label_smoothing=smoothing,
+    )  # fmt: skip
+    z.backward()
+    for loss in (F.cross_entropy, lambda x, *a, **k: F.nll(F.log_softmax(x), *a, **k)):
+        ours = tensor(x, requires_grad=True, device=device)
+        y = loss(ours, like(ours, target), smoothing=smoothing, class_weight=like(ours, weight))
+        y.backward()
+        assert y.item() == pytest.approx(z.item(), rel=1e-12)
+        np.testing.assert_allclose(ours.grad.numpy(), t.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_weights_of_samples_and_of_classes_go_together(device):
+    """Of N == K samples: each kind is taken by its name, and both are multiplied."""
+    x, labels = tensor(X[:4], device=device), np.array([0, 3, 2, 2])
+    each, of_class = np.array([1.0, 2.0, 0.5, 3.0]), np.array([0.1, 1.0, 5.0, 2.0])
+    errors = -F.log_softmax(x).numpy()[np.arange(4), labels]
+    by_name = {"sample_weight": like(x, each), "class_weight": like(x, of_class)}
+    found = F.cross_entropy(x, like(x, labels), sample_weight=by_name["sample_weight"]).item()
+    assert found == pytest.approx((errors * each).mean())
+    found = F.cross_entropy(x, like(x, labels), **by_name).item()
+    w = of_class[labels]
+    assert found == pytest.approx((errors * each * w).sum() / w.sum())
+
+
+@pytest.mark.parametrize("name", ["mse", "l1", "huber", "bce_with_logits", "cross_entropy", "nll"])
+def test_a_weight_without_a_kind_is_refused(name):
+    with pytest.raises(TypeError, match=f"{name} has no .*sample_weight=.*class_weight=.*PyTorch"):
+        getattr(F, name)(tensor(X), tensor(Y), weight=tensor(WEIGHTS))
+
+
+def test_weights_of_classes_must_be_one_for_each():
+    for wrong in (WEIGHTS, WEIGHTS[:4, None], [1.0, 1.0, 1.0, 1.0]):
+        for more in ({}, {"smoothing": 0.1}):
+            with pytest.raises(ValueError, match=r"need an array of 4 numbers, one for each class"):
+                F.cross_entropy(tensor(X), tensor(LABELS), class_weight=wrong, **more)
+
+
+MASKS = {
+    "booleans (T, S)": np.random.default_rng(3).random((3, 3)) > 0.4,
+    "added (T, S)": np.where(np.tri(3, dtype=bool), 0.0, -np.inf),
+    "added, any numbers": np.random.default_rng(4).standard_normal((2, 1, 3, 3)),
+    "booleans (heads, 1, S)": np.array([[[True, False, True]], [[True, True, False]]]),
+}
+
+
+@pytest.mark.parametrize("case", MASKS)
+def test_masks_are_those_of_pytorch(case, device, torch):
+    mask = MASKS[case] if "booleans (T" not in case else MASKS[case] | np.eye(3, dtype=bool)
+    q, k, v = np.random.default_rng(0).standard_normal((3, 2, 2, 3, 4))
+    ours = [tensor(a, requires_grad=True, device=device) for a in (q, k, v)]
+    theirs = [torch.tensor(a, requires_grad=True) for a in (q, k, v)]
+    y = F.attention(*ours, mask=tensor(mask, device=device))
+    z = torch.nn.functional.scaled_dot_product_attention(*theirs, attn_mask=torch.tensor(mask))
+    np.testing.assert_allclose(y.numpy(), z.detach().numpy(), rtol=1e-10)
+    (y * y).sum().backward()
+    (z * z).sum().backward()
+    for a, b in zip(ours, theirs):
+        np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_numbers_that_are_added_have_a_gradient_and_may_hide_all(device):
+    q = tensor(X.reshape(1, 5, 4), device=device)
+    bias = tensor(np.zeros((5, 5)), requires_grad=True, device=device)
+    F.attention(q, q, q, mask=bias).sum().backward()
+    assert bias.grad.numpy().any()
+    hidden = np.where(np.tri(5, k=-1, dtype=bool), 0.0, -np.inf)
+    y = F.attention(q, q, q, mask=like(q, hidden)).numpy()
+    assert not y[0, 0].any() and np.isfinite(y).all()
+
+
+def test_a_mask_of_another_type_or_shape_is_refused():
+    q = tensor(np.ones((3, 2, 4)))
+    for wrong in (np.ones((2, 2), int), tensor([[1, 0], [1, 1]]), [[True, False]] * 2, True):
+        with pytest.raises(TypeError, match=r"attention: a mask is booleans.* mask != 0"):
+            F.attention(q, q, q, mask=wrong)
+    for wrong in (np.ones((4, 3, 2, 2), bool), np.ones((3, 2), bool), np.ones((2, 2, 2))):
+        with pytest.raises(ValueError, match=r"the mask .* must broadcast to \(3, 2, 2\)"):
+            F.attention(q, q, q, mask=wrong)

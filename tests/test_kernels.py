@@ -77,6 +77,7 @@ CASES |= {(f, t) for f in ANY_NUMBER for t in TYPES["i"]}
 CASES |= {(f, t) for f in COMPARISONS for kind in "fiub" for t in TYPES[kind]}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("f, dtype", sorted(CASES))
 def test_every_function_of_odd_numbers(f, dtype):
@@ -91,6 +92,7 @@ def test_every_function_of_odd_numbers(f, dtype):
     same(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("kind, new", [*product([t for k in "fiub" for t in TYPES[k]], repeat=2)])
 def test_every_conversion(kind, new):
@@ -102,6 +104,7 @@ def test_every_conversion(kind, new):
     same(run([line], [line.out])[0], a.astype(new))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("number", [2, 3, 1.5, -0.0, 1e-8, 0.1, np.inf, -np.inf, np.nan])
 def test_numbers_in_the_text_are_the_numbers_meant(number, dtype):
@@ -371,6 +374,7 @@ def changes(seed):
     return function
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("some", range(8))
 def test_random_changes_in_place(some):
     kernels = 0
@@ -420,7 +424,7 @@ def test_an_update_is_one_kernel_and_kernels_are_printed_with_the_rest():
     kernels = [line for line in step.program.graph.lines if isinstance(line, Kernel)]
     adam = kernels[-1]
     assert len(adam.outs) == 3 and {v.kind for v in adam.args} == {"state", "made"}
-    assert all(step.program.plan.home(v).kind == "state" for v in adam.outs)
+    assert not [v for v in adam.outs if step.program.plan.home(v).kind != "state"]
     assert step.source.count(" = np.ElementwiseKernel(") == len({str(k.text()) for k in kernels})
     assert step.source.index("ElementwiseKernel") < step.source.index("def make(")
     cpu = training("cpu")
@@ -454,6 +458,7 @@ GRAPHS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRAPHS)
 def test_a_replayed_step_is_the_step(name, monkeypatch):
     """Losses and weights after six steps with a schedule, dropout, and a state that is loaded."""
@@ -479,7 +484,7 @@ def test_a_replayed_step_is_the_step(name, monkeypatch):
     pieces = step.source.count("@replayed(np)")
     assert pieces == step.source.count("def piece") > 0
     body = step.source[step.source.index("def step(") :]
-    assert all(f"        piece{i}()\n" in body for i in range(pieces))
+    assert not [i for i in range(pieces) if f"        piece{i}()\n" not in body]
 
 
 def test_a_piece_takes_no_name_of_the_user_s(monkeypatch):
@@ -531,15 +536,14 @@ struct float16 {
 """
 
 
-@pytest.mark.skipif(not shutil.which("nvcc"), reason="there is no nvcc here")
-def test_kernels_are_cuda(tmp_path):
-    """All texts that the tests above have made go through NVIDIA's own compiler."""
-    training("standin")
-    x = given(drawn(2).astype("float16"))
-    line = Line("exp", (x,), {}, Value(drawn(2).astype("float16")))
-    Kernel([line], [line.out]).text()
+def through_nvidias_compiler(folder):
+    """Compile the texts that this process has made and has not tried yet, and return the errors."""
+    texts = [t for t in dict.fromkeys(in_c.ElementwiseKernel.made) if t not in tried]
+    tried.update(texts)
+    if not texts:
+        return ""
     text = CUDA
-    for i, (takes, gives, body, name) in enumerate(dict.fromkeys(in_c.ElementwiseKernel.made)):
+    for i, (takes, gives, body, name) in enumerate(texts):
         const, out = in_c.parameters(takes), in_c.parameters(gives)
         kinds = in_c.TYPES | {"bool": "bool", "float16": "float16"}
         places = [(n, f"const {kinds[k.name]}") for n, k in const]
@@ -549,8 +553,30 @@ def test_kernels_are_cuda(tmp_path):
         first = f" {name}(" not in text  # under its own name, which must not be C's
         text += f'extern "C" __global__ void {name}' if first else f"__global__ void {name}_{i}"
         text += f"({arguments}) {{\n{names}{body}\n}}\n"
-    path = tmp_path / "kernels.cu"
+    path = folder / "kernels.cu"
     path.write_text(text, encoding="utf-8")
-    command = ["nvcc", "-ptx", "-arch=sm_90", "-fmad=false", "-o", str(tmp_path / "out"), str(path)]
+    command = ["nvcc", "-ptx", "-arch=sm_90", "-fmad=false", "-o", str(folder / "out"), str(path)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    return done.stderr or f"nvcc ended with {done.returncode}" if done.returncode else ""
+
+
+tried = set()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _the_others_are_cuda_too(request, tmp_path_factory):
+    """When several processes share the tests, each has made texts that the test below never saw."""
+    yield
+    if shutil.which("nvcc") and request.config.option.markexpr != "not slow":
+        assert through_nvidias_compiler(tmp_path_factory.mktemp("cuda")) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("nvcc"), reason="there is no nvcc here")
+def test_kernels_are_cuda(tmp_path):
+    """All texts that the tests above have made go through NVIDIA's own compiler."""
+    training("standin")
+    x = given(drawn(2).astype("float16"))
+    line = Line("exp", (x,), {}, Value(drawn(2).astype("float16")))
+    Kernel([line], [line.out]).text()
+    assert through_nvidias_compiler(tmp_path) == ""

@@ -36,7 +36,8 @@ def test_state_dict_names_every_parameter_and_buffer():
     assert list(net.state_dict()) == PATHS
     named = dict(net.named_parameters())
     assert "scale" not in named and "tied" in named and "rest.0.weight" not in named
-    assert len(net.parameters()) == 5 and all(p.requires_grad for p in net.parameters())
+    assert len(net.parameters()) == 5
+    assert not [p for p in net.parameters() if not p.requires_grad]
 
 
 def test_a_state_is_a_snapshot_and_loads_elsewhere(device):
@@ -49,7 +50,8 @@ def test_a_state_is_a_snapshot_and_loads_elsewhere(device):
     )
     for p in net.parameters():
         p.data = p.data + 1
-    assert not np.array_equal(net.state_dict()["first.weight"], state["first.weight"])
+    changed = net.state_dict()["first.weight"] != state["first.weight"]
+    assert changed.any(), "the weight is as it was"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,22 @@ def test_a_state_is_a_snapshot_and_loads_elsewhere(device):
             lambda s: s.update(scale=np.zeros(2)),
             r"scale has shape \(2,\) where the model has \(1,\)",
         ),
+        (
+            lambda s: s.update({"first.weight": s["first.weight"].T}),
+            r"first\.weight has shape \(4, 3\) where the model has \(3, 4\)",
+        ),
+        (
+            lambda s: s.update({"first.weight": s["first.weight"].reshape(-1)}),
+            r"first\.weight has shape \(12,\) where the model has \(3, 4\)",
+        ),
+        (
+            lambda s: s.update({"first.bias": s["first.bias"][:, None]}),
+            r"first\.bias has shape \(4, 1\) where the model has \(4,\)",
+        ),
+        (
+            lambda s: s.update({"first.bias": s["first.bias"][:1]}),
+            r"first\.bias has shape \(1,\) where the model has \(4,\)",
+        ),
     ],
 )
 def test_a_state_that_does_not_fit_changes_nothing(change, complaint):
@@ -70,13 +88,13 @@ def test_a_state_that_does_not_fit_changes_nothing(change, complaint):
     change(state)
     with pytest.raises(ValueError, match=f"does not fit Net: .*{complaint}"):
         net.load_state_dict(state)
-    assert all((net.state_dict()[k] == before[k]).all() for k in before)
+    assert not [k for k in before if not (net.state_dict()[k] == before[k]).all()]
 
 
 def test_train_and_eval_reach_every_module():
     net = Net()
-    assert all(not m.training for _, m in net.eval().modules())
-    assert all(m.training for _, m in net.train().modules())
+    assert not [name for name, m in net.eval().modules() if m.training]
+    assert not [name for name, m in net.train().modules() if not m.training]
 
 
 def test_to_moves_and_converts(device):
@@ -85,7 +103,36 @@ def test_to_moves_and_converts(device):
     y = net(tensor(np.ones((1, 2)), device=device))
     assert y.device == device and y.dtype == "float64"
     y.sum().backward()
-    assert all(p.grad.shape == p.shape for p in net.parameters())
+    assert not [p for p in net.parameters() if p.grad.shape != p.shape]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"device": "standin"}, {"dtype": "float64"}, {"dtype": "float32"}], ids=str
+)
+def test_to_forgets_the_gradients(options):
+    """They may be of another type or device; and a step that went on would use them."""
+    net = Net()
+    net(tensor(np.ones((2, 3), "f"))).sum().backward()
+    assert [path for path, p in net.named_parameters() if p.grad is None] == []
+    net.to(**options)
+    assert [path for path, p in net.named_parameters() if p.grad is not None] == []
+
+
+def test_to_leaves_integers_and_truth_values_their_type():
+    net = Net()
+    net.count, net.mask = tensor(np.array([3])), tensor(np.array([True]))
+    net.to(dtype="float16")
+    found = {path: str(t.dtype) for path, t in net.tensors()}
+    assert (found.pop("count"), found.pop("mask")) == ("int64", "bool")
+    assert set(found.values()) == {"float16"}
+
+
+def test_a_state_of_another_type_is_converted():
+    net = Net()
+    state = {path: a.astype("float64") + 1 for path, a in net.state_dict().items()}
+    net.load_state_dict(state)
+    for path, t in net.tensors():
+        np.testing.assert_array_equal(t.numpy(), state[path].astype("f"), err_msg=path, strict=True)
 
 
 def test_linear_is_pytorchs_with_the_weight_transposed(torch):
@@ -106,7 +153,7 @@ def test_linear_starts_uniform_within_its_bound_and_by_seed():
     minidl.manual_seed(1)
     first = nn.Linear(100, 300).weight.data
     minidl.manual_seed(1)
-    assert (nn.Linear(100, 300).weight.data == first).all()
+    np.testing.assert_array_equal(nn.Linear(100, 300).weight.data, first)
     assert abs(first).max() <= 0.1 and abs(first.mean()) < 0.002
     assert abs(first.std() - 0.1 / np.sqrt(3)) < 0.001
 
@@ -162,7 +209,8 @@ def test_summary_shows_shapes_and_counts_and_leaves_the_model_as_it_was():
         ["3", "Linear", "(7,", "2)", "10"],
     ]
     assert lines[-1] == "38 parameters in all"
-    assert net.training and all("forward" not in vars(m) for _, m in net.modules())
+    assert net.training
+    assert not [name for name, m in net.modules() if "forward" in vars(m)]
 
 
 # --- layers against PyTorch ----------------------------------------------------------------
@@ -217,9 +265,9 @@ LAYERS = {
 }
 
 
-def twins(name, torch, device):
+def twins(name, torch, device, table=LAYERS):
     """A layer of ours and PyTorch's, in float64, with the same random parameters; and x."""
-    ours, theirs, shape = LAYERS[name]
+    ours, theirs, shape = table[name]
     ours, theirs = ours().to(device, "float64"), theirs(torch.nn).double()
     rng = np.random.default_rng(0)
     state = theirs.state_dict()
@@ -254,6 +302,71 @@ def test_layers_are_pytorchs_in_value_and_gradients_to_second_order(name, traini
         np.testing.assert_allclose(g.numpy() / scale, e.numpy() / scale, rtol=1e-7, atol=1e-9)
     for path, part in ours.tensors():
         np.testing.assert_allclose(part.numpy(), theirs.state_dict()[path].numpy(), rtol=1e-9)
+
+
+# Options whose default is easily what one gets: (ours, PyTorch's, shape of x).
+OPTIONS = {
+    "LayerNorm, eps": (
+        lambda: nn.LayerNorm(5, eps=0.3), lambda t: t.LayerNorm(5, eps=0.3), (3, 4, 5)
+    ),
+    "RMSNorm, eps": (lambda: nn.RMSNorm(5, eps=0.3), lambda t: t.RMSNorm(5, eps=0.3), (3, 4, 5)),
+    "GroupNorm, eps": (
+        lambda: nn.GroupNorm(2, 6, eps=0.3), lambda t: t.GroupNorm(2, 6, eps=0.3), (3, 6, 4)
+    ),
+    "BatchNorm, eps": (
+        lambda: nn.BatchNorm(4, eps=0.3), lambda t: t.BatchNorm1d(4, eps=0.3), (5, 4)
+    ),
+    "BatchNorm, momentum": (
+        lambda: nn.BatchNorm(4, momentum=0.7), lambda t: t.BatchNorm2d(4, momentum=0.7),
+        (5, 4, 3, 2),
+    ),
+    "LeakyReLU, slope": (lambda: nn.LeakyReLU(0.3), lambda t: t.LeakyReLU(0.3), (4, 5)),
+    "MaxPool2d, stride": (
+        lambda: nn.MaxPool2d(3, stride=1), lambda t: t.MaxPool2d(3, stride=1), (2, 3, 6, 5)
+    ),
+    "AvgPool2d, pairs": (
+        lambda: nn.AvgPool2d((2, 3), stride=(1, 2), padding=(1, 0)),
+        lambda t: t.AvgPool2d((2, 3), (1, 2), (1, 0)), (2, 3, 6, 5),
+    ),
+    "Conv2d, no bias": (
+        lambda: nn.Conv2d(3, 4, 2, bias=False), lambda t: t.Conv2d(3, 4, 2, bias=False),
+        (2, 3, 6, 5),
+    ),
+    "Conv1d, no bias": (
+        lambda: nn.Conv1d(3, 4, 2, bias=False, padding=2),
+        lambda t: t.Conv1d(3, 4, 2, bias=False, padding=2), (2, 3, 6),
+    ),
+    "ConvTranspose2d, no bias": (
+        lambda: nn.ConvTranspose2d(3, 4, 2, bias=False, stride=2),
+        lambda t: t.ConvTranspose2d(3, 4, 2, 2, bias=False), (2, 3, 6, 5),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_are_pytorchs(name, device, torch):
+    """In training, then in evaluation with the statistics that training left."""
+    ours, theirs, values = twins(name, torch, device, OPTIONS)
+    for training in (True, True, False):
+        ours.train(training)
+        theirs.train(training)
+        y, z = ours(tensor(values, device=device)), theirs(torch.tensor(values))
+        np.testing.assert_allclose(
+            y.numpy(), z.detach().numpy(), rtol=1e-9, atol=1e-11, err_msg=f"training={training}"
+        )
+        for path, part in ours.tensors():
+            np.testing.assert_allclose(
+                part.numpy(), theirs.state_dict()[path].numpy(), rtol=1e-9, err_msg=path
+            )
+
+
+@pytest.mark.parametrize("p", [0.0, 0.2, 0.9])
+def test_dropout_drops_the_share_that_it_says(p, device):
+    """And what is kept is larger, so that the mean stays."""
+    x = tensor(np.ones((200, 200), "f"), device=device)
+    y = nn.Dropout(p)(x).numpy()
+    assert abs((y == 0).mean() - p) < 0.01, "the share that is dropped"
+    np.testing.assert_allclose(y[y != 0], 1 / (1 - p), rtol=1e-6, err_msg="what is kept")
 
 
 def slow_conv2d(x, w, stride, padding, dilation, groups):

@@ -418,7 +418,7 @@ def test_operators_are_these_operations(device):
         *[(k > x, k > a), (k <= x, k <= a), (k == x, k == a), (x.T, a.T), (x.transpose(), a.T)],
         *[(x.sum(0), a.sum(0)), (x.max((0, 1)), a.max()), (x.mean(-1, True), a.mean(-1)[:, None])],
         *[(x.mean(), a.mean()), (x.reshape(4), a.ravel()), (x.reshape((1, -1)), a.reshape(1, 4))],
-        *[(x.transpose(0, 1), a), (x.transpose([1, 0]), a.T), (x.exp(), np.exp(a))],
+        *[(x.transpose(1, 0), a.T), (x.transpose([1, 0]), a.T), (x.exp(), np.exp(a))],
         *[(x.log(), np.log(a)), (x.sqrt(), np.sqrt(a)), (x.tanh(), np.tanh(a))],
     ]
     for found, expected in pairs:
@@ -693,9 +693,9 @@ def test_draws_come_again_with_the_seed(draw, device):
     first, second = draw(like).numpy(), draw(like).numpy()
     minidl.manual_seed(5)
     np.testing.assert_array_equal(draw(like).numpy(), first)
-    assert (first != second).any()
+    assert (first != second).any(), "two draws are the same"
     minidl.manual_seed(6)
-    assert (draw(like).numpy() != first).any()
+    assert (draw(like).numpy() != first).any(), "two draws are the same"
 
 
 @pytest.mark.parametrize("name", [*TWO, "equal", "less", "concatenate"])
@@ -703,3 +703,28 @@ def test_misfitting_shapes_are_named(name, device):
     a, b = on(device, [np.ones((2, 3)), np.ones((4, 5))])
     with pytest.raises(ValueError, match=rf"{name}: .*\(2, 3\) and \(4, 5\)"):
         primitives[name](a, b)
+
+
+def test_an_order_of_axes_changes_something(device):
+    x = tensor(np.arange(24.0).reshape(2, 3, 4), device=device)
+    matrix = tensor(np.ones((2, 2)), device=device)
+    for wrong in (
+        lambda: matrix.transpose(0, 1),
+        lambda: matrix.transpose((0, 1)),
+        lambda: matrix.transpose(-2, -1),
+        lambda: minidl.shapes.transpose(matrix, axes=(0, 1)),
+        lambda: minidl.shapes.transpose(matrix.data, axes=[0, 1]),
+        lambda: minidl.compile(lambda m: m.transpose(0, 1))(matrix),
+        lambda: x.transpose(0, 1, 2),
+        lambda: x.transpose(1, 2),
+        lambda: x.transpose(0),
+    ):
+        with pytest.raises(
+            ValueError, match=r"another order, not two to swap.*\.transpose\(1, 0\)"
+        ):
+            wrong()
+    np.testing.assert_array_equal(x.transpose(0, 2, 1).numpy(), x.numpy().swapaxes(1, 2))
+    np.testing.assert_array_equal(x.transpose(-1, 0, 1).numpy(), x.numpy().transpose(2, 0, 1))
+    row = tensor(np.arange(3.0), device=device)
+    np.testing.assert_array_equal(row.transpose(0).numpy(), row.numpy())
+    assert x.sum().transpose().shape == ()

@@ -1,10 +1,13 @@
 """Optimisers against PyTorch, their states, clipping, schedules."""
 
+import copy
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 
+import minidl
 from minidl import backend, nn, optim, tensor
 
 START = np.random.default_rng(0).standard_normal((3, 2))
@@ -53,6 +56,174 @@ def test_steps_are_pytorchs(kind, device, torch):
     np.testing.assert_allclose(x.numpy(), t.detach().numpy(), rtol=1e-9)
 
 
+# ---- against PyTorch: schedules, gradients that are missing, states that are loaded
+
+SCHEDULES = {
+    "none": lambda step: 1.0,
+    "falling": optim.step_decay(2, 0.5),
+    "warm": optim.warmup(3, optim.cosine(9, last=0.1)),
+    "stopping": lambda step: float(step % 3 > 0),  # a rate of 0 moves nothing, and decays nothing
+}
+MORE_KINDS = KINDS | {
+    "Nesterov, decay": (
+        lambda p: optim.SGD(p, 0.1, momentum=0.8, nesterov=True, weight_decay=0.2),
+        lambda t, p: t.optim.SGD(p, 0.1, momentum=0.8, nesterov=True, weight_decay=0.2),
+    ),
+    "SGD, decay": (
+        lambda p: optim.SGD(p, 0.1, weight_decay=0.2),
+        lambda t, p: t.optim.SGD(p, 0.1, weight_decay=0.2),
+    ),
+    "RMSProp, decay": (
+        lambda p: optim.RMSProp(p, 0.02, decay=0.7, eps=1e-3),
+        lambda t, p: t.optim.RMSprop(p, 0.02, alpha=0.7, eps=1e-3),
+    ),
+    "Adam, betas": (
+        lambda p: optim.Adam(p, 0.02, betas=(0.5, 0.7), eps=1e-2),
+        lambda t, p: t.optim.Adam(p, 0.02, betas=(0.5, 0.7), eps=1e-2),
+    ),
+    "AdamW, much decay": (
+        lambda p: optim.AdamW(p, 0.2, weight_decay=1.0),
+        lambda t, p: t.optim.AdamW(p, 0.2, weight_decay=1.0),
+    ),
+}
+# For each step, which of the two parameters have a gradient.
+GRADIENTS = {
+    "always": [(1, 1)] * 8,
+    "at times": [(1, 1), (1, 0), (0, 1), (1, 1), (1, 0), (1, 0), (1, 1), (0, 0)],
+    "late": [(1, 0), (1, 0), (1, 0), (1, 1), (1, 1), (0, 1), (0, 1), (1, 1)],
+}
+# These count the steps of all parameters together, PyTorch's those of each.
+COUNTED = {kind for kind in MORE_KINDS if kind.startswith("Adam")}
+
+
+class Twins:
+    """Two parameters here, and the same two in PyTorch, each pair with its optimiser."""
+
+    def __init__(self, kind, schedule, device, torch, compiled=False):
+        ours, theirs = MORE_KINDS[kind]
+        starts = START, START[:, ::-1] * 0.5
+        self.ours = [tensor(a, requires_grad=True, device=device) for a in starts]
+        self.theirs = [torch.tensor(a.copy(), requires_grad=True) for a in starts]
+        self.optimizer, self.their_optimizer = ours(self.ours), theirs(torch, self.theirs)
+        self.optimizer.schedule = schedule
+        self.rates = torch.optim.lr_scheduler.LambdaLR(self.their_optimizer, schedule)
+        wrap = minidl.compile if compiled else lambda function: function
+        self.runs = {used: wrap(partial(self._here, used)) for used in np.ndindex(2, 2)}
+        self.device = device
+
+    def _here(self, used, scale):
+        self._step(self.ours, self.optimizer, used, scale)
+
+    @staticmethod
+    def _step(parameters, optimizer, used, scale):
+        for p in parameters:
+            p.grad = None
+        for p, wanted in zip(parameters, used):
+            if wanted:
+                (ravine(p) * scale).backward()
+        optimizer.step()
+
+    def step(self, i, used):
+        """A step here and there, in which the parameters that are `used` have a gradient."""
+        self.runs[used](tensor(1.0 + i, dtype="float64", device=self.device))
+        self._step(self.theirs, self.their_optimizer, used, 1.0 + i)
+        self.rates.step()
+
+    def compare(self, where):
+        for k, (p, q) in enumerate(zip(self.ours, self.theirs)):
+            np.testing.assert_allclose(
+                p.numpy(), q.detach().numpy(), rtol=1e-9, err_msg=f"{where}: parameter {k}"
+            )
+
+
+def patterns(kind):
+    """Names of GRADIENTS for which this optimiser agrees with PyTorch's."""
+    return ["always"] if kind in COUNTED else list(GRADIENTS)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("kind", MORE_KINDS)
+def test_steps_are_pytorchs_with_schedules_and_missing_gradients(kind, schedule, device, torch):
+    for when in patterns(kind):
+        twins = Twins(kind, SCHEDULES[schedule], device, torch)
+        for i, used in enumerate(GRADIENTS[when]):
+            twins.step(i, used)
+            twins.compare(f"gradients {when}, step {i}")
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize("kind", KINDS)
+def test_compiled_steps_are_pytorchs_with_schedules_and_missing_gradients(kind, device, torch):
+    """One compiled function for each set of parameters that have a gradient, taken in turn."""
+    when = patterns(kind)[-1]
+    twins = Twins(kind, SCHEDULES["falling"], device, torch, compiled=True)
+    for i, used in enumerate(GRADIENTS[when] * 2):
+        twins.step(i, used)
+        twins.compare(f"gradients {when}, step {i}")
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_early_state_is_loaded_over_a_later_one_as_in_pytorch(kind, compiled, device, torch):
+    """In the early state a parameter that had no gradient yet has no arrays."""
+    twins, found = Twins(kind, SCHEDULES["none"], device, torch, compiled), []
+    for i, used in enumerate(GRADIENTS[patterns(kind)[-1]]):
+        if i in (0, 2, 5):
+            there = copy.deepcopy(twins.their_optimizer.state_dict())
+            found.append((twins.optimizer.state_dict(), there))
+        twins.step(i, used)
+    for state, there in found:
+        twins.optimizer.load_state_dict(state)
+        twins.their_optimizer.load_state_dict(there)
+        assert twins.optimizer.steps == int(state["steps"])
+        for i in range(2):
+            twins.step(i, (1, 1))
+            twins.compare(f"{i} steps after the state of step {state['steps']}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_early_state_forgets_all_that_came_later(kind, device):
+    """Also a state of before the first step, which has no arrays: all begins at zero again."""
+    make = KINDS[kind][0]
+    x, y = (tensor(START, requires_grad=True, device=device) for _ in range(2))
+    old, new = make([x]), make([y])
+    first = old.state_dict()
+    walk(x, old, 5)
+    old.load_state_dict(first)
+    x.data = tensor(START, device=device).data
+    for i in range(3):
+        walk(x, old, 1)
+        walk(y, new, 1)
+        np.testing.assert_array_equal(x.numpy(), y.numpy(), err_msg=f"step {i} after loading")
+        for slot, a in new.state_dict().items():
+            np.testing.assert_array_equal(
+                backend.to_numpy(old.state_dict()[slot]), backend.to_numpy(a), err_msg=slot
+            )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_parameter_without_gradient_keeps_its_state_too(kind, device):
+    x, y = (tensor(START, requires_grad=True, device=device) for _ in range(2))
+    optimizer = KINDS[kind][0]([x, y])
+    (ravine(x) + ravine(y)).backward()
+    optimizer.step()
+    before = {k: backend.to_numpy(a) for k, a in optimizer.state_dict().items()}
+    place = y.numpy().copy()
+    x.grad, y.grad = x.grad, None
+    optimizer.step()
+    np.testing.assert_array_equal(y.numpy(), place, err_msg="the parameter")
+    for slot, a in optimizer.state_dict().items():
+        if slot.startswith("1."):
+            np.testing.assert_array_equal(backend.to_numpy(a), before[slot], err_msg=slot)
+        elif slot.startswith("0."):
+            assert (backend.to_numpy(a) != before[slot]).any(), slot
+    assert y.grad is None
+
+
+# ---- states
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_state_goes_on_exactly(kind, device):
     make = KINDS[kind][0]
@@ -64,7 +235,7 @@ def test_a_state_goes_on_exactly(kind, device):
     y = tensor(place, requires_grad=True, device=device)
     resumed = make([y])
     resumed.load_state_dict(state)
-    assert (walk(y, resumed, 5).numpy() == x.numpy()).all()
+    np.testing.assert_array_equal(walk(y, resumed, 5).numpy(), x.numpy())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,14 +273,17 @@ def test_float32_stays_float32(kind, device):
     optimizer = KINDS[kind][0]([x])
     walk(x, optimizer, 2)
     assert x.dtype == "float32"
-    assert all(a.dtype == "float32" for k, a in optimizer.state_dict().items() if k != "steps")
+    assert not [
+        (k, a) for k, a in optimizer.state_dict().items() if k != "steps" and a.dtype != "float32"
+    ]
 
 
 def test_a_step_leaves_the_old_array_alone(device):
     x = tensor(START, requires_grad=True, device=device)
     before = x.data
     walk(x, optim.SGD([x], 0.1, momentum=0.9), 3)
-    assert (backend.to_numpy(before) == START).all() and x.data is not before
+    np.testing.assert_array_equal(backend.to_numpy(before), START)
+    assert x.data is not before
 
 
 def test_parameters_without_gradient_stay(device):
@@ -117,7 +291,8 @@ def test_parameters_without_gradient_stay(device):
     optimizer = optim.Adam([x, y])
     ravine(x).backward()
     optimizer.step()
-    assert (y.numpy() == START).all() and "1.mean" not in optimizer.state_dict()
+    np.testing.assert_array_equal(y.numpy(), START)
+    assert "1.mean" not in optimizer.state_dict()
 
 
 @pytest.mark.parametrize(
@@ -145,6 +320,10 @@ def test_bad_input(make, error, complaint):
         ({"steps": np.array(1), "0.mean": np.zeros((3, 2))}, "SGD has no state '0.mean'"),
         ({"steps": np.array(1), "7.velocity": np.zeros((3, 2))}, "no state '7.velocity'"),
         ({"steps": np.array(1), "0.velocity": np.zeros(2)}, r"shape \(2,\), parameter 0 \(3, 2\)"),
+        (
+            {"steps": np.array(1), "0.velocity": np.zeros((2, 3))},
+            r"shape \(2, 3\), parameter 0 \(3, 2\)",
+        ),
     ],
 )
 def test_a_state_that_does_not_fit(state, complaint, device):
@@ -187,6 +366,20 @@ def test_schedules():
     assert values[:4] == sorted(values[:4]) and values[3:] == sorted(values[3:], reverse=True)
 
 
+def test_the_rate_ahead_is_that_of_a_later_step():
+    """A compiled function with several steps in it asks for the rates of all before the first."""
+    x = tensor(START, requires_grad=True)
+    optimizer = optim.SGD([x], 0.5, schedule=optim.step_decay(2, 0.1))
+    for done in range(5):
+        ahead = [optimizer.rate(k) for k in range(4)]
+        np.testing.assert_allclose(
+            ahead, [0.5 * 0.1 ** ((done + k) // 2) for k in range(4)], err_msg=f"{done} steps done"
+        )
+        assert optimizer.rate() == ahead[0]
+        walk(x, optimizer, 1)
+    assert optim.SGD([x], 0.5).rate(3) == 0.5
+
+
 def test_a_schedule_sets_the_rate_of_each_step(device):
     x = tensor(np.array([0.0]), requires_grad=True, device=device)
     optimizer = optim.SGD([x], 1.0, schedule=lambda step: [1, 0.5, 0][step])
@@ -195,3 +388,44 @@ def test_a_schedule_sets_the_rate_of_each_step(device):
         x.sum().backward()
         optimizer.step()
         assert x.item() == expected
+
+
+# ---- what an optimiser takes
+
+
+def test_a_parameter_given_twice_is_refused():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    with pytest.raises(ValueError, match=r"parameter 4, of shape \(3, 2\), is parameter 2 again"):
+        optim.SGD([*model.parameters(), *model[1].parameters()])
+    with pytest.raises(ValueError, match=r"parameter 1, .* is parameter 0 again"):
+        optim.Adam([model[0].weight] * 2)
+    equal = nn.Linear(2, 3)
+    equal.load_state_dict(model[0].state_dict())
+    assert len(optim.SGD([*model.parameters(), *equal.parameters()]).parameters) == 6
+
+
+def test_what_an_optimiser_is_made_of():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    ours = model.parameters()
+    for same in (ours, tuple(ours), iter(ours), (p for p in ours), dict.fromkeys(ours).keys()):
+        assert all(a is b for a, b in zip(optim.SGD(same).parameters, ours, strict=True))
+    for wrong, complaint in [
+        (model, "pass model.parameters.*not a Sequential"),
+        (nn.Linear(2, 2), "not a Linear"),
+        (ours[0], "not a Parameter"),
+        (dict(model.named_parameters()), "not a dict"),
+        ([{"params": ours}], r"got, at place 0, \{'params'"),
+        (model.named_parameters(), r"got, at place 0, \('0.weight'"),
+        ([*ours, model.state_dict()["0.weight"]], "got, at place 4, array"),
+        ([ours], r"got, at place 0, \[Parameter|got, at place 0, \["),
+        ([ours[0] * 2], "leaves with requires_grad=True"),
+    ]:
+        with pytest.raises(TypeError, match=complaint):
+            optim.SGD(wrong)
+
+
+def test_a_gradient_listed_twice_is_clipped_once():
+    p = nn.Parameter(np.ones(4))
+    p.grad = tensor(np.full(4, 3.0))
+    assert optim.clip_grad_norm([p, p], 2.0).item() == pytest.approx(6.0)
+    np.testing.assert_allclose(p.grad.numpy(), 1.0, rtol=1e-5)

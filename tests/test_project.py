@@ -22,7 +22,7 @@ ORDER = """
     backend shares tensor seams shapes ops reductions functional module precision debug nn init
     recurrent transformer optim lines trace record costs kernels graph memory source drawing
     compiled
-    data images text datasets io callbacks train estimators onnx distributed
+    data images text datasets io pytorch callbacks train estimators onnx distributed
 """.split()
 FREE = {"__init__", "__main__"}
 
@@ -34,7 +34,7 @@ BUDGETS = {
     "data": (550, "data images text datasets"),
     "train": (750, "precision debug callbacks train"),
     "graph": (1630, "lines trace record costs kernels graph memory source drawing compiled"),
-    "files and estimators": (320, "io estimators"),
+    "files and estimators": (320, "io pytorch estimators"),
     "onnx, web and distributed": (650, "onnx distributed"),
 }
 FUNCTION_STATEMENTS = 40
@@ -160,6 +160,49 @@ def test_the_version_is_one():
     assert re.search(rf"^## {re.escape(version)}\b", read("CHANGELOG.md"), re.MULTILINE)
 
 
+# --- the tests -----------------------------------------------------------------------------
+
+TRUTH = re.compile(
+    r"""(not\ )?(
+        (all|any)\(.*\)  # assert all(<generator object ...>)
+        | np\.(allclose|array_equal|all|any)\(.*\)  # assert False
+        | .*\.(all|any)\(\)  # assert np.False_
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def silent(source):
+    """Assertions that would fail with nothing but a truth value, and have no words of their own."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Assert) and node.msg is None:
+            parts = node.test.values if isinstance(node.test, ast.BoolOp) else [node.test]
+            for text in map(ast.unparse, parts):
+                if TRUTH.fullmatch(text):
+                    yield f"line {node.lineno}: {text}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("*.py")), ids=lambda path: path.stem)
+def test_an_assertion_that_fails_says_what(path):
+    """With numpy.testing, with a list of what is wrong in place of all(...), or in words."""
+    assert list(silent(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    "source, found",
+    [
+        ("assert all(x for x in y)", 1),
+        ("assert n == 2 and (a == b).all()", 1),
+        ("assert not np.allclose(a, b)", 1),
+        ("assert (a != b).any(), 'two draws are the same'", 0),
+        ("assert not [x for x in y if not x]", 0),
+        ("assert [a.any(), b.any()] == [True, False]", 0),
+    ],
+)
+def test_a_silent_assertion_is_noticed(source, found):
+    assert len(list(silent(source))) == found
+
+
 # --- what is installed ---------------------------------------------------------------------
 
 
@@ -241,9 +284,9 @@ PAGES = ["README.md", "CONTRIBUTING.md"]
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_in_the_pages_exist(page):
-    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
     code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", read(page), re.DOTALL))
-    named = set(re.findall(r"\bmake ([a-z]+)", code))
+    named = set(re.findall(r"\bmake ([a-z-]+)", code))
     assert named, "the page names at least one command"
     assert named <= targets
     programs = re.findall(r"\bpython3? ([\w/]+\.py)", code)
@@ -261,4 +304,4 @@ def test_links_in_the_pages_lead_somewhere(page):
 def test_the_makefile_lists_every_target_in_its_help():
     makefile = read("Makefile")
     phony = set(re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split())
-    assert set(re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE)) == phony
+    assert set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)) == phony

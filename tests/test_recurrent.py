@@ -144,13 +144,14 @@ def test_a_padded_batch_gives_what_each_sequence_gives_alone(cell, device):
     for i, n in enumerate(LENGTHS):
         alone, *ends = flat(*layer(x[i : i + 1, :n]))
         np.testing.assert_allclose(output[i : i + 1, :n].numpy(), alone.numpy(), rtol=1e-12)
-        assert not output.numpy()[i, n:].any()
+        np.testing.assert_array_equal(output.numpy()[i, n:], 0)
         for state, end in zip(states, ends, strict=True):
             np.testing.assert_allclose(state.numpy()[:, [i]], end.numpy(), rtol=1e-12)
     (output * output).sum().backward()
     for i, n in enumerate(LENGTHS):
-        assert x.grad.numpy()[i, :n].all() and not x.grad.numpy()[i, n:].any()
-    assert all(np.isfinite(p.grad.numpy()).all() for p in layer.parameters())
+        np.testing.assert_array_equal(x.grad.numpy()[i, :n] != 0, True)
+        np.testing.assert_array_equal(x.grad.numpy()[i, n:], 0)
+    assert not [p for p in layer.parameters() if not np.isfinite(p.grad.numpy()).all()]
 
 
 def test_lengths_may_be_a_list_and_full_lengths_change_nothing():
@@ -240,7 +241,8 @@ def test_parameters_start_uniform_within_their_bound_and_by_seed(cell):
     second = cell(50, 100, 2, bidirectional=True).state_dict()
     assert len(first) == 16
     for name, a in first.items():
-        assert (a == second[name]).all() and a.dtype == "float32"
+        np.testing.assert_array_equal(a, second[name])
+        assert a.dtype == "float32"
         assert 0.09 < abs(a).max() <= 0.1
     wide = first["weight_hh_l1_reverse"]
     assert abs(wide.mean()) < 0.002 and abs(wide.std() - 0.1 / np.sqrt(3)) < 0.001

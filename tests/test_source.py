@@ -101,12 +101,14 @@ def made(name, device):
     return programs(*MODELS[name], device)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_no_two_arrays_that_live_together_share_memory(name, device):
     for program, _ in made(name, device):
         proof(program.plan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_source_runs_on_its_own(name, device):
     """No Tensor, no Program: a text, the arrays it is given, a generator."""
@@ -122,6 +124,7 @@ def test_source_runs_on_its_own(name, device):
         equal([found], [contents(program.run(arrays), [])])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", TABLE, ids=label)
 def test_plans_of_every_operation(c, device):
     """With second derivatives, so that there is something to plan."""

@@ -11,6 +11,7 @@ import pytest
 import minidl
 from minidl import backend, nn, tensor
 from minidl.module import Module
+from minidl.pytorch import from_torch, to_torch
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "state_dicts.md").read_text("utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -197,6 +198,12 @@ def outputs(torch, name, ours, theirs, x):
     return flat(y), flat(z)
 
 
+def same_arrays(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=NAMES)
 def test_the_table_carries_a_layer_there_and_back(example, torch, device):
     name, options, arguments, theirs_options, shape = example
@@ -207,12 +214,14 @@ def test_the_table_carries_a_layer_there_and_back(example, torch, device):
     assert not np.allclose(before[0][0], before[1][0], atol=1e-3), "the weights differ at first"
 
     there = to_pytorch(name, on_the_host(ours))
+    same_arrays(to_torch(ours), there)
     theirs.load_state_dict({k: torch.tensor(a) for k, a in there.items()})  # all names, no others
     for a, b in zip(*outputs(torch, name, ours, theirs, x), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
     state = {k: a.numpy() for k, a in theirs.state_dict().items()}
     other.load_state_dict(from_pytorch(name, state, other.state_dict()))
+    same_arrays(on_the_host(from_torch(make(name, options).to(device), state)), on_the_host(other))
     for path, array in on_the_host(ours).items():
         np.testing.assert_array_equal(on_the_host(other)[path], array)
 
@@ -271,12 +280,15 @@ def test_a_layer_without_a_row_is_noticed():
 
 
 def test_the_page_carries_a_whole_model(torch):
-    namespace = {}
-    exec(PYTHON[0], namespace)
+    exec(PYTHON[0], namespace := {})
     ours, theirs = (namespace[name].eval() for name in ("ours", "theirs"))
     x = np.random.default_rng(0).random((3, 1, 8, 8), "f")
     with torch.no_grad():
         expected = theirs(torch.tensor(x)).numpy()
     np.testing.assert_allclose(ours(tensor(x)).numpy(), expected, rtol=1e-4, atol=1e-6)
-    assert namespace["turned"] == {"4.weight"}
-    assert namespace["back"].keys() == ours.state_dict().keys()
+    same_arrays(
+        to_torch(ours), {name: a.numpy() for name, a in theirs.state_dict().items()}
+    )  # fmt: skip
+    other = nn.Sequential(*(nn.Linear(144, 5) if i == 4 else part for i, part in enumerate(ours)))
+    assert (other[4].weight.numpy() != ours[4].weight.numpy()).any()
+    same_arrays(on_the_host(from_torch(other, theirs)), on_the_host(ours))

@@ -202,7 +202,7 @@ def test_any_text_goes_through_unchanged(line):
     for encoding in (TRAINED, BytePairEncoding()):
         numbers = encoding.encode(line)
         assert encoding.decode(numbers) == line
-        assert all(0 <= number < len(encoding) for number in numbers)
+        assert not [number for number in numbers if not (0 <= number < len(encoding))]
     assert BytePairEncoding().encode(line) == list(line.encode("utf-8", "surrogatepass"))
 
 
@@ -260,10 +260,10 @@ def test_numbers_that_are_none_are_refused(number):
 
 
 def test_half_a_million_characters_take_seconds():
-    start = time.perf_counter()
+    start = time.process_time()
     encoding = BytePairEncoding.train(PROSE, 512)
     numbers = encoding.encode(PROSE)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     assert len(encoding) == 512 and encoding.decode(numbers) == PROSE
     assert len(PROSE) > 2 * len(numbers)
 
@@ -272,7 +272,7 @@ def test_half_a_million_characters_take_seconds():
 
 
 def test_pad():
-    y, lengths = text.pad([[1, 2, 3], [], [4]])
+    y, lengths = text.pad([[1, 2, 3], [], [4]], value=0)
     assert y.tolist() == [[1, 2, 3], [0, 0, 0], [4, 0, 0]] and y.dtype == np.int64
     assert lengths.tolist() == [3, 0, 1] and lengths.dtype == np.int64
     y, _ = text.pad([np.array([7]), (8, 9)], value=-1)
@@ -288,7 +288,7 @@ def test_batches_by_length(lengths, size, seed):
     assert sorted(map(len, batches), reverse=True)[:-1] == [size] * (len(batches) - 1)
     # Sorted by their first length, no batch reaches into the next.
     spans = sorted((min(lengths[i] for i in b), max(lengths[i] for i in b)) for b in batches)
-    assert all(before[1] <= after[0] for before, after in pairwise(spans))
+    assert not [(before, after) for before, after in pairwise(spans) if not (before[1] <= after[0])]
     again = text.batches_by_length(np.array(lengths), size, rng(seed))
     assert [b.tolist() for b in again] == [b.tolist() for b in batches]
 
@@ -296,7 +296,7 @@ def test_batches_by_length(lengths, size, seed):
 def test_batches_by_length_are_shuffled():
     lengths = rng().integers(1, 5, 200)
     orders = [np.concatenate(list(text.batches_by_length(lengths, 8, rng(k)))) for k in range(2)]
-    assert not np.array_equal(*orders)
+    assert not np.array_equal(*orders), "two epochs have one order"
     firsts = [lengths[batch[0]] for batch in text.batches_by_length(lengths, 8, rng())]
     assert firsts != sorted(firsts)
     sets = [{frozenset(b) for b in text.batches_by_length(lengths, 8, rng(k))} for k in range(2)]

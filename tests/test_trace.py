@@ -72,6 +72,7 @@ def everything(model, optimizer):
     return {k: v for k, v in seen.items() if "grad" not in k}, (modes, here), arrays
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAPS)
 @pytest.mark.parametrize("late", [False, True])
 def test_a_value_that_is_asked_for(name, late, device):
@@ -98,7 +99,7 @@ def test_a_value_that_is_asked_for(name, late, device):
         after, modes_after, arrays_after = everything(model, optimizer)
         equal([after], [before])
         assert modes == modes_after and not compiled.programs
-        assert all(a is b for a, b in zip(arrays, arrays_after))
+        assert not [(a, b) for a, b in zip(arrays, arrays_after) if a is not b]
     again = minidl.compile(lambda x: step(x, asks=False))
     minidl.manual_seed(1)
     found = [again(batch).item() for _ in range(3)]

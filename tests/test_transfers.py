@@ -103,6 +103,24 @@ def test_wrong_labels_and_ids_are_named_when_the_host_next_asks():
         assert np.isfinite(use(tensor([0, 1], device="standin")).item())
 
 
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_a_good_batch_does_not_hide_the_wrong_labels_of_another(bad, compile):
+    """The host asks after the third batch alone, as where a loss is looked at now and then."""
+    logits = tensor(np.zeros((2, 3), "f"), device="standin", requires_grad=True)
+
+    def loss(labels):
+        return F.cross_entropy(logits, labels)
+
+    loss = minidl.compile(loss) if compile else loss
+    loss(tensor([0, 1], device="standin")).item()
+    for i in range(3):
+        found = loss(tensor([0, 5 if i == bad else 1], device="standin"))
+    with pytest.raises(ValueError, match=r"class indices must be in \[0, 3\)"):
+        found.item()
+    assert np.isfinite(loss(tensor([0, 1], device="standin")).item())
+
+
 def test_a_model_there_and_back_changes_no_bit():
     for make, *_ in WORK.values():
         model = make()
@@ -364,6 +382,7 @@ def known_devices(monkeypatch):
 # ---- a compiled step on a device
 
 
+@pytest.mark.slow
 def test_a_compiled_step_transfers_nothing_either():
     for make, x, y in WORK.values():
         model = make().to("standin")

@@ -82,12 +82,12 @@ def assert_same_gradients(expected, theirs):
 CASES = {
     "self": {},
     "causal": {"causal": True},
-    "padding": {"mask": padding(4, 1, 2, total=T)},
-    "padding, causal": {"mask": padding(4, 1, 2, total=T), "causal": True},
+    "padding": {"key_mask": padding(4, 1, 2, total=T)},
+    "padding, causal": {"key_mask": padding(4, 1, 2, total=T), "causal": True},
     "a mask for each head": {"mask": numbers(N, HEADS, T, T) + 2 * np.eye(T) > 0},
-    "one mask for all": {"mask": np.eye(T, k=-1)[None] + np.eye(T) > 0},
+    "one mask for all": {"mask": np.eye(T, k=-1) + np.eye(T) > 0},
     "context": {"context": numbers(N, S, D, seed=1)},
-    "context, padding": {"context": numbers(N, S, D), "mask": padding(5, 2, 3, total=S)},
+    "context, padding": {"context": numbers(N, S, D), "key_mask": padding(5, 2, 3, total=S)},
     "context of one": {"context": numbers(N, 1, D, seed=1)},
     "no bias": {"bias": False, "context": numbers(N, S, D, seed=1)},
 }
@@ -107,13 +107,14 @@ def test_attention_is_pytorchs_in_value_and_gradient(case, device, torch):
     arrays = [numbers(N, T, D), *([] if context is None else [context])]
     a = [tensor(x, requires_grad=True, device=device) for x in arrays]
     b = [torch.tensor(x, requires_grad=True) for x in arrays]
-    if "mask" in options:
-        options["mask"] = tensor(options["mask"], device=device)
+    for name in options.keys() & {"mask", "key_mask"}:
+        options[name] = tensor(options[name], device=device)
     y = ours(*a, **options)
 
     see = np.ones((N, HEADS, T, arrays[-1].shape[1]), bool)
-    mask = CASES[case].get("mask", see)
-    see = see & (mask[:, None, None] if mask.ndim == 2 else mask)
+    see = see & CASES[case].get("mask", True)
+    if "key_mask" in options:
+        see = see & CASES[case]["key_mask"][:, None, None]
     see = see & CAUSAL if options.get("causal") else see
     hide = torch.tensor(~see.reshape(N * HEADS, T, -1))
     z, _ = theirs(b[0], b[-1], b[-1], attn_mask=hide)
@@ -155,17 +156,17 @@ def test_a_slow_reference_agrees(heads, device):
     layer.to(device)
     x, context, mask = (tensor(a, device=device) for a in (x, context, mask))
     np.testing.assert_allclose(layer(x, causal=True).numpy(), alone, rtol=1e-10)
-    np.testing.assert_allclose(layer(x, context, mask=mask).numpy(), across, rtol=1e-10)
+    np.testing.assert_allclose(layer(x, context, key_mask=mask).numpy(), across, rtol=1e-10)
 
 
 def test_what_is_padded_does_not_matter(device):
     layer, x = spread(MultiHeadAttention(D, HEADS)).to(device), numbers(N, T, D)
     lengths = (4, 1, 2)
     mask = tensor(padding(*lengths, total=T), device=device)
-    first = layer(tensor(x, device=device), mask=mask).numpy()
+    first = layer(tensor(x, device=device), key_mask=mask).numpy()
     for i, n in enumerate(lengths):
         x[i, n:] = 1e3
-    second = layer(tensor(x, device=device), mask=mask).numpy()
+    second = layer(tensor(x, device=device), key_mask=mask).numpy()
     for i, n in enumerate(lengths):
         np.testing.assert_allclose(first[i, :n], second[i, :n], rtol=1e-12)
 
@@ -183,15 +184,15 @@ def test_a_cache_gives_what_the_whole_sequence_gives(kind, pieces, device):
     np.testing.assert_allclose(np.concatenate(found, axis=1), expected, rtol=1e-10)
     after = layer.state_dict()
     assert before.keys() == after.keys()
-    assert all(bool((after[name] == before[name]).all()) for name in after)
+    assert not [name for name in after if not bool((after[name] == before[name]).all())]
 
 
 def test_a_mask_beside_a_cache_speaks_of_all_keys():
     layer, x = spread(MultiHeadAttention(D, HEADS)), tensor(numbers(2, 3, D))
     mask, cache = np.array([[True, False, True], [True, True, True]]), []
-    layer(x[:, :2], causal=True, mask=mask[:, :2], cache=cache)
-    y = layer(x[:, 2:], causal=True, mask=mask, cache=cache).numpy()
-    np.testing.assert_allclose(y, layer(x, causal=True, mask=mask).numpy()[:, 2:], rtol=1e-12)
+    layer(x[:, :2], causal=True, key_mask=mask[:, :2], cache=cache)
+    y = layer(x[:, 2:], causal=True, key_mask=mask, cache=cache).numpy()
+    np.testing.assert_allclose(y, layer(x, causal=True, key_mask=mask).numpy()[:, 2:], rtol=1e-12)
 
 
 def test_a_context_is_never_put_into_the_cache_twice():
@@ -203,7 +204,7 @@ def test_a_context_is_never_put_into_the_cache_twice():
         assert cache[0].shape == (N, HEADS, S, D // HEADS)
 
 
-@pytest.mark.parametrize("options", [{"causal": True}, {"mask": padding(2, 3, total=3)}])
+@pytest.mark.parametrize("options", [{"causal": True}, {"key_mask": padding(2, 3, total=3)}])
 @pytest.mark.parametrize("kind", [MultiHeadAttention, TransformerBlock])
 def test_second_derivatives(kind, options):
     """The gradient of a projection of the first gradients, against central differences."""
@@ -252,8 +253,11 @@ X = np.ones((2, 3, 4), "f")
         (lambda layer: layer(X[:, :, :3]), r"Linear\(4, 4\): expected x .*, got \(2, 3, 3\)"),
         (lambda layer: layer(X, X[:, :, :3]), r"expected x .*\(..., 4\), got \(2, 3, 3\)"),
         (lambda layer: layer(X, np.ones((3, 3, 4), "f")), r"\(2, 2, 3, 2\) and \(3, 2, 2, 3\)"),
-        (lambda layer: layer(X, mask=np.ones((2, 4), bool)), r"\(2, 1, 1, 4\).*\(2, 2, 3, 3\)"),
-        (lambda layer: layer(X, mask=np.ones((3, 3), bool)), r"\(3, 1, 1, 3\).*\(2, 2, 3, 3\)"),
+        (lambda layer: layer(X, mask=np.ones((2, 4), bool)), r"\(2, 4\) must .* \(2, 2, 3, 3\)"),
+        (lambda layer: layer(X, mask=np.ones((2, 3), bool)), r"\(2, 3\) must .* \(2, 2, 3, 3\)"),
+        (lambda layer: layer(X, key_mask=np.ones((3, 3), bool)), r"\(N, S\), here \(2, 3\), got"),
+        (lambda layer: layer(X, key_mask=np.ones((2, 3))), r"booleans \(N, S\), .* got float64"),
+        (lambda layer: layer(X, mask=np.ones((1, 3, 3), bool)), r"which axis .* mask\[:, None\]"),
         (lambda layer: layer(X[:1], mask=np.ones((2, 1, 1, 3), bool)), r"\(2, 1, 1, 3\).*\(1, 2"),
         (lambda layer: layer(X, mask=np.ones((1, 2, 2, 3, 3), bool)), r"\(1, 2, 2, 3, 3\)"),
         (lambda layer: MultiHeadAttention(6, 4), "width of 6 cannot be cut into 4 heads"),
@@ -264,6 +268,36 @@ X = np.ones((2, 3, 4), "f")
 def test_what_does_not_fit_is_named(call, complaint):
     with pytest.raises(ValueError, match=complaint):
         call(MultiHeadAttention(4, 2))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("added", [False, True])
+def test_as_many_places_as_sequences_are_no_doubt(added, causal, device, torch):
+    """T == S == N: two axes are (T, S) in a mask, (N, S) in a key_mask, as in PyTorch."""
+    n = 4
+    ours = spread(MultiHeadAttention(D, HEADS)).to(device)
+    theirs = torch.nn.MultiheadAttention(D, HEADS, batch_first=True, dtype=torch.float64)
+    theirs.load_state_dict(attention_to_pytorch(torch, ours.to("cpu").state_dict()))
+    x, keys = numbers(n, n, D), padding(4, 3, 2, 4, total=n)
+    see = (numbers(n, n, seed=1) > 0) | (np.arange(n) == 0)
+    for key_mask in (None, keys):
+        seen = see & np.tri(n, dtype=bool) if causal else see
+        hide = {"attn_mask": torch.tensor(~seen)}
+        if key_mask is not None:
+            hide["key_padding_mask"] = torch.tensor(~key_mask)
+        mask = np.where(see, 0.0, -np.inf) if added else see
+        to = {"device": device}
+        found = ours.to(device)(
+            tensor(x, **to), mask=tensor(mask, **to), causal=causal,
+            key_mask=None if key_mask is None else tensor(key_mask, **to),
+        )  # fmt: skip
+        expected, _ = theirs(*[torch.tensor(x)] * 3, **hide)
+        np.testing.assert_allclose(found.numpy(), expected.detach().numpy(), rtol=1e-10)
+
+
+def test_a_mask_of_integers_is_refused():
+    with pytest.raises(TypeError, match=r"mask: a mask is booleans.*got int64"):
+        MultiHeadAttention(4, 2)(X, mask=np.ones((3, 3), int))
 
 
 # ---- block
@@ -281,7 +315,7 @@ def test_the_block_is_pytorchs_in_value_and_gradient(case, device, torch):
     elif case == "causal":
         y, z = ours(x, causal=True), theirs(u, src_mask=torch.tensor(~CAUSAL))
     else:
-        y = ours(x, mask=tensor(mask, device=device))
+        y = ours(x, key_mask=tensor(mask, device=device))
         z = theirs(u, src_key_padding_mask=torch.tensor(~mask))
     np.testing.assert_allclose(y.numpy(), z.detach().numpy(), rtol=1e-10, atol=1e-12)
     weight = numbers(*y.shape, seed=9)
@@ -350,7 +384,7 @@ def test_gpt_starts_as_gpt_2_does():
     assert model(IDS).numpy().std() < 0.3, "all tokens about equally likely"
     minidl.manual_seed(0)
     again = GPT(300, 50, 64, 4, 3).state_dict()
-    assert all((again[name] == a).all() for name, a in state.items())
+    assert not [(name, a) for name, a in state.items() if not (again[name] == a).all()]
 
 
 def test_the_output_layer_is_the_embedding():
@@ -366,7 +400,7 @@ def test_a_token_does_not_see_what_comes_later():
     other[:, 4] = (other[:, 4] + 1) % 9
     a, b = model(IDS).numpy(), model(other).numpy()
     np.testing.assert_array_equal(a[:, :4], b[:, :4])
-    assert (abs(a - b).max(axis=2)[:, 4:] > 1e-6).all()
+    np.testing.assert_array_equal(abs(a - b).max(axis=2)[:, 4:] > 1e-6, True)
 
 
 @pytest.mark.parametrize("pieces", [[1] * 7, [3, 1, 1, 2], [7]])
@@ -379,7 +413,7 @@ def test_logits_with_a_cache_are_those_without(pieces, device):
     for n in pieces:
         found.append(model(ids[:, start : start + n], cache=cache).numpy())
         start += n
-    assert all(k.shape == v.shape == (2, 2, 7, 8) for k, v in cache)
+    assert not [(k, v) for k, v in cache if not (k.shape == v.shape == (2, 2, 7, 8))]
     np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=1e-5)
 
 
@@ -438,30 +472,35 @@ def test_generate_draws_from_the_generator_given_or_from_minidls():
     model = gpt(context=20)
     first = model.generate(IDS, 12, rng=np.random.default_rng(1))
     np.testing.assert_array_equal(first, model.generate(IDS, 12, rng=np.random.default_rng(1)))
-    assert (first[:, :7] == IDS).all() and first.shape == (2, 19)
-    assert (first != model.generate(IDS, 12, rng=np.random.default_rng(2))).any()
+    np.testing.assert_array_equal(first[:, :7], IDS)
+    assert first.shape == (2, 19)
+    other = model.generate(IDS, 12, rng=np.random.default_rng(2))
+    assert (first != other).any(), "two seeds wrote the same"
     minidl.manual_seed(3)
     a, b = model.generate(IDS, 12), model.generate(IDS, 12)
     minidl.manual_seed(3)
     np.testing.assert_array_equal(model.generate(IDS, 12), a)
-    assert (a != b).any()
+    assert (a != b).any(), "the two are the same"
     small = model.generate(IDS, 12, temperature=1e-4, rng=np.random.default_rng(1))
     np.testing.assert_array_equal(small, model.generate(IDS, 12, temperature=0))
     one = model.generate(IDS, 12, top_k=1)
     np.testing.assert_array_equal(one, small)
 
 
-def test_generate_sets_evaluation_and_records_nothing():
+def test_generate_is_in_evaluation_and_records_nothing():
     model = GPT(9, 20, D, HEADS, 2, dropout=0.9)
     a = model.generate(IDS, 5, temperature=0)
-    assert not model.training and not model.blocks[0].dropout.training
+    assert model.training and model.blocks[0].dropout.training, "as it was before"
+    model.blocks[0].eval()
     np.testing.assert_array_equal(model.generate(IDS, 5, temperature=0), a)
+    assert model.training and not model.blocks[0].dropout.training
     np.testing.assert_array_equal(model.generate(IDS.tolist(), 0), IDS)
     assert model.generate(IDS[:0], 3).shape == (0, 10)
     forward, results = model.forward, []
     model.forward = lambda ids, *, cache: results.append(forward(ids, cache=cache)) or results[-1]
     model.generate(IDS, 3)
-    assert len(results) == 3 and not any(y.requires_grad for y in results)
+    assert len(results) == 3
+    assert not [y for y in results if y.requires_grad]
     assert forward(IDS).requires_grad
 
 
@@ -517,6 +556,7 @@ def allowed(row, top_k, top_p):
 LOGITS = np.log([[0.4, 0.1, 0.3, 0.05, 0.15], [0.05, 0.5, 0.05, 0.3, 0.1]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("top_k, top_p", [(None, 1.0), (3, 1.0), (None, 0.75), (3, 0.6), (1, 0.5)])
 def test_draws_have_the_probabilities_of_those_that_are_left(temperature, top_k, top_p):
@@ -530,9 +570,11 @@ def test_draws_have_the_probabilities_of_those_that_are_left(temperature, top_k,
         expected = np.zeros(5)
         expected[kept] = p[kept] / p[kept].sum()
         share = np.bincount(found, minlength=5) / n
-        assert not share[expected == 0].any()
+        np.testing.assert_array_equal(share[expected == 0], 0)
         # Five standard deviations of a share of n draws.
-        assert (abs(share - expected) <= 5 * np.sqrt(expected * (1 - expected) / n)).all()
+        np.testing.assert_array_equal(
+            abs(share - expected) <= 5 * np.sqrt(expected * (1 - expected) / n), True
+        )
 
 
 @given(
@@ -571,7 +613,8 @@ def test_no_temperature_is_the_most_probable_and_of_equals_the_first():
 def test_large_and_impossible_logits():
     logits = np.array([[1e4, -1e4, 1e4], [-np.inf, 3, -np.inf]], dtype="f")
     draws = np.stack([sample(logits, rng=np.random.default_rng(i)) for i in range(20)])
-    assert {*draws[:, 0].tolist()} == {0, 2} and (draws[:, 1] == 1).all()
+    assert {*draws[:, 0].tolist()} == {0, 2}
+    np.testing.assert_array_equal(draws[:, 1], 1)
     assert sample(logits[:0]).shape == (0,) and sample(logits[:0]).dtype == "int64"
     assert sample(np.zeros((3, 1))).tolist() == [0, 0, 0]
 
@@ -579,6 +622,7 @@ def test_large_and_impossible_logits():
 # ---- learning
 
 
+@pytest.mark.slow
 def test_a_gpt_learns_to_go_on_with_what_it_read_before():
     """Texts repeat a random word of three letters: only attention can know which."""
     rng = np.random.default_rng(0)

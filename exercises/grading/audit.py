@@ -3,10 +3,11 @@
 import json
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from .judge import NotGiven, expected, judge, mistakes, run_all
-from .task import lessons, notebook, tasks
+from .task import find, lessons, notebook, tasks
 from .verdict import control, grade
 
 
@@ -61,23 +62,43 @@ def blank(lesson, folder):
     return path
 
 
+def examined(task_id):
+    """(line of the table, faults, seconds of the first feedback) of a task."""
+    task = find(task_id)
+    began = time.perf_counter()
+    verdict_on(task, task.wrong[0][-1] if len(task.wrong[0]) == 2 else task.right[0], 99)
+    seconds = time.perf_counter() - began
+    found = list(faults(task))
+    line = (
+        f"{task.id}  {task.title:<40} {len(task.wrong):>3} wrong answers, "
+        f"{len(task.right)} right variants, {len(found)} faults"
+    )
+    return line, found, seconds
+
+
+def listed(lesson):
+    """`whole` as a list, which can be sent from one process to another."""
+    return list(whole(lesson))
+
+
 def audit(only=()):
-    """Print a table of all tasks and the kill rate; return the number of faults."""
+    """Print a table of all tasks and the kill rate; return the number of faults.
+
+    Lessons and tasks are examined by as many processes as there are cores.
+    """
+    chosen = [n for n in lessons() if n in only or not only]
+    everything = {task.id: task for lesson in chosen for task in tasks(lesson).values()}
     found, wrong, slowest = [], 0, (0.0, "")
-    for lesson in [n for n in lessons() if n in only or not only]:
-        found += whole(lesson)
-        for task in tasks(lesson).values():
-            began = time.perf_counter()
-            verdict_on(task, task.wrong[0][-1] if len(task.wrong[0]) == 2 else task.right[0], 99)
-            slowest = max(slowest, (time.perf_counter() - began, task.id))
-            mine = list(faults(task))
+    with ProcessPoolExecutor() as pool:
+        wholes = pool.map(listed, chosen)
+        rows = pool.map(examined, everything)
+        for task_id, (line, mine, seconds) in zip(everything, rows):
+            print(line, flush=True)
             found += mine
-            wrong += len(task.wrong)
-            print(
-                f"{task.id}  {task.title:<40} {len(task.wrong):>3} wrong answers, "
-                f"{len(task.right)} right variants, {len(mine)} faults",
-                flush=True,
-            )
+            wrong += len(everything[task_id].wrong)
+            slowest = max(slowest, (seconds, task_id))
+        for faults_of_lesson in wholes:
+            found += faults_of_lesson
     print(*found, sep="\n", end="\n" if found else "")
     missed = len({fault for fault in found if "a wrong answer" in fault})
     print(f"slowest first feedback: {slowest[0]:.1f} s ({slowest[1]})")

@@ -23,11 +23,11 @@ from functools import cache
 from pathlib import Path
 
 from . import sandbox
-from .child import frame, unpack
+from .child import PATIENCE, frame, unpack
 from .judge import Broken, NotGiven, expected, judge
 from .task import find, notebook, sheet, tasks
 
-START = 30.0  # seconds for the imports and cells of a notebook
+START = 30.0  # seconds of processor time for the imports and cells of a notebook
 LARGEST = 20 << 20  # bytes of a submission
 
 
@@ -111,7 +111,17 @@ class Child:
         self.blocks, self.buffer = queue.Queue(4), b""
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
-        self.deadline = time.monotonic() + START
+        self.allow(START)
+
+    def allow(self, seconds):
+        """From now on it may use so many seconds of processor time, by the clock PATIENCE times."""
+        self.most = sandbox.seconds_used(self.process.pid) + seconds
+        self.deadline = time.monotonic() + PATIENCE * seconds
+
+    def _left(self):
+        """It cannot have used up its time before so many seconds from now."""
+        by_clock = self.deadline - time.monotonic()
+        return min(by_clock, self.most - sandbox.seconds_used(self.process.pid))
 
     def _read(self):
         """A thread that hands on what comes, at most a little ahead; ends with the process."""
@@ -128,10 +138,13 @@ class Child:
             raise Broken("the process ended") from None
 
     def _more(self):
-        try:
-            block = self.blocks.get(timeout=max(0, self.deadline - time.monotonic()))
-        except queue.Empty:
-            raise Broken("it took too long; does every loop end?") from None
+        block = None
+        while block is None:
+            try:
+                block = self.blocks.get(timeout=max(0.01, self._left()))
+            except queue.Empty:
+                if self._left() <= 0:
+                    raise Broken("it took too long; does every loop end?") from None
         if not block:
             raise Broken("the process ended (a crash, an exit, or too much memory)")
         self.buffer += block
@@ -191,7 +204,7 @@ def ask(task, sources, seed, walls):
         )  # fmt: skip
         if not child.receive().get("there"):
             return [NotGiven("not answered yet")] * len(cases)
-        child.deadline = time.monotonic() + task.seconds
+        child.allow(task.seconds)
         for (_, arguments), value in zip(cases, right):
             child.send(value=arguments)
             size = 0 if isinstance(value, Exception) else len(frame(value=value))

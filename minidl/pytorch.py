@@ -1,0 +1,181 @@
+"""Weights from PyTorch and to PyTorch, layer by layer; PyTorch itself is not needed here.
+
+The one rule of this file: what a layer's arrays are called there, and how they lie, is said by the
+layer's kind, never by names or shapes alone; so a square matrix is turned like any other.
+
+The table is in docs/state_dicts.md.
+"""
+
+import numpy as np
+
+from . import backend, nn, recurrent, transformer
+from .module import Module
+
+# Kinds of layers, each with the names of PyTorch's.
+_KINDS = {
+    nn.Linear: ["Linear"],
+    nn.Conv1d: ["Conv1d"],
+    nn.Conv2d: ["Conv2d"],
+    nn.ConvTranspose2d: ["ConvTranspose2d"],
+    nn.RMSNorm: ["RMSNorm"],
+    nn.LayerNorm: ["LayerNorm"],
+    nn.GroupNorm: ["GroupNorm"],
+    nn.BatchNorm: ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"],
+    nn.Embedding: ["Embedding"],
+    recurrent.RNN: ["RNN"],
+    recurrent.LSTM: ["LSTM"],
+    recurrent.GRU: ["GRU"],
+    transformer.MultiHeadAttention: ["MultiheadAttention"],
+    transformer.TransformerBlock: ["TransformerEncoderLayer"],
+}
+# What a part of such a layer is called there.
+_NAMES = {
+    transformer.MultiHeadAttention: {"out": "out_proj"},
+    transformer.TransformerBlock: {
+        "attention": "self_attn",
+        "mlp.0": "linear1",
+        "mlp.2": "linear2",
+    },
+}
+# What is no array and must agree nevertheless: its name there, and what it is for a layer here.
+_OPTIONS = {
+    nn.GroupNorm: ("num_groups", lambda layer: layer.groups),
+    recurrent.RNN: ("nonlinearity", lambda layer: "tanh"),
+    transformer.MultiHeadAttention: ("num_heads", lambda layer: layer.heads),
+    transformer.TransformerBlock: ("norm_first", lambda layer: True),
+}
+_SAME = {"weight", "bias", "running_mean", "running_var"}  # lie the same way, but for Linear
+
+
+def from_torch(model, source, *, same=()):
+    """Copy the weights of `source`, a PyTorch module or its state dict, into `model`; return it.
+
+    The two have the same layers under the same names: attributes, places in lists and in
+    Sequential, keys of dicts.  The values are torch tensors or arrays, wherever they are.
+    same: paths of parameters of your own modules that lie there as they do here; needed where a
+    shape, such as (n, n), would not show it if they were turned.
+    Raises ValueError, and copies nothing, where a name is missing or unknown, where a shape, a
+    type or the kind of a layer differs, and where shared arrays differ.  The kinds of layers, and
+    how many heads and groups they have, are known of a PyTorch module, not of a state dict.
+    """
+    theirs = dict(source.named_modules()) if hasattr(source, "named_modules") else {}
+    source = source.state_dict() if theirs else source
+    if not hasattr(source, "items"):
+        raise TypeError("from_torch: expected a PyTorch module or its state_dict(), got a "
+                        f"{type(source).__name__}")  # fmt: skip
+    plan, state = _plan(model, same), {name: _array(value) for name, value in source.items()}
+    wrong, found, tensors = _other_kinds(model, theirs), {}, dict(model.tensors())
+    wrong += [f"{name!r} is unknown here" for name in state.keys() - {there for there, *_ in plan}]
+    for there, paths, turned in plan:
+        expected = _joined(tensors, paths, turned)
+        array = state.get(there, np.empty(0, object))
+        if (array.shape, array.dtype.kind) == (expected.shape, expected.dtype.kind):
+            cut = np.split(array, len(paths)) if len(paths) > 1 else [array]
+            found |= {path: a.T if turned else a for path, a in zip(paths, cut)}
+        elif paths:
+            got = f"{array.dtype} {array.shape}" if there in state else "nothing"
+            wrong.append(f"{there!r}, for {' and '.join(paths)}, should be {expected.dtype} "
+                         f"{expected.shape}, got {got}")  # fmt: skip
+    first = {id(tensors[path]): path for path in reversed(found)}  # of each tensor, its first path
+    twins = [(path, first[id(tensors[path])]) for path in found]
+    wrong += [f"{path} and {twin} are one tensor here, and differ there" for path, twin in twins
+              if path != twin and not np.array_equal(found[path], found[twin])]  # fmt: skip
+    if wrong:
+        raise ValueError(f"from_torch: this does not fit {type(model).__name__}, so nothing was "
+                         f"copied: {'; '.join(wrong)}")  # fmt: skip
+    model.load_state_dict(found)
+    return model
+
+
+def to_torch(model, *, same=()):
+    """The state dict that PyTorch's module of the same layers has, as NumPy arrays: there,
+    `load_state_dict({name: torch.tensor(a) for name, a in to_torch(model).items()})`.
+
+    same: as in `from_torch`.
+    """
+    plan, tensors = _plan(model, same), dict(model.tensors())
+    return {there: _joined(tensors, paths, turned).copy("C") for there, paths, turned in plan}
+
+
+def _places(model):
+    """For each module inside: its path here, its path there, its kind and itself."""
+    renamed = {}
+    for path, module in model.modules():
+        known = [here for here in renamed if f"{path}.".startswith(f"{here}.")]
+        here = max(known, key=len, default="")
+        there = renamed.get(here, "") + path[len(here) :]
+        kind = next((kind for kind in type(module).__mro__ if kind in _KINDS), None)
+        for part, name in _NAMES.get(kind, {}).items():
+            renamed[f"{path}.{part}".lstrip(".")] = f"{there}.{name}".lstrip(".")
+        yield path, there, kind, module
+
+
+def _plan(model, same):
+    """Triples (name there, paths here, whether turned) of all arrays; several paths are joined
+    there, one below the other; with none, PyTorch alone has it.
+    """
+    found, done = [], set()
+    for path, there, kind, module in _places(model):
+        if kind is transformer.MultiHeadAttention:
+            for name in [name for name, _ in module.query.parts()]:
+                paths = [f"{path}.{part}.{name}".lstrip(".") for part in ("query", "key", "value")]
+                found.append((f"{there}.in_proj_{name}".lstrip("."), paths, name == "weight"))
+                done.update(paths)
+        for name, part in module.parts():
+            here, turned = f"{path}.{name}".lstrip("."), _is_turned(kind, name)
+            if isinstance(part, Module) or here in done:
+                continue
+            long = [n for n in part.shape if n > 1]
+            if turned is None and here not in same and len(set(long)) < len(long):
+                raise ValueError(
+                    f"{type(module).__name__} has {here!r}, whose shape {part.shape} does not show "
+                    f"whether PyTorch's lies the same way; if it does: same=[{here!r}]"
+                )
+            found.append((f"{there}.{name}".lstrip("."), [here], bool(turned)))
+        if kind is nn.BatchNorm:
+            found.append((f"{there}.num_batches_tracked".lstrip("."), [], False))
+    if len({name for name, *_ in found}) < len(found):
+        raise ValueError(f"two arrays of {type(model).__name__} would have one name in PyTorch: "
+                         f"{sorted(name for name, *_ in found)}")  # fmt: skip
+    return found
+
+
+def _is_turned(kind, name):
+    """Whether this array is transposed there; None where that is not known."""
+    if kind is not None and issubclass(kind, recurrent.Recurrent):
+        return name.startswith("weight_") if name.startswith(recurrent.Recurrent.names) else None
+    known = kind is not None and name in _SAME
+    return (kind is nn.Linear and name == "weight") if known else None
+
+
+def _joined(tensors, paths, turned):
+    """The array there for the tensors at `paths`; for none of them a count, 0."""
+    arrays = [tensors[path].numpy() for path in paths] or [np.zeros((), np.int64)]
+    arrays = [a.T if turned else a for a in arrays]
+    return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
+
+
+def _other_kinds(model, theirs):
+    """Sentences about layers of another kind there, where PyTorch's modules are known."""
+    wrong = []
+    for path, there, kind, module in _places(model):
+        if kind is None or there not in theirs:
+            continue
+        names, place = [k.__name__ for k in type(theirs[there]).__mro__], path or "the model"
+        option, expected = _OPTIONS.get(kind, ("", None))
+        if not {*names} & {*_KINDS[kind]}:
+            wrong.append(f"{place} is a {type(module).__name__}, there it is a {names[0]}, whose "
+                         "arrays may lie otherwise")  # fmt: skip
+        elif option and (got := getattr(theirs[there], option)) != expected(module):
+            wrong.append(f"{place} has {option} {expected(module)}, there it is {got}")
+    return wrong
+
+
+def _array(value):
+    """A NumPy array of a torch tensor, a Tensor, an array on any device, or what is none."""
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        value = value.detach().cpu()
+        value = value.float() if "bfloat16" in str(value.dtype) else value  # NumPy has none
+    if backend.is_array(value):
+        return backend.to_numpy(value)
+    return value.numpy() if hasattr(value, "numpy") else np.asarray(value)
