@@ -10,18 +10,20 @@ import builtins
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from copy import copy
+from dataclasses import replace
 
 import numpy as np
 
 from . import backend, costs, drawing
-from .graph import PASSES, Graph
+from .graph import PASSES
+from .lines import DRAWS, Value, with_values
+from .memory import Plan
 from .module import Module, held
-from .record import Record, recording
-from .source import Plan, Source
+from .record import record, recording
+from .source import Source
 from .tensor import Tensor
-from .trace import DRAWS, Value, mapped
 
 _owned = weakref.WeakValueDictionary()  # id -> array: the memory of states of all programs
 
@@ -35,19 +37,19 @@ class Program:
     """
 
     def __init__(self, graph, passes=PASSES, cuda_graph=False):
-        self.record_graph = self.graph = graph
+        self.record_graph = graph
         for change in passes:
-            self.graph = change(self.graph)
-        self.plan = Plan(self.graph)
+            graph = change(graph)
+        self.graph = graph
+        self.plan = Plan(graph)
         self.text = Source(self.plan, cuda_graph)
         self.source, self.memory = self.text.text, self.plan.size
-        space = {}
-        exec(builtins.compile(self.source, "<minidl.compile>", "exec"), space)
-        self.kept, self.arrays, self.make = [], {}, space["make"]
+        self.make = _function(self.source, "make")
+        self.kept = []  # pairs (Tensor, the array that it keeps)
+        self.arrays = {}  # state -> its array
         self.given = [self._state(v) if v.kind == "state" else v.data for v in self.text.given]
-        written = any(base.kind == "state" for base in self.graph.written())
-        ends = self.graph.updates or self.graph.grads or self.graph.after
-        self.changes = bool(ends) or written
+        written = any(base.kind == "state" for base in graph.written())
+        self.changes = bool(graph.updates or graph.grads or graph.after or written)
         self.free = [self._step()]  # functions that no thread runs now, each with its own memory
 
     def _step(self):
@@ -69,11 +71,13 @@ class Program:
     def fits(self):
         """Take over the values that states were given; False if one has another type or device."""
         for tensor, array in self.kept:
-            if (new := tensor.data) is not array:
-                if type(new) is not type(array) or (new.shape, new.dtype) != _like(array):
-                    return False
-                array[...] = new
-                tensor.data = array
+            new = tensor.data
+            if new is array:
+                continue
+            if type(new) is not type(array) or _like(new) != _like(array):
+                return False
+            array[...] = new
+            tensor.data = array
         return True
 
     def run(self, arrays):
@@ -92,51 +96,76 @@ class Program:
             self.free.append(step)
 
     def __call__(self, args):
-        found, grads = self.run([x.data for x in args])
+        arrays, grads = self.run([x.data for x in args])
         for (tensor, _), g in zip(self.graph.grads, grads):
-            tensor = args[tensor] if isinstance(tensor, int) else tensor
-            if tensor.grad is None or id(tensor) in self.graph.zeroed:
-                tensor.grad = Tensor(g.copy())
-            else:  # as without compiling, gradients add up until someone forgets them
-                tensor.grad = Tensor(tensor.grad.data + g)
+            if isinstance(tensor, int):
+                tensor = args[tensor]
+            self._leave(tensor, g)
         for function in self.graph.after:
             function()
-        found = iter(found)
-        return mapped(
-            self.graph.result, lambda v: Tensor(next(found)) if isinstance(v, Value) else v
-        )
+        return _filled(self.graph.result, map(Tensor, arrays))
+
+    def _leave(self, tensor, g):
+        """Leave a gradient in `.grad`: they add up until someone forgets them."""
+        if tensor.grad is None or id(tensor) in self.graph.zeroed:
+            tensor.grad = Tensor(g.copy())
+        else:
+            tensor.grad = Tensor(tensor.grad.data + g)
 
     def _state(self, v):
         """The memory of a state: what another program made for it, or its own."""
-        if v in self.arrays:
-            return self.arrays[v]
         if v.base is not v:  # a part of a joined state
             self._state(v.base)
             return v.data.data
-        tensors = v.data if isinstance(v.data, list) else [v.data]
+        if v not in self.arrays:
+            if isinstance(v.data, list):
+                self.arrays[v] = self._block(v.data)
+            else:
+                a = v.data.data
+                self.arrays[v] = self._keep(v.data, a if _is_owned(a) else a.copy("C"))
+        return self.arrays[v]
+
+    def _block(self, tensors):
+        """The memory of a state that is several Tensors, one after the other."""
         arrays = [t.data for t in tensors]
-        mine = all(_owned.get(id(a)) is a for a in arrays)
-        if not isinstance(v.data, list):
-            self.arrays[v] = arrays[0] if mine else arrays[0].copy("C")
-            self._keep(v.data, self.arrays[v])
-            return self.arrays[v]
-        block = arrays[0].base if mine else None
-        if block is None or not _lies_in(arrays, block):
-            block, mine = self.graph.xp.concatenate([a.reshape(-1) for a in arrays]), False
+        block = arrays[0].base
+        if all(map(_is_owned, arrays)) and block is not None and _lies_in(arrays, block):
+            for t, a in zip(tensors, arrays):
+                self._keep(t, a)
+            return block
+        block = self.graph.xp.concatenate([a.reshape(-1) for a in arrays])
         end = 0
         for t, a in zip(tensors, arrays):
             start, end = end, end + a.size
-            self._keep(t, a if mine else block[start:end].reshape(a.shape))
-        self.arrays[v] = block
+            self._keep(t, block[start:end].reshape(a.shape))
         return block
 
     def _keep(self, tensor, array):
         _owned[id(array)] = tensor.data = array
         self.kept.append((tensor, array))
+        return array
+
+
+def _function(source, name):
+    """The function `name` of a module's text."""
+    space = {}
+    exec(builtins.compile(source, "<minidl.compile>", "exec"), space)
+    return space[name]
+
+
+def _filled(result, found):
+    """A result with what was found in place of its Values, in order."""
+    found = iter(found)
+    return with_values(result, lambda v: next(found))
 
 
 def _like(array):
     return array.shape, array.dtype
+
+
+def _is_owned(array):
+    """Whether a program made this very array for a state."""
+    return _owned.get(id(array)) is array
 
 
 def _lies_in(arrays, block):
@@ -169,72 +198,32 @@ class Halves:
     results equal those of one thread to rounding: that is checked, on the first batch.
     """
 
-    def __init__(self, function, args, passes):
-        n = {len(x.data) if x.ndim else 0 for x in args}
-        if len(n) != 1 or (rows := n.pop()) % 2 or not rows:
-            raise ValueError(
-                f"threads=2 halves all inputs; their lengths are {n or rows}, not even"
-            )
-        self.half = rows // 2
-        halves = [Tensor(x.data[: self.half], requires_grad=x.requires_grad) for x in args]
-        record = Record(function, halves, dry=True)
-        gradients, update = self._cut(record)
-        first = Program(gradients, passes)
-        self.parts, self.update = [first, first.twin()], Program(update, passes)
-        self.pool = ThreadPoolExecutor(1, "minidl-half")
-        self.blas = _blas()
-        halves = self._gradients([x.data for x in args])
-        whole = Record(function, args)
-        self.first, self.scale = whole.first, None
-        for scale in (0.5, 1.0):  # a mean over the batch, or a sum
-            pairs = zip(whole.meeting[1], *halves[1])
-            if all(_equal(g.array, scale * (a + b)) for g, a, b in pairs):
-                self.scale = scale
-        if self.scale is None:
-            raise ValueError("threads=2: the gradients of the halves do not make up the whole's")
+    changes = True
 
-    def _cut(self, record):
-        """The graph up to where the gradients are known, and the one that updates with them."""
-        if record.meeting is None or record.grads:
-            raise ValueError(
-                "threads=2 needs a step that leaves no gradients: that ends with "
-                "optimizer.zero_grad(), and whose arguments have requires_grad=False"
-            )
-        at, grads = record.meeting
-        before, after = Graph(record), Graph(record)
-        before.lines, after.lines = record.lines[:at], record.lines[at:]
-        before.updates, before.grads, before.after, before.numbers = {}, [], [], []
-        before.grads = [(None, g.value) for g in grads]
-        after.result = None
-        given = {g.value: Value(g.array, "input") for g in grads}
-        after = after.changed(after.lines, given)
-        after.inputs = list(given.values())
-        made = {line.out for line in after.lines}
-        early = {line.out for line in before.lines}
-        late = {v for line in after.lines for v in line.inputs()} - made
-        if late & early or any(v in early for v in after.updates.values()):
-            raise ValueError("threads=2: besides gradients, something else crosses to the update")
-        if any(line.function in DRAWS for line in record.lines):
-            raise ValueError("threads=2: random draws (dropout) would not be those of one thread")
-        return before, after
+    def __init__(self, function, args, passes):
+        self.half = _half(args)
+        self.blas = _blas()
+        halves = [Tensor(x.data[: self.half], requires_grad=x.requires_grad) for x in args]
+        gradients, update = _cut(record(function, halves, dry=True))
+        first = Program(gradients, passes)
+        self.parts = [first, first.twin()]
+        self.update = Program(update, passes)
+        self.pool = ThreadPoolExecutor(1, "minidl-half")
+        _, grads = self._gradients([x.data for x in args])
+        whole = record(function, args)
+        self.first = whole.first
+        self.scale = _scale([g.array for g in whole.meeting[1]], grads)
 
     def fits(self):
         return self.parts[0].fits() and self.update.fits()
 
-    changes = True
-
     def _gradients(self, arrays):
         """What both halves return: (results, gradients), each a pair."""
-        halves = [[a[: self.half] for a in arrays], [a[self.half :] for a in arrays]]
-        threads = [(lib, lib.get_num_threads()) for lib in self.blas]
-        for lib, _ in threads:
-            lib.set_num_threads(1)
-        try:
-            other = self.pool.submit(self.parts[1].run, halves[1])
-            found = [self.parts[0].run(halves[0]), other.result()]
-        finally:
-            for lib, n in threads:
-                lib.set_num_threads(n)
+        low = [a[: self.half] for a in arrays]
+        high = [a[self.half :] for a in arrays]
+        with _one_thread(self.blas):
+            other = self.pool.submit(self.parts[1].run, high)
+            found = [self.parts[0].run(low), other.result()]
         return tuple(zip(*found))
 
     def __call__(self, args):
@@ -247,9 +236,51 @@ class Halves:
             np.add(a, b, out=a)
             np.multiply(a, self.scale, out=a)
         self.update([Tensor(g) for g in grads[0]])
-        found = iter([Tensor(np.asarray(self.scale * (a + b), a.dtype)) for a, b in zip(*results)])
-        graph = self.parts[0].graph
-        return mapped(graph.result, lambda v: next(found) if isinstance(v, Value) else v)
+        means = [np.asarray(self.scale * (a + b), a.dtype) for a, b in zip(*results)]
+        return _filled(self.parts[0].graph.result, map(Tensor, means))
+
+
+def _half(args):
+    """Half the length that all arguments have."""
+    lengths = {len(x.data) if x.ndim else 0 for x in args}
+    n = max(lengths, default=0)
+    if len(lengths) != 1 or n == 0 or n % 2 == 1:
+        found = n if len(lengths) == 1 else lengths
+        raise ValueError(f"threads=2 halves all inputs; their lengths are {found}, not even")
+    return n // 2
+
+
+def _cut(record):
+    """The graph up to where the gradients are known, and the one that updates with them."""
+    if record.meeting is None or record.grads:
+        raise ValueError(
+            "threads=2 needs a step that leaves no gradients: that ends with "
+            "optimizer.zero_grad(), and whose arguments have requires_grad=False"
+        )
+    at, grads = record.meeting
+    whole = record.graph()
+    before = replace(
+        whole, lines=whole.lines[:at], updates={}, after=[], numbers=[],
+        grads=[(None, g.value) for g in grads],
+    )  # fmt: skip
+    given = {g.value: Value(g.array, "input") for g in grads}
+    after = replace(whole, inputs=list(given.values()), result=None)
+    after = after.changed(whole.lines[at:], given)
+    early = {line.out for line in before.lines}
+    late = {v for line in after.lines for v in line.inputs()} | set(after.updates.values())
+    if late & early:
+        raise ValueError("threads=2: besides gradients, something else crosses to the update")
+    if any(line.function in DRAWS for line in whole.lines):
+        raise ValueError("threads=2: random draws (dropout) would not be those of one thread")
+    return before, after
+
+
+def _scale(whole, halves):
+    """What makes the sum of both halves' gradients the whole batch's: 1/2 if the loss is a mean."""
+    for scale in (0.5, 1.0):
+        if all(_equal(g, scale * (a + b)) for g, a, b in zip(whole, *halves)):
+            return scale
+    raise ValueError("threads=2: the gradients of the halves do not make up the whole's")
 
 
 def _equal(a, b):
@@ -264,6 +295,19 @@ def _blas():
     return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
+@contextmanager
+def _one_thread(blas):
+    """Inside, products take one thread each."""
+    before = [lib.get_num_threads() for lib in blas]
+    for lib in blas:
+        lib.set_num_threads(1)
+    try:
+        yield
+    finally:
+        for lib, n in zip(blas, before):
+            lib.set_num_threads(n)
+
+
 def _modules(function):
     """The modules that a function refers to, whose `training` is part of a signature."""
     roots = [x for x in held([function], functions=True) if isinstance(x, Module)]
@@ -276,16 +320,17 @@ class Compiled:
     def __init__(self, function, passes, threads, cuda_graph):
         if threads not in (1, 2):
             raise ValueError(f"threads must be 1 or 2, got {threads}")
-        self.function, self.passes, self.threads, self.programs = function, passes, threads, {}
-        self.cuda_graph = cuda_graph
-        self.modules, self.leaves = _modules(function), []
+        self.function = function
+        self.passes, self.threads, self.cuda_graph = passes, threads, cuda_graph
+        self.programs = {}  # signature -> Program, or Halves
+        self.modules = _modules(function)
+        self.leaves = []  # Tensors that the function is known to leave gradients in
         self.turn = threading.RLock()  # whose call may change states now
         self.__doc__ = function.__doc__
 
     def __getstate__(self):  # a copy, or what is unpickled, records anew
-        return {name: value for name, value in vars(self).items() if name != "turn"} | {
-            "programs": {}
-        }
+        kept = {name: value for name, value in vars(self).items() if name != "turn"}
+        return kept | {"programs": {}}
 
     def __setstate__(self, state):
         vars(self).update(state, turn=threading.RLock())
@@ -294,6 +339,17 @@ class Compiled:
         args = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
         if backend.modes.record:  # inside another compiled function: a part of its record
             return self.function(*args)
+        xp = self._array_module(args)
+        program = self.programs.get(self._signature(args, xp))
+        if program is None:
+            return self._recorded(args, xp)
+        with self.turn if program.changes else nullcontext():
+            if program.fits():
+                return program(args)
+        return self._recorded(args, xp)
+
+    def _array_module(self, args):
+        """The module that the arguments' arrays belong to, checked."""
         arrays = [a.data for a in args]
         if not all(map(backend.is_array, arrays)):
             kinds = [type(a).__name__ for a in arrays]
@@ -303,20 +359,17 @@ class Compiled:
             raise ValueError("threads=2 is for the CPU: a GPU computes in parallel by itself")
         if self.cuda_graph and arrays and xp is np:
             raise ValueError("cuda_graph=True is for arrays on a GPU; move them with .to('cuda')")
-        program = self.programs.get(self._signature(args, xp))
-        if program is None:
-            return self._recorded(args, xp)
-        with self.turn if program.changes else nullcontext():
-            if program.fits():
-                return program(args)
-        return self._recorded(args, xp)
+        return xp
 
     def _signature(self, args, xp):
         """What must be the same for a record to serve again."""
-        key = tuple((a.shape, a.dtype.char, a.requires_grad) for a in args)
-        key += (backend.modes.recording, xp.__name__)
-        key += tuple(module.training for module in self.modules)
-        return key + tuple(x.grad is None for x in self.leaves)
+        return (
+            backend.modes.recording,
+            xp.__name__,
+            *[(a.shape, a.dtype.char, a.requires_grad) for a in args],
+            *[module.training for module in self.modules],
+            *[leaf.grad is None for leaf in self.leaves],
+        )
 
     def _recorded(self, args, xp):
         """The result of a call that records, unless another thread has done so meanwhile."""
@@ -327,15 +380,15 @@ class Compiled:
                 return program(args)
             if self.threads == 2:
                 with _halving:
-                    self.programs[key] = halves = Halves(self.function, args, self.passes)
-                return halves.first
-            record = Record(self.function, args, leaves=self.leaves)
-            left = (leaf for leaf, _ in record.grads if isinstance(leaf, Tensor))
+                    self.programs[key] = Halves(self.function, args, self.passes)
+                return self.programs[key].first
+            found = record(self.function, args, leaves=self.leaves)
+            left = [leaf for leaf, _ in found.grads if isinstance(leaf, Tensor)]
             self.leaves = list(dict.fromkeys([*self.leaves, *left]))
             self.programs.pop(key, None)
-            if all(_like(v) == _like(new) for v, new in record.updates.items()):  # at the next call
-                self.programs[key] = Program(Graph(record), self.passes, self.cuda_graph)
-            return record.first
+            if all(_like(v) == _like(new) for v, new in found.updates.items()):  # at the next call
+                self.programs[key] = Program(found.graph(), self.passes, self.cuda_graph)
+            return found.first
 
     @property
     def program(self):

@@ -11,15 +11,9 @@ from functools import cache
 
 import numpy as np
 
-from .trace import PLACED, VIEWS, Value, flat
+from .lines import PLACED, is_view, values
 
 CHOSEN = {"getitem", "take"}  # these read only the elements that they give
-
-
-def is_view(line):
-    """Whether a line only gives memory that is there another shape, or a name."""
-    seen = line.function in VIEWS and line.out.base is not line.out and not line.into
-    return seen or line.function == "empty"
 
 
 def flops(line):
@@ -27,15 +21,18 @@ def flops(line):
     of an elementwise result, whatever the function, one for each element that a reduction reads.
     """
     f, out = line.function, line.out
-    name, _, method = f.partition(".") if isinstance(f, str) else ("", "", "")
+    if not isinstance(f, str):
+        return 0
+    name, _, method = f.partition(".")
     if f in ("matmul", "dot"):
         return 2 * out.size * line.args[0].shape[-1]
     if method == "reduce" or f == "argmax":
         return line.args[0].size
     if method == "at":
         return getattr(line.args[2], "size", 1)
-    counts = isinstance(getattr(np, name, None), np.ufunc) and out.dtype is not None
-    return out.size if counts else 0  # a move, or arithmetic of Python numbers
+    if out.dtype is not None and isinstance(getattr(np, name, None), np.ufunc):
+        return out.size
+    return 0  # a move, or arithmetic of Python numbers
 
 
 def traffic(line):
@@ -43,10 +40,12 @@ def traffic(line):
     if is_view(line):
         return 0
     f = line.function
-    read = {v for v in flat(line.args[f in PLACED | CHOSEN :]) if isinstance(v, Value)}
+    first_is_read = f not in PLACED and f not in CHOSEN
+    read = set(values(line.args if first_is_read else line.args[1:]))
     found = sum(min(v.nbytes, v.base.nbytes) for v in read)  # broadcast elements lie there once
-    n = getattr(line.args[2], "nbytes", 0) if f == "add.at" else line.out.nbytes
-    return found + n * (2 if f in CHOSEN or f == "add.at" else 1)
+    if f == "add.at":
+        return found + 2 * getattr(line.args[2], "nbytes", 0)
+    return found + line.out.nbytes * (2 if f in CHOSEN else 1)
 
 
 def _machine():
@@ -78,17 +77,20 @@ class Profile(list):
 
     def __repr__(self):
         rows = sorted(self, key=lambda row: -row["seconds"])
-        groups = [(row["line"], [row]) for row in rows[:12]]
-        groups += [(f"({len(rows) - 12} more)", rows[12:])] * (len(rows) > 12) + [("sum", rows)]
-        out = ["       µs  share  at best  of it      kFLOP         KB  line"]
-        for text, group in groups:
-            sums = (
-                sum(r[k] for r in group) for k in ("seconds", "share", "best", "flops", "bytes")
-            )
-            t, share, best, n, moved = sums
-            times = f"{t * 1e6:9.1f} {share:6.1%} {best * 1e6:8.1f} {best / (t or 1):6.0%}"
-            out.append(f"{times} {n / 1e3:10.1f} {moved / 1e3:10.1f}  {text}")
-        return "\n".join(out)
+        table = ["       µs  share  at best  of it      kFLOP         KB  line"]
+        table += [_said(row["line"], [row]) for row in rows[:12]]
+        if len(rows) > 12:
+            table.append(_said(f"({len(rows) - 12} more)", rows[12:]))
+        return "\n".join([*table, _said("sum", rows)])
+
+
+def _said(text, rows):
+    """One row of the table: the sums of several."""
+    t, share, best, n, moved = (
+        sum(row[k] for row in rows) for k in ("seconds", "share", "best", "flops", "bytes")
+    )
+    times = f"{t * 1e6:9.1f} {share:6.1%} {best * 1e6:8.1f} {best / (t or 1):6.0%}"
+    return f"{times} {n / 1e3:10.1f} {moved / 1e3:10.1f}  {text}"
 
 
 def _copies(program):
@@ -96,7 +98,9 @@ def _copies(program):
     blocks, found = {}, []
     for v, a in zip(program.text.given, program.given):
         if v.kind == "state":
-            whole = a if a.base is None else a.base
+            whole = a
+            if a.base is not None:
+                whole = a.base
             block = blocks.setdefault(id(whole), whole.reshape(-1).copy())
             start = (a.ctypes.data - whole.ctypes.data) // a.itemsize
             a = block[start : start + a.size].reshape(a.shape)
@@ -111,27 +115,45 @@ def profile(program, arrays, repeats=20):
     """
     if program.graph.xp is not np:
         raise ValueError("profile compares with what the CPU could do; use a GPU's own profiler")
+    step, clock = _with_clock(program)
+    arrays = [a.copy("K") for a in arrays]  # which the function may change
+    ticks = []
+    for _ in range(repeats + 1):
+        step(*arrays, *(v.data() for v in program.graph.numbers))
+        ticks.append(np.diff(clock))
+    itself, *times = np.median(ticks[1:], axis=0)  # over repeats
+    times = np.maximum(np.subtract(times, itself), 0)
+    whole = times.sum() or 1
+    machine = _machine()
+    rows = Profile()
+    for text, line, t in zip(program.text.body, program.text.costs, times.tolist()):
+        row = {"line": text, "seconds": t, "share": t / whole}
+        rows.append(row | _at_best(line, *machine))
+    return rows
+
+
+def _with_clock(program):
+    """A program's function that looks at the clock after each line, and the list of what it saw.
+
+    It looks twice before the first line: that is what looking takes.
+    """
     text = program.source.splitlines()
     begin = next(i for i, s in enumerate(text) if s.startswith("    def step(")) + 1
     body = slice(begin, begin + len(program.text.body))
     tick = "_ticks.append(_now())"
     text[body] = [f"{s}; {tick}" for s in text[body]]
-    text.insert(begin, f"        _ticks[:] = []; {tick}; {tick}")  # what a clock takes itself
-    space, ticks = {"_ticks": [], "_now": time.perf_counter}, []
+    text.insert(begin, f"        _ticks[:] = []; {tick}; {tick}")
+    space = {"_ticks": [], "_now": time.perf_counter}
     exec("\n".join(text), space)
-    step = space["make"](np.random.default_rng(0), *_copies(program))
-    arrays = [a.copy("K") for a in arrays]  # which the function may change
-    for _ in range(repeats + 1):
-        step(*arrays, *(v.data() for v in program.graph.numbers))
-        ticks.append(np.diff(space["_ticks"]))
-    clock, *times = np.median(ticks[1:], axis=0)
-    times = np.maximum(np.subtract(times, clock), 0)
-    (peak, bandwidth), rows = _machine(), Profile()
-    for s, line, t in zip(program.text.body, program.text.costs, times.tolist()):
-        n, moved = (flops(line), traffic(line)) if line else (0, 0)
-        kind = "f8" if line and line.out.dtype == np.float64 else "f4"
-        near = 1 << min(max((moved - 1).bit_length(), 16), 26)  # a size for the copy
-        best = max(n / peak(kind), moved / bandwidth(near))
-        row = {"line": s, "seconds": t, "share": t / (times.sum() or 1)}
-        rows.append(row | {"flops": n, "bytes": moved, "best": best})
-    return rows
+    return space["make"](np.random.default_rng(0), *_copies(program)), space["_ticks"]
+
+
+def _at_best(line, peak, bandwidth):
+    """What a line computes and moves, and the seconds that this takes at least."""
+    if line is None:
+        return {"flops": 0, "bytes": 0, "best": 0.0}
+    n, moved = flops(line), traffic(line)
+    kind = "f8" if line.out.dtype == np.float64 else "f4"
+    near = 1 << min(max((moved - 1).bit_length(), 16), 26)  # a size for the copy
+    best = max(n / peak(kind), moved / bandwidth(near))
+    return {"flops": n, "bytes": moved, "best": best}

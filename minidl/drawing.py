@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .costs import is_view
+from .lines import is_view
 
 COLOURS = {"input": "#9ed0ea", "state": "#ffd27f", "constant": "#d9c8ee", "number": "#c5e6c1",
            "on both sides": "white", "on one side": "#f3b0a9"}  # fmt: skip

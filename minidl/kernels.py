@@ -9,8 +9,7 @@ Explained in course/22.
 import numpy as np
 
 from . import backend
-from .costs import is_view
-from .trace import Line, Value, call, flat
+from .lines import Line, Value, call, is_view, renewed, values
 
 MOST = 24  # arrays that a kernel takes and gives: CUDA hands over 4 KB of arguments
 C = {"bool": "bool", "uint8": "unsigned char", "int16": "short", "int32": "int",
@@ -33,7 +32,7 @@ TRUTHS = {"bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "invert": "!{0}
 COMPARISONS = {"equal": "{0} == {1}", "not_equal": "{0} != {1}", "less": "{0} < {1}",
                "less_equal": "{0} <= {1}", "greater": "{0} > {1}",
                "greater_equal": "{0} >= {1}"}  # fmt: skip
-MOVES = {"astype": "{0}", "copy": "{0}", "copyto": "{1}", "where": "{0} ? {1} : {2}"}
+MOVES = {"astype": "{0}", "copy": "{0}", "copyto": "{0}", "where": "{0} ? {1} : {2}"}
 CHEAP = {"add", "subtract", "multiply", "divide", "negative", "sqrt", "maximum", "minimum",
          "astype", *COMPARISONS}  # fmt: skip
 FILLS = {"zeros": "0", "ones": "1"}
@@ -57,14 +56,16 @@ def pattern(line):
 
 
 def reads(line):
-    """The Values whose elements a line needs."""
-    return [v for v in flat(line.args[line.function == "copyto" :]) if isinstance(v, Value)]
+    """The Values whose elements a line needs; copyto needs none of its first argument."""
+    if line.function == "copyto":
+        return values(line.args[1:])
+    return values(line.args)
 
 
 def meets_itself(line, apart):
     """Whether a line reads other elements of what it changes: y += y[::-1]."""
     there = [v for v in reads(line) if v.base is line.out.base and v is not line.out]
-    return bool(line.into) and not all(apart(v, line.out) for v in there)
+    return line.into and not all(apart(v, line.out) for v in there)
 
 
 def _type(dtype):
@@ -73,14 +74,16 @@ def _type(dtype):
 
 
 def _number(v, dtype):
-    """A number as C writes it."""
+    """A number as C writes it; a sign or a quotient stands in brackets."""
     if dtype.kind != "f":
         return f"({int(v)})" if dtype.itemsize < 8 else f"({int(v)}LL)"
-    f = "" if dtype.itemsize == 8 else "f"
-    text = f"{float(dtype.type(v) if dtype.itemsize < 8 else v)!r}{f}"
-    for odd, same in (("nan", f"0.0{f} / 0.0{f}"), ("inf", f"1.0{f} / 0.0{f}")):
-        text = text.replace(f"{odd}{f}", f"({same})")
-    return f"({text})" if text[0] == "-" or "/" in text else text
+    v = float(dtype.type(v))  # rounded to the type
+    mark = "" if dtype.itemsize == 8 else "f"
+    if np.isnan(v):
+        return f"(0.0{mark} / 0.0{mark})"
+    if np.isinf(v):
+        return f"({np.sign(v)}{mark} / 0.0{mark})"
+    return f"({v!r}{mark})" if np.signbit(v) else f"{v!r}{mark}"
 
 
 def _operand(v, dtype, names):
@@ -89,13 +92,16 @@ def _operand(v, dtype, names):
         return _number(v, dtype)
     if _is_number(v):
         return _number(backend.array_module(v.data).asnumpy(v.data).item(), dtype)
-    text, half = names[v], "float16"
-    if v.dtype is None and dtype.name == half:  # a number, which NumPy rounds first
-        text = f"(float16)(float){text}"
-    own = None if v.dtype is None else v.dtype.name
-    if own == half and dtype.name != half:
+    text = names[v]
+    own = getattr(v.dtype, "name", "number")
+    wanted = dtype.name
+    if own == "float16" and wanted != "float16":
         text = f"(float){text}"
-    return text if own == dtype.name != half else f"({_type(dtype)}){text}"
+    if own == "number" and wanted == "float16":  # NumPy rounds the number first
+        text = f"(float16)(float){text}"
+    if own == wanted != "float16":
+        return text
+    return f"({_type(dtype)}){text}"
 
 
 def _is_number(v):
@@ -105,21 +111,31 @@ def _is_number(v):
 
 def _statement(line, names, name):
     """The C that computes a line's result for one element, as `name`."""
-    f, dtype = line.function, line.out.dtype
-    kinds = [dtype] * len(line.args)
-    if f in COMPARISONS:
-        both = [(v.dtype or 1.0) if isinstance(v, Value) else v for v in line.args]
-        kinds = [np.result_type(*both)] * 2
-    elif f == "where":
-        kinds[0] = np.dtype(bool)
-    needed = [] if f in FILLS else line.args[:1] if f == "astype" else line.args
-    args = [
-        "" if f == "copyto" and i == 0 else _operand(v, kind, names)
-        for i, (v, kind) in enumerate(zip(needed, kinds))
-    ]
-    text = pattern(line).format(*args, f="f" if _type(dtype) == "float" else "")
-    text = f"(float16)({text})" if dtype.name == "float16" else text
+    dtype = line.out.dtype
+    suffixes = {"float": "f"}
+    text = pattern(line).format(*_operands(line, names), f=suffixes.get(_type(dtype), ""))
+    if dtype.name == "float16":
+        text = f"(float16)({text})"
     return f"const {C[dtype.name]} {name} = {text};"
+
+
+def _operands(line, names):
+    """The C of a line's operands, each in the type in which NumPy would take it."""
+    f, args = line.function, line.args
+    args = {"copyto": args[1:], "astype": args[:1], "zeros": (), "ones": ()}.get(f, args)
+    kinds = [line.out.dtype] * len(args)
+    if f in COMPARISONS:
+        kinds = [np.result_type(*map(_kind, args))] * 2
+    if f == "where":
+        kinds[0] = np.dtype(bool)
+    return [_operand(v, kind, names) for v, kind in zip(args, kinds)]
+
+
+def _kind(v):
+    """What decides the type in which operands are compared: a type, or a Python number."""
+    if isinstance(v, Value):
+        return v.dtype or 1.0
+    return v
 
 
 class Kernel(Line):
@@ -133,7 +149,8 @@ class Kernel(Line):
             read |= dict.fromkeys(v for v in reads(line) if v not in made and not _is_number(v))
             made.add(line.out)
         super().__init__("kernel", tuple(read), {}, outs[0])
-        self.lines, self.outs = lines, outs
+        self.lines = lines
+        self.outs = outs
 
     @property
     def fresh(self):
@@ -144,13 +161,13 @@ class Kernel(Line):
         return self.lines
 
     def replaced(self, new):
-        return Kernel([line.replaced(new) for line in self.lines], self.outs)
+        lines = [line.replaced(new) for line in self.lines]
+        return Kernel(lines, [renewed(v, new) for v in self.outs])
 
     def text(self):
         """What an ElementwiseKernel is made of: (what it takes, what it gives, its C, a name)."""
         names = {v: f"x{i}" for i, v in enumerate(self.args)}
-        kinds = [v.dtype.name if v.dtype is not None else "float64" for v in self.args]
-        takes = ", ".join(f"{kind} {names[v]}" for v, kind in zip(self.args, kinds))
+        takes = ", ".join(f"{v.dtype or np.dtype(float)} {names[v]}" for v in self.args)
         gives = ", ".join(f"{v.dtype.name} y{i}" for i, v in enumerate(self.outs))
         body = []
         for i, line in enumerate(self.lines):
@@ -169,7 +186,9 @@ class _Run:
     """
 
     def __init__(self):
-        self.lines, self.views, self.fresh, self.reads, self.writes = [], [], set(), {}, {}
+        self.lines, self.views = [], []
+        self.reads, self.writes = {}, {}
+        self.fresh = set()  # what the lines make
 
     def add(self, line):
         self.lines.append(line)
@@ -196,22 +215,28 @@ class _Run:
 
 def _bounds(graph):
     """Value -> the bytes (begin, end) of its base in which it lies, for bases that lines change."""
-    views, found, written = {}, {}, graph.written()
+    written = graph.written()
+    views, found = {}, {}
     for line in graph.lines:
         out, base = line.out, line.out.base
         if base not in written or not is_view(line) or line.function == "empty" or not base.size:
             continue
-        if base not in views:  # an array of that layout, without its memory
-            steps, step = [0] * len(base.shape), base.dtype.itemsize
-            for axis in reversed(base.order):
-                steps[axis], step = step, step * base.shape[axis]
-            one = np.empty(1, base.dtype)
-            views[base] = np.lib.stride_tricks.as_strided(one, base.shape, steps)
+        if base not in views:
+            views[base] = _without_memory(base)
         views[out] = call(np, line.function, (views[line.args[0]], *line.args[1:]), line.options)
         begin, end = np.lib.array_utils.byte_bounds(views[out])
         origin = backend.address(views[base])
         found[out] = begin - origin, end - origin
     return found
+
+
+def _without_memory(v):
+    """An array of the layout of v that must be neither read nor written."""
+    steps, step = [0] * len(v.shape), v.dtype.itemsize
+    for axis in reversed(v.order):
+        steps[axis] = step
+        step *= v.shape[axis]
+    return np.lib.stride_tricks.as_strided(np.empty(1, v.dtype), v.shape, steps)
 
 
 def with_recomputed(graph):
@@ -220,19 +245,22 @@ def with_recomputed(graph):
     """
     if not hasattr(graph.xp, "ElementwiseKernel"):
         return graph
-    written, makers, lines = graph.written(), {}, []
+    written = graph.written()
+    makers, lines = {}, []
 
     def add(line, depth=0):
+        """Append a line, and before it those that compute what it needs once for each element."""
         new = {}
-        for v in reads(line) if pattern(line) and depth < 4 else ():
-            if v in makers and v.shape != line.out.shape:
-                new[v] = Value(np.broadcast_to(np.empty((), v.dtype), line.out.shape))
-                add(Line(makers[v].function, makers[v].args, {}, new[v]), depth + 1)
-        lines.append(line.replaced(new) if new else line)
+        if pattern(line) and depth < 4:
+            for v in reads(line):
+                if v in makers and v.shape != line.out.shape:
+                    new[v] = Value(np.broadcast_to(np.empty((), v.dtype), line.out.shape))
+                    add(Line(makers[v].function, makers[v].args, {}, new[v]), depth + 1)
+        lines.append(line.replaced(new))
 
     for line in graph.lines:
         add(line)
-        alone = not line.into and not {line.out.base, *(v.base for v in reads(line))} & written
+        alone = not line.into and not line.bases() & written
         if alone and line.function in CHEAP and pattern(line):
             makers[line.out] = line
     return graph.changed(lines)
@@ -246,7 +274,28 @@ def with_kernels(graph):
     """
     if not hasattr(graph.xp, "ElementwiseKernel"):
         return graph
-    groups, runs, bounds = [], {}, _bounds(graph)  # runs: shape -> _Run
+    readers = _readers(graph)
+    groups = _grouped(graph)
+    return graph.changed([line for group in groups for line in _fused(group, readers)])
+
+
+def _readers(graph):
+    """Base or Value -> the lines that read it; None stands for the end of the run."""
+    readers = {v.base: {None} for v in graph.ends()}
+    for line in graph.lines:
+        touched = line.inputs()
+        if line.into:
+            touched.append(line.out)
+        for v in touched:
+            readers.setdefault(v.base, set()).add(line)
+    return readers
+
+
+def _grouped(graph):
+    """The lines in lists, each of which a kernel may do, or of one line that it may not."""
+    groups = []
+    runs = {}  # shape -> the _Run that lines of this shape join
+    bounds = _bounds(graph)
 
     def end(shape):
         run = runs.pop(shape)
@@ -260,25 +309,25 @@ def with_kernels(graph):
         return end <= first or last <= begin
 
     for line in graph.lines:
-        shape, joins = line.out.shape, pattern(line) and not meets_itself(line, apart)
+        shape = line.out.shape
         if is_view(line):
             run = next((r for r in runs.values() if line.out.base in r.fresh), None)
-            run.views.append(line) if run else groups.append([line])
+            if run is None:
+                groups.append([line])
+            else:
+                run.views.append(line)
             continue
-        for s in [s for s, run in runs.items() if run.must_end(line, joins and s == shape, apart)]:
-            end(s)
+        joins = pattern(line) and not meets_itself(line, apart)
+        for s, run in list(runs.items()):
+            if run.must_end(line, joins and s == shape, apart):
+                end(s)
         if joins:
             runs.setdefault(shape, _Run()).add(line)
         else:
             groups.append([line])
     for s in list(runs):
         end(s)
-    readers = {v.base: {None} for v in graph.ends()}
-    for group in groups:
-        for line in group:
-            for v in [*line.inputs(), *[line.out] * line.into]:
-                readers.setdefault(v.base, set()).add(line)
-    return graph.changed([line for group in groups for line in _fused(group, readers)])
+    return groups
 
 
 def _fused(lines, readers):

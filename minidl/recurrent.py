@@ -21,7 +21,8 @@ class Recurrent(Module):
     of the next states, the first of them the output h.  Inside the loop features stand before
     samples, which makes products faster and gates whole blocks: states are (H, N), and from_x =
     (x @ weight_ih + bias_ih).T and from_h = (h.T @ weight_hh + bias_hh).T are (gates * H, N).  A
-    kind whose step only adds the two says apart = False: then bias_hh is added to from_x, once.
+    kind that only adds the two says apart = False: its step is `step(from_both, *states)`, and
+    their sum is one product.
 
     dropout in [0, 1): of the outputs between two layers, in training.  bidirectional: each layer
     also reads backwards.  Parameters are PyTorch's by name (weight_ih_l0, bias_hh_l1_reverse) and
@@ -73,22 +74,36 @@ class Recurrent(Module):
 
     def _loop(self, x, states, inside, place):
         """One layer in one direction over x (T, N, D): its outputs (T, N, H), its last states."""
-        w_x, w_h, b_x, b_h = (getattr(self, name + place) for name in self.names)
-        b_x, b_h = (b_x, b_h.reshape(-1, 1)) if self.apart else (b_x + b_h, None)
-        last, n, d = x.shape
-        from_x = w_x.T @ x.reshape(last * n, d).T + b_x.reshape(-1, 1)  # (gates * H, T * N)
-        from_x, w_h = from_x.reshape(len(from_x), last, n), w_h.T
+        weights = [getattr(self, name + place) for name in self.names]
+        inputs = self._apart(x, *weights) if self.apart else self._together(x, *weights)
         states = [state.T for state in states]  # (N, H) -> (H, N)
-        outputs, times = [None] * last, range(last)
+        outputs, times = [None] * len(x), range(len(x))
         for t in reversed(times) if place.endswith("reverse") else times:
-            from_h = w_h @ states[0] if b_h is None else w_h @ states[0] + b_h
-            after = self.step(from_x[:, t], from_h, *states)
+            after = self.step(*inputs(t, states[0]), *states)
             if inside is not None:
                 after = [where(inside[t], new, old) for new, old in zip(after, states)]
             states, outputs[t] = after, after[0]
         y = stack(outputs)  # (T, H, N)
         y = y if inside is None else where(inside, y, 0.0)
         return y.transpose(0, 2, 1), [state.T for state in states]
+
+    def _together(self, x, w_x, w_h, b_x, b_h):
+        """What a step gets at time t, from x (T, N, D) and h (H, N) at once: the product of
+        [weight_ih, bias, weight_hh] with [x, 1, h].
+        """
+        last, n, _ = x.shape
+        w = concatenate(w_x, (b_x + b_h).reshape(1, -1), w_h).T  # (gates * H, D + 1 + H)
+        one = Tensor(array_module(x.data).ones((last, 1, n), dtype=x.dtype))
+        x = concatenate(x.transpose(0, 2, 1), one, axis=1)  # (T, N, D) -> (T, D + 1, N)
+        return lambda t, h: (w @ concatenate(x[t], h),)
+
+    def _apart(self, x, w_x, w_h, b_x, b_h):
+        """What a step gets at time t: from x (T, N, D), all times in one product, and from h."""
+        last, n, d = x.shape
+        from_x = w_x.T @ x.reshape(last * n, d).T + b_x.reshape(-1, 1)  # (gates * H, T * N)
+        from_x = from_x.reshape(len(from_x), last, n)  # (gates * H, T, N)
+        w_h, b_h = w_h.T, b_h.reshape(-1, 1)
+        return lambda t, h: (from_x[:, t], w_h @ h + b_h)
 
     def _begin(self, x, state, lengths):
         """The first states of each layer and direction; which elements are real, (T, 1, N)."""
@@ -123,8 +138,8 @@ class RNN(Recurrent):
 
     apart = False
 
-    def step(self, from_x, from_h, h):
-        return (tanh(from_x + from_h),)
+    def step(self, from_both, h):
+        return (tanh(from_both),)
 
 
 class LSTM(Recurrent):
@@ -132,29 +147,30 @@ class LSTM(Recurrent):
 
     apart, gates, states = False, 4, 2  # input, forget, candidate, output; h and c
 
-    def step(self, from_x, from_h, h, c):
-        both = lstm(from_x, from_h, c)
+    def step(self, from_both, h, c):
+        both = lstm(from_both, c)
         return both[: self.n_hidden], both[self.n_hidden :]
 
 
 @primitive
-def lstm(xp, from_x, from_h, c):
+def lstm(xp, from_both, c):
     """h and c after an element, (2 H, N), of the gates' inputs (4 H, N), and c before, (H, N)"""
-    i, f, u, o = _gates(from_x + from_h)
+    i, f, u, o = _gates(from_both)
     c = f * c + i * u
     return xp.concatenate([o * xp.tanh(c), c])
 
 
 @lstm.gradient
-def _(g, y, from_x, from_h, c):
+def _(g, y, from_both, c):
     n = c.shape[0]
-    i, f, u, o = _gates(from_x + from_h)
+    i, f, u, o = _gates(from_both)
     shown = tanh(y[n:])
-    to_c = g[n:] + g[:n] * o * (1 - shown * shown)  # by way of c after the element
-    to_i, to_f = to_c * u * i * (1 - i), to_c * c * f * (1 - f)
-    to_u, to_o = to_c * i * (1 - u * u), g[:n] * shown * o * (1 - o)
-    to_gates = concatenate(to_i, to_f, to_u, to_o)
-    return to_gates, to_gates, lambda: to_c * f
+    to_shown = g[:n] * o
+    to_c = g[n:] + to_shown * (1 - shown * shown)  # by way of c after the element
+    filled, kept = to_c * i, to_c * f
+    to_i, to_f = filled * u * (1 - i), kept * c * (1 - f)
+    to_u, to_o = filled * (1 - u * u), to_shown * shown * (1 - o)
+    return concatenate(to_i, to_f, to_u, to_o), kept
 
 
 def _gates(both):

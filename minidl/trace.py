@@ -14,114 +14,11 @@ import threading
 import numpy as np
 
 from . import backend
+from .lines import PLACED, VIEWS, Line, Value, call, layout, mapped
 
-VIEWS = {"reshape", "transpose", "getitem", "broadcast_to"}  # these may give the same memory
-DRAWS = {"random", "standard_normal"}
-ELSEWHERE = {"add.reduce": "sum", "maximum.reduce": "max"}  # CuPy's maximum has no reduce
-PLACED = {"copyto", "add.at"}  # these change their first argument
 NUMBERS = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
            "divide": operator.truediv, "power": operator.pow}  # fmt: skip
 _here = threading.local()  # .record: the Record that this thread writes
-
-
-class Value:
-    """An array, or a Python number, in a record: its shape and type, not its elements.
-
-    kind: "input" (given at each run), "state" (the data of Tensors, kept from run to run),
-    "constant", "number" (asked for at each run) or "made" (by a line).  data: the Tensor of a
-    state, or the list of those it is made of; the array of a constant; the function that gives a
-    number.  base: the Value whose memory this is a part of, itself if it owns its memory.
-    order: its axes in the order of memory, the slowest first.
-    """
-
-    __slots__ = ("base", "data", "dtype", "kind", "name", "order", "shape")
-
-    def __init__(self, array, kind="made", *, base=None, data=None, name=None):
-        self.shape, self.dtype = getattr(array, "shape", ()), getattr(array, "dtype", None)
-        self.kind, self.base, self.data, self.name = kind, base or self, data, name
-        self.order = layout(array) if backend.is_array(array) else ()
-
-    size = property(lambda self: int(np.prod(self.shape)))
-    nbytes = property(lambda self: self.size * self.dtype.itemsize if self.dtype else 0)
-
-    def in_order(self):
-        """Whether its elements lie in memory in the order of the axes, if it owns its memory."""
-        axes = [i for i in self.order if self.shape[i] > 1]
-        return axes == sorted(axes)
-
-    def __repr__(self):
-        return f"{self.name or self.kind}: {self.dtype}{list(self.shape)}"
-
-
-class Line:
-    """One call, out = function(*args, **options); `into` says that out was there before."""
-
-    __slots__ = ("args", "function", "into", "options", "out")
-
-    def __init__(self, function, args, options, out, into=False):
-        self.function, self.args, self.options = function, args, options
-        self.out, self.into = out, into
-
-    outs = property(lambda self: [self.out])
-    fresh = property(lambda self: [] if self.into else [self.out], doc="Those of outs it makes.")
-
-    def parts(self):
-        """The lines that run as this one: itself, but of a kernel several."""
-        return [self]
-
-    def inputs(self):
-        """The Values that the call reads."""
-        return [v for v in flat(self.args) if isinstance(v, Value)]
-
-    def effect(self):
-        """Whether it must run although nobody needs its result: a check, or a random draw."""
-        return callable(self.function) or self.function in DRAWS
-
-    def replaced(self, new):
-        """This line with new[v] in place of each Value v that it reads and `new` has."""
-        args = mapped(self.args, lambda v: new.get(v, v) if isinstance(v, Value) else v)
-        return Line(self.function, args, self.options, self.out, self.into)
-
-
-def layout(a):
-    """The axes of an array in the order of memory, the slowest first."""
-    return tuple(sorted(range(a.ndim), key=lambda i: -a.strides[i] if a.shape[i] > 1 else 0))
-
-
-def flat(parts):
-    """The leaves of nested tuples, lists and dicts."""
-    parts = list(parts.values()) if isinstance(parts, dict) else parts
-    if not isinstance(parts, (tuple, list)):
-        return [parts]
-    return [leaf for part in parts for leaf in flat(part)]
-
-
-def mapped(parts, change):
-    """Nested tuples, lists and dicts with each leaf changed."""
-    if isinstance(parts, (tuple, list)):
-        parts, kind = [mapped(part, change) for part in parts], type(parts)
-        return kind(*parts) if hasattr(kind, "_fields") else kind(parts)  # a named tuple, or not
-    if isinstance(parts, dict):
-        return {key: mapped(part, change) for key, part in parts.items()}
-    return change(parts)
-
-
-def call(xp, function, args, options):
-    """What a line's call gives, on arrays of the module `xp`."""
-    if callable(function):
-        return function(*args, **options)
-    if function in ("reshape", "transpose", "copy", "astype"):
-        return getattr(args[0], function)(*args[1:])
-    if function == "getitem":
-        return args[0][args[1]]
-    if function == "copyto":
-        return xp.copyto(*args, casting="unsafe")
-    if function in DRAWS:
-        return getattr(backend.generator(xp), function)(*args, **options)
-    function = function if xp is np else ELSEWHERE.get(function, function)
-    first, _, second = function.partition(".")  # a function of NumPy, or a ufunc's reduce or at
-    found = getattr(xp, first)
-    return (getattr(found, second) if second else found)(*args, **options)
 
 
 class Traced:
@@ -134,7 +31,8 @@ class Traced:
     __hash__ = None
 
     def __init__(self, array, value):
-        self.array, self.value = array, value
+        self.array = array
+        self.value = value
 
     shape = property(lambda self: getattr(self.array, "shape", ()))
     ndim = property(lambda self: len(self.shape))
@@ -171,10 +69,14 @@ class Traced:
             write("copyto", place, new, into=place)
 
     def reshape(self, *shape):
-        return write("reshape", self, shape[0] if len(shape) == 1 else shape)
+        if len(shape) == 1:
+            shape = shape[0]
+        return write("reshape", self, shape)
 
     def transpose(self, *axes):
-        return write("transpose", self, axes[0] if len(axes) == 1 else axes or None)
+        if len(axes) == 1:
+            axes = axes[0]
+        return write("transpose", self, axes or None)
 
     def sum(self, axis=None, keepdims=False):
         return write("add.reduce", self, axis=axis, keepdims=keepdims)
@@ -183,7 +85,9 @@ class Traced:
         return write("maximum.reduce", self, axis=axis, keepdims=keepdims)
 
     def astype(self, dtype, copy=True):
-        return write("astype", self, np.dtype(dtype)) if copy or dtype != self.dtype else self
+        if dtype == self.dtype and not copy:
+            return self
+        return write("astype", self, np.dtype(dtype))
 
     def copy(self):
         return write("copy", self)
@@ -222,8 +126,10 @@ _operators()
 def _power(a, b):
     """As ** does it for squares and roots, which the function `power` takes by logarithms."""
     real = backend.is_array(a.array) and a.dtype.kind == "f" and type(b) in (int, float)
-    if real and b in (2, 0.5):
-        return write("multiply", a, a) if b == 2 else write("sqrt", a)
+    if real and b == 2:
+        return write("multiply", a, a)
+    if real and b == 0.5:
+        return write("sqrt", a)
     return write("power", a, b)
 
 
@@ -240,33 +146,45 @@ def write(function, *args, into=None, **options):
     record = getattr(_here, "record", None)
     if record is None:
         raise RuntimeError("this tensor was made while a graph was recorded; it has no value now")
-    arrays = mapped(args, lambda a: a.array if isinstance(a, Traced) else a)
+    arrays = mapped(args, plain)
     values = mapped(args, record.value)
-    numbers = all(isinstance(a, (bool, int, float)) for a in arrays)
-    on_host = numbers and isinstance(getattr(np, str(function), None), np.ufunc)
-    xp = np if on_host else record.xp
     if into is not None:
-        out = {} if function in PLACED else {"out": into.array}
-        call(xp, function, arrays, options | out)
+        place = {} if function in PLACED else {"out": into.array}
+        call(record.xp, function, arrays, options | place)
         record.lines.append(Line(function, values, options, into.value, into=True))
         return into
-    if numbers and function in NUMBERS:
-        result = NUMBERS[function](*arrays)
+    if all(isinstance(a, (bool, int, float)) for a in arrays):
+        result = _of_numbers(record.xp, function, arrays, options)
     else:
-        result = call(xp, function, arrays, options)
-    if isinstance(result, np.generic) and numbers:
-        result = result.item()  # Python numbers stay what they are, as in Primitive
+        result = call(record.xp, function, arrays, options)
     base = None
     if isinstance(result, np.generic) or backend.is_array(result):
-        if function in VIEWS and xp.may_share_memory(result, arrays[0]):
+        if function in VIEWS and record.xp.may_share_memory(result, arrays[0]):
             base = args[0].value.base
         else:
-            result = xp.asarray(result)
-            if not result.transpose(layout(result)).flags.c_contiguous:
-                result = result.copy("C")  # planned memory has no holes
+            result = _without_holes(record.xp.asarray(result))
     out = Value(result, base=base)
     record.lines.append(Line(function, values, options, out))
     return Traced(result, out)
+
+
+def plain(a):
+    """The array behind a Traced one; anything else as it is."""
+    return a.array if isinstance(a, Traced) else a
+
+
+def _of_numbers(xp, function, numbers, options):
+    """What a function gives for Python numbers: one of them again, as in Primitive."""
+    if function in NUMBERS:
+        return NUMBERS[function](*numbers)
+    on_host = isinstance(getattr(np, str(function), None), np.ufunc)
+    result = call(np if on_host else xp, function, numbers, options)
+    return result.item() if isinstance(result, np.generic) else result
+
+
+def _without_holes(a):
+    """An array whose elements fill its memory, in whatever order of axes, as planned memory has."""
+    return a if a.transpose(layout(a)).flags.c_contiguous else a.copy("C")
 
 
 class _Module:

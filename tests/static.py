@@ -12,10 +12,10 @@ import minidl
 from minidl import backend, nn, optim, recurrent, tensor, transformer
 from minidl import functional as F
 from minidl.graph import EXACT, PASSES
+from minidl.lines import flat
 from minidl.module import Module
 from minidl.optim import Optimizer
 from minidl.tensor import Tensor
-from minidl.trace import flat
 
 
 def learning(model, optimizer):

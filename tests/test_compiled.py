@@ -12,8 +12,8 @@ from test_optim import KINDS
 import minidl
 from minidl import Tensor, backend, nn, ops, optim, tensor
 from minidl import functional as F
+from minidl.lines import flat
 from minidl.module import checkpoint
-from minidl.trace import flat
 
 # ---- every operation, layer, optimiser
 

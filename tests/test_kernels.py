@@ -15,7 +15,6 @@ from test_source import proof
 
 import minidl
 from minidl import Tensor, backend, nn, ops, optim, recurrent, tensor, transformer
-from minidl.costs import is_view
 from minidl.graph import EXACT
 from minidl.kernels import (
     ANY_NUMBER,
@@ -26,7 +25,7 @@ from minidl.kernels import (
     Kernel,
     pattern,
 )  # fmt: skip
-from minidl.trace import Line, Value, call
+from minidl.lines import Line, Value, call, is_view
 from minidl.train import Trainer
 
 pytestmark = pytest.mark.skipif(not in_c.COMPILER, reason="waits for a C compiler")

@@ -20,8 +20,9 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 # From the ground up: a module imports only those before it. __init__ and __main__ are free.
 ORDER = """
     backend shares tensor seams shapes ops reductions functional module precision debug nn init
-    recurrent transformer optim trace record costs kernels graph source drawing compiled data images
-    text datasets io pytorch callbacks train estimators onnx distributed
+    recurrent transformer optim lines trace record costs kernels graph memory source drawing
+    compiled
+    data images text datasets io pytorch callbacks train estimators onnx distributed
 """.split()
 FREE = {"__init__", "__main__"}
 
@@ -32,7 +33,7 @@ BUDGETS = {
     "optim": (200, "optim"),
     "data": (550, "data images text datasets"),
     "train": (750, "precision debug callbacks train"),
-    "graph": (1560, "trace record costs kernels graph source drawing compiled"),
+    "graph": (1630, "lines trace record costs kernels graph memory source drawing compiled"),
     "files and estimators": (320, "io pytorch estimators"),
     "onnx, web and distributed": (650, "onnx distributed"),
 }

@@ -12,15 +12,15 @@ from test_ops import TABLE, apply, label, leaves, numbers, weights
 
 import minidl
 from minidl import Tensor, backend, optim, tensor, transformer
-from minidl.graph import PASSES, Graph, with_kernels
-from minidl.record import Record
-from minidl.source import Plan, elementwise
-from minidl.trace import Value, flat
+from minidl.graph import PASSES, with_kernels
+from minidl.lines import Value, flat
+from minidl.memory import Plan, elementwise
+from minidl.record import record
 
 
 def recorded(function, *arrays, passes=(), device="cpu"):
     """The graph of a function that is called once."""
-    graph = Graph(Record(function, [tensor(a, device=device) for a in arrays]))
+    graph = record(function, [tensor(a, device=device) for a in arrays]).graph()
     for change in passes:
         graph = change(graph)
     return graph

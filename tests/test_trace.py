@@ -12,16 +12,17 @@ from static import contents, drawn, equal
 import minidl
 from minidl import Tensor, backend, nn, ops, optim, tensor, trace
 from minidl import functional as F
-from minidl.graph import Graph
-from minidl.record import Record
+from minidl.lines import Value, layout, mapped
+from minidl.record import record
 from minidl.tensor import handlers
-from minidl.trace import Traced, Value, layout, mapped
+from minidl.trace import Traced
 
 ASKED = "the value of a tensor was asked for while a graph was recorded"
 
 
 def lines(function, *arrays, device="cpu"):
-    return str(Graph(Record(function, [tensor(a, device=device) for a in arrays]))).splitlines()
+    graph = record(function, [tensor(a, device=device) for a in arrays]).graph()
+    return str(graph).splitlines()
 
 
 # ---- traps
@@ -186,7 +187,7 @@ def test_other_threads_do_not_see_a_recording():
     started, done, found = threading.Event(), threading.Event(), []
     shared = tensor(drawn(3))
 
-    def record(x):
+    def recorded(x):
         y = x * 2
         started.set()
         assert done.wait(10)
@@ -199,7 +200,7 @@ def test_other_threads_do_not_see_a_recording():
 
     thread = threading.Thread(target=compute)
     thread.start()
-    minidl.compile(record)(drawn(3))
+    minidl.compile(recorded)(drawn(3))
     thread.join()
     np.testing.assert_allclose(found, [(drawn(3) * 4).sum()], rtol=1e-5)
 
@@ -253,12 +254,12 @@ def test_operators_of_arrays_are_functions_of_numpy(function, written, device):
         return seen[-1]
 
     a = drawn(3, 3)
-    record = Record(f, [tensor(a, device=device)])
-    assert record.lines[-1].function == written
-    found, expected = record.first.numpy(), np.asarray(function(a))
+    written_down = record(f, [tensor(a, device=device)])
+    assert written_down.lines[-1].function == written
+    found, expected = written_down.first.numpy(), np.asarray(function(a))
     np.testing.assert_array_equal(found, expected)
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
-    out = record.lines[-1].out
+    out = written_down.lines[-1].out
     assert (out.shape, out.dtype) == (expected.shape, expected.dtype)
     compiled = minidl.compile(f)
     compiled(tensor(a, device=device))
@@ -325,9 +326,9 @@ def test_values_know_whose_memory_they_are(device):
         whole = x.exp()
         return whole.T, whole[1:].reshape(2, 4)[:, 1:], whole.T.reshape(12), whole * 1
 
-    record = Record(f, [tensor(drawn(3, 4), device=device)])
-    turned, part, flat, product = record.result
-    whole = record.lines[0].out
+    found = record(f, [tensor(drawn(3, 4), device=device)])
+    turned, part, flat, product = found.result
+    whole = found.lines[0].out
     assert whole.base is whole and turned.base is part.base is whole
     assert flat.base is flat and product.base is product  # a reshape that had to copy
     assert (whole.size, whole.nbytes, whole.in_order()) == (12, 48, True)
