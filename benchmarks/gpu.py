@@ -11,7 +11,9 @@ import time
 
 import numpy as np
 
-from minidl import Tensor, backend
+from minidl import Tensor
+from minidl.engine import devices
+from minidl.gpu import streams
 
 from .race import median, seconds
 from .workloads import WORKLOADS
@@ -36,7 +38,7 @@ def batch(name, times):
 def ours(name, arrays, device, **options):
     """A function that makes a step of minidl on `device` and reads its loss."""
     step = WORKLOADS[name].minidl_step(device=device, **options)
-    x, y = (Tensor(backend.to_device(a, device)) for a in arrays)
+    x, y = (Tensor(devices.to_device(a, device)) for a in arrays)
     return lambda: step(x, y).item()
 
 
@@ -82,7 +84,7 @@ def main():
     options = parser.parse_args()
     card = torch.cuda.get_device_name() if options.device == "cuda" else options.device
     print(f"{time.strftime('%Y-%m-%d')}, {card}, PyTorch {torch.__version__}")
-    print(f"CuPy: {backend.cuda_status()}\n")
+    print(f"CuPy: {streams.status()}\n")
     here = [v for v in VARIANTS if options.device != "cpu" or "graph" not in v]
     others = [v for v in here if v != "PyTorch"]
     print(f"| work | batches at once | PyTorch eager, ms | {' | '.join(others)} |")

@@ -10,8 +10,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minidl
-from minidl import backend, optim, tensor, transformer
-from minidl import functional as F
+from minidl import optim, tensor
+from minidl.engine import random
+from minidl.nn import functional as F
+from minidl.nn import transformer
 
 from .race import ROOT, median, seconds
 from .workloads import OURS, mlp, training_step
@@ -62,13 +64,13 @@ def measure(sizes, make, rounds):
     """FLOPs of each size, and variant -> seconds of a step of each size."""
     flops, steps = [], {}
     for n in sizes:
-        backend.manual_seed(0)
+        random.manual_seed(0)
         step, *args = make(n)
         compiled = minidl.compile(step)
         compiled(*args)
         flops.append(compiled.flops)
         steps["compiled", n] = lambda run=compiled, args=args: run(*args)
-        backend.manual_seed(0)
+        random.manual_seed(0)
         step, *args = make(n)  # a twin: a compiled step keeps its parameters' arrays
         steps["eager", n] = lambda run=step, args=args: run(*args)
     found = {key: [] for key in steps}

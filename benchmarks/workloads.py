@@ -14,8 +14,11 @@ from types import SimpleNamespace
 import numpy as np
 
 import minidl
-from minidl import backend, datasets, nn, optim, recurrent, transformer
-from minidl import functional as F
+from minidl import nn, optim
+from minidl.data import datasets
+from minidl.engine import intercept, random
+from minidl.nn import functional as F
+from minidl.nn import recurrent, transformer
 
 OURS = SimpleNamespace(
     nn=nn, optim=optim, cross_entropy=F.cross_entropy, LSTM=recurrent.LSTM, GPT=transformer.GPT
@@ -41,7 +44,7 @@ class Workload:
 
     def build(self, library, **options):
         """Model, loss(model, x, y) and optimiser, the same weights at each call."""
-        backend.manual_seed(0)
+        random.manual_seed(0)
         model, (name, settings) = self.model(library), self.optimizer
         optimizer = getattr(library.optim, name)(model.parameters(), **settings, **options)
         return model, partial(self.loss, library), optimizer
@@ -55,7 +58,7 @@ class Workload:
         model.to(device)
         step = training_step(model, loss, optimizer)
         if not self.training:
-            step = backend.no_grad()(lambda x, y: model(x))
+            step = intercept.no_grad()(lambda x, y: model(x))
         return minidl.compile(step, **options) if compiled else step
 
     def torch_step(self, **options):

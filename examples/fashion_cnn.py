@@ -9,11 +9,11 @@ goes on when it is run again.
 import argparse
 from pathlib import Path
 
-from minidl import backend, datasets, images, nn, optim
-from minidl import functional as F
-from minidl.callbacks import Checkpoint, plot_history
-from minidl.data import DataLoader
-from minidl.train import Trainer, accuracy
+from minidl import nn, optim
+from minidl.data import DataLoader, datasets, images
+from minidl.engine import random
+from minidl.nn import functional as F
+from minidl.train import Checkpoint, Trainer, accuracy, plot_history
 
 
 def network():
@@ -43,7 +43,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/fashion_cnn"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    backend.manual_seed(0)
+    random.manual_seed(0)
     train, test = datasets.fashion_mnist(fallback=True)
     loader = DataLoader(train, 128, shuffle=True, transform=images.augment(images.flip))
     model = network()

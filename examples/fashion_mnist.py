@@ -8,10 +8,10 @@ Run again after an interruption, it goes on from the checkpoint.
 import argparse
 from pathlib import Path
 
-from minidl import datasets, manual_seed, nn, optim
-from minidl import functional as F
-from minidl.callbacks import Checkpoint, plot_history
-from minidl.train import Trainer, accuracy
+from minidl import manual_seed, nn, optim
+from minidl.data import datasets
+from minidl.nn import functional as F
+from minidl.train import Checkpoint, Trainer, accuracy, plot_history
 
 
 def main():

@@ -19,7 +19,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from minidl import datasets
+from minidl.data import datasets
 from minidl.estimators import MinidlClassifier
 
 HIDDEN, RATES, FOLDS = [(16,), (64,), (64, 32)], [0.001, 0.01], 5

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from minidl import Tensor, backend, datasets, nn, optim, tensor, text
-from minidl import functional as F
-from minidl.module import evaluating
-from minidl.recurrent import LSTM
+from minidl import Tensor, nn, optim, tensor
+from minidl.data import datasets, text
+from minidl.engine import intercept, random
+from minidl.nn import LSTM, evaluating
+from minidl.nn import functional as F
 
 KINDS, LETTERS, END = ("female", "male"), "abcdefghijklmnopqrstuvwxyz", "."
 VOCABULARY = text.Vocabulary(LETTERS + END, special=KINDS)
@@ -71,7 +72,7 @@ def loss(model, rows):
 
 def perplexity(model, rows):
     """exp(loss): among how many equally likely characters the model is in doubt, on average."""
-    with evaluating(model), backend.no_grad():
+    with evaluating(model), intercept.no_grad():
         return math.exp(loss(model, rows).item())
 
 
@@ -141,7 +142,7 @@ def baselines(rows, valid, test, most=4):
 
 def next_token(model, tokens, state=None):
     """The probabilities of the token after each of `tokens` (N, T), and the state."""
-    with evaluating(model), backend.no_grad():
+    with evaluating(model), intercept.no_grad():
         logits, state = model(tokens, state)
         return F.softmax(logits).numpy(), state
 
@@ -199,7 +200,7 @@ def main():
     rows, valid, test = read()
     counted = baselines(rows, valid, test)
 
-    backend.manual_seed(options.seed)  # the first weights, dropout
+    random.manual_seed(options.seed)  # the first weights, dropout
     rng = np.random.default_rng(options.seed)  # the batches, the letters drawn
     model = Speller(options.hidden).to(options.device)
     history = train(model, rows, valid, options.epochs, rng)

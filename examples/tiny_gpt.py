@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl import datasets, manual_seed, nn, optim
-from minidl import functional as F
-from minidl.callbacks import Callback, Checkpoint, plot_history
-from minidl.data import ArrayDataset, DataLoader
-from minidl.text import BytePairEncoding, windows, words
-from minidl.train import Trainer
-from minidl.transformer import GPT
+from minidl import manual_seed, nn, optim
+from minidl.data import ArrayDataset, DataLoader, datasets
+from minidl.data.text import BytePairEncoding, windows, words
+from minidl.nn import GPT
+from minidl.nn import functional as F
+from minidl.train import Callback, Checkpoint, Trainer, plot_history
 
 CONTEXT = 64  # tokens, about 140 characters
 

@@ -4,7 +4,9 @@ import platform
 
 import numpy as np
 
-from minidl import __version__, backend, datasets
+from minidl import __version__
+from minidl.data import datasets
+from minidl.gpu import streams
 
 
 def blas() -> str:
@@ -25,7 +27,7 @@ def main() -> None:
     print(f"Python  {platform.python_version()} on {platform.system()} {platform.machine()}")
     print(f"NumPy   {np.__version__}")
     print(f"BLAS    {blas()}")
-    print(f"GPU     {backend.cuda_status()}")
+    print(f"GPU     {streams.status()}")
     found = datasets.available()
     width = max(map(len, found), default=0)
     for i, (name, where) in enumerate(found.items()):

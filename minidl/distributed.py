@@ -10,9 +10,10 @@ import math
 
 import numpy as np
 
-from . import backend
-from .module import Parameter
-from .tensor import Tensor
+from .engine import devices
+from .engine.tensor import Tensor
+from .gpu.nccl import communicator
+from .nn.module import Parameter
 
 FAILED = "a process that trains with this one has failed: it says why itself"
 
@@ -56,10 +57,10 @@ class Group:
         """
         arrays = list(arrays)
         if not weight:  # who takes out no loss hears of failures here
-            backend.to_numpy(arrays[0].reshape(-1)[:1])
+            devices.to_numpy(arrays[0].reshape(-1)[:1])
         found, totals = self._summed(arrays, weight)
         for total in totals:
-            backend.doubt(~(total > 0), FAILED)
+            devices.doubt(~(total > 0), FAILED)
         return found
 
     def average_gradients(self, model, weight=1.0):
@@ -74,9 +75,9 @@ class Group:
 
     def average_numbers(self, numbers, weight, device):
         """The means of numbers, a dict, over all processes, by way of `device`: see `average`."""
-        mine = backend.to_device(np.array([*numbers.values()], float), device)
+        mine = devices.to_device(np.array([*numbers.values()], float), device)
         (found,) = self.average([mine], weight)
-        return dict(zip(numbers, backend.to_numpy(found).tolist()))
+        return dict(zip(numbers, devices.to_numpy(found).tolist()))
 
     def fail(self, model, error):
         """What a process calls in place of `average_gradients` before it stops with `error`, so
@@ -91,7 +92,7 @@ class Group:
         for kind in dict.fromkeys(a.dtype for a in arrays):
             places = [i for i, a in enumerate(arrays) if a.dtype == kind]
             parts = [arrays[i] for i in places]
-            xp = backend.array_module(*parts)
+            xp = devices.array_module(*parts)
             sums = xp.concatenate([*(a.reshape(-1) for a in parts), xp.ones(1, kind)]) * weight
             self.all_reduce(sums)
             totals[kind], end = sums[-1], 0
@@ -113,7 +114,7 @@ def _arrays(model):
     def array(t):
         if not isinstance(t, Parameter):
             return t.data
-        return backend.array_module(t.data).zeros_like(t.data) if t.grad is None else t.grad.data
+        return devices.array_module(t.data).zeros_like(t.data) if t.grad is None else t.grad.data
 
     return [array(t) for t in _floats(model)]
 
@@ -130,5 +131,5 @@ def nccl(rank, size, *, host=None, port=None):
     at `port` (CuPy's defaults: this machine, 13333).  The process then uses GPU rank % count.
     Between processes that trust each other only.  Raises RuntimeError without a GPU or NCCL.
     """
-    found = backend.nccl(rank, size, host, port)
+    found = communicator(rank, size, host, port)
     return Group(rank, size, lambda a: found.all_reduce(a, a), found.broadcast)

@@ -21,12 +21,14 @@ try:
 except ImportError as error:
     raise ImportError('estimators need scikit-learn: pip install "minidl[sklearn]"') from error
 
-from . import backend, nn, optim
-from . import functional as F
-from .callbacks import EarlyStopping
-from .data import ArrayDataset, DataLoader, split
-from .graph import EXACT
-from .train import Trainer
+from . import optim
+from .data.loader import ArrayDataset, DataLoader, split
+from .engine import devices, random
+from .graph.passes import EXACT
+from .nn import functional as F
+from .nn import layers as nn
+from .train.callbacks import EarlyStopping
+from .train.trainer import Trainer
 
 _lock = RLock()  # all threads share one random generator
 
@@ -92,7 +94,7 @@ class MinidlEstimator(BaseEstimator):
         train = ArrayDataset(X, np.column_stack([target, weight / weight.mean()]).astype(X.dtype))
 
         with _lock, ExitStack() as after:
-            after.callback(backend.set_random_state, backend.random_state())
+            after.callback(random.set_random_state, random.random_state())
             if new:
                 self._build(X, target.shape[1], (epochs or 0) * len(X))
             trainer, valid, watch = _on(self.device, self._trainer), None, []
@@ -101,7 +103,7 @@ class MinidlEstimator(BaseEstimator):
                 check_scalar(len(valid), "the number of samples held out", int, min_val=1)
                 watch = [EarlyStopping(self.patience)]
             batches = DataLoader(train, self.batch_size, shuffle=True, seed=self._seed, prefetch=0)
-            backend.manual_seed(self._seed + trainer.epoch + 1)
+            random.manual_seed(self._seed + trainer.epoch + 1)
             trainer.fit(batches, valid, epochs or 1, callbacks=watch, progress=False)
         self.n_iter_, self.loss_curve_ = trainer.epoch, trainer.history["loss"]
         self.validation_curve_ = trainer.history.get("valid_loss")
@@ -110,7 +112,7 @@ class MinidlEstimator(BaseEstimator):
     def _build(self, X, n_out, seen):
         """Make `model_` and its trainer, for samples like X, of which it will see so many."""
         self._seed = int(check_random_state(self.random_state).randint(2**31))
-        backend.manual_seed(self._seed)
+        random.manual_seed(self._seed)
         if isinstance(self.hidden, nn.Module):
             model = deepcopy(self.hidden)
         elif callable(self.hidden):
@@ -152,7 +154,7 @@ def _on(device, trainer):
     trainer.device, trainer.model = device, trainer.model.to(device)
     for state in trainer.optimizer.state:
         for kept in state.values():
-            kept.data = backend.to_device(kept.data, device)
+            kept.data = devices.to_device(kept.data, device)
     return trainer
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import backend
+from .engine import devices
 
 _TYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
@@ -53,7 +53,7 @@ def _plain(name, value):
     """`value` as a contiguous little-endian NumPy array of a type the format knows."""
     if not isinstance(name, str) or name == "__metadata__":
         raise TypeError(f"a tensor's name must be a string other than __metadata__, got {name!r}")
-    a = value.numpy() if hasattr(value, "numpy") else backend.to_numpy(value)  # Tensor or array
+    a = value.numpy() if hasattr(value, "numpy") else devices.to_numpy(value)  # Tensor or array
     a = np.asarray(a, dtype=a.dtype.newbyteorder("<"), order="C")
     if a.dtype not in _NAMES:
         raise TypeError(f"{name}: safetensors has no elements of type {a.dtype}; convert them")

@@ -9,10 +9,10 @@ Explained in course/10.
 
 import math
 
-from . import backend
-from .module import Module
-from .ops import maximum, minimum, sqrt
-from .tensor import Tensor
+from .engine import devices, intercept
+from .engine.ops import maximum, minimum, sqrt
+from .engine.tensor import Tensor
+from .nn.module import Module
 
 
 class Optimizer:
@@ -46,40 +46,40 @@ class Optimizer:
 
     def step(self):
         """Give every parameter that has a gradient its next value."""
-        ahead = backend.modes.record.after.count(self._count) if backend.modes.record else 0
-        lr = backend.asked(lambda: self.rate(ahead))
-        t = backend.asked(lambda: self.steps + ahead + 1)
+        ahead = intercept.modes.record.after.count(self._count) if intercept.modes.record else 0
+        lr = intercept.asked(lambda: self.rate(ahead))
+        t = intercept.asked(lambda: self.steps + ahead + 1)
         jobs = [(p, state) for p, state in zip(self.parameters, self.state) if p.grad is not None]
         for p, state in jobs:
-            a = backend.plain(p.data)
+            a = intercept.plain(p.data)
             for slot in self.slots:
                 if slot not in state:
-                    state[slot] = Tensor(backend.array_module(a).zeros_like(a))
-                elif type(kept := backend.plain(state[slot].data)) is not type(a):  # p was moved
-                    state[slot].data = backend.to_device(kept, backend.device_of(a))
-        if backend.modes.record:
-            backend.modes.record.update(self, jobs, lr, t)
+                    state[slot] = Tensor(devices.array_module(a).zeros_like(a))
+                elif type(kept := intercept.plain(state[slot].data)) is not type(a):  # p was moved
+                    state[slot].data = devices.to_device(kept, devices.device_of(a))
+        if intercept.modes.record:
+            intercept.modes.record.update(self, jobs, lr, t)
             jobs = []
         for p, state in jobs:
             arrays = {slot: kept.data for slot, kept in state.items()}
             p.data = self.update(p.data, p.grad.data, arrays, lr, t)
             for slot, kept in state.items():
                 kept.data = arrays[slot]
-        backend.effect(self._count)
+        intercept.effect(self._count)
 
     def _count(self):
         self.steps += 1
 
     def zero_grad(self):
         """Forget the gradients, before the next backward adds new ones."""
-        if backend.modes.record:
-            backend.modes.record.zeroed |= {id(p) for p in self.parameters}
+        if intercept.modes.record:
+            intercept.modes.record.zeroed |= {id(p) for p in self.parameters}
         for p in self.parameters:
             p.grad = None
 
     def state_dict(self):
         """A dict "steps" and "parameter number.slot" -> array."""
-        found = {"steps": backend.np.asarray(self.steps)}
+        found = {"steps": devices.np.asarray(self.steps)}
         for i, state in enumerate(self.state):
             found |= {f"{i}.{slot}": kept.data.copy() for slot, kept in state.items()}
         return found
@@ -97,7 +97,7 @@ class Optimizer:
             p = self.parameters[int(i)]
             if tuple(array.shape) != p.shape:
                 raise ValueError(f"state {path!r} has shape {array.shape}, parameter {i} {p.shape}")
-            new[int(i)][slot] = backend.to_device(array, p.device).copy()
+            new[int(i)][slot] = devices.to_device(array, p.device).copy()
         self.steps = steps
         for mine, loaded in zip(self.state, new):
             for slot, kept in mine.items():  # the Tensors stay: a compiled step holds them
@@ -221,7 +221,7 @@ def clip_grad_norm(parameters, max_norm):
     factor = minimum(max_norm / (norm + 1e-6), 1.0)
     for p in with_grad:
         p.grad = Tensor(p.grad.data * factor)
-    return Tensor(backend.array_module(norm).asarray(norm))
+    return Tensor(devices.array_module(norm).asarray(norm))
 
 
 def clip_grad_value(parameters, limit):

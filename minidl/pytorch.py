@@ -8,8 +8,10 @@ The table is in docs/state_dicts.md.
 
 import numpy as np
 
-from . import backend, nn, recurrent, transformer
-from .module import Module
+from .engine import devices
+from .nn import layers as nn
+from .nn import recurrent, transformer
+from .nn.module import Module
 
 # Kinds of layers, each with the names of PyTorch's.
 _KINDS = {
@@ -176,6 +178,6 @@ def _array(value):
     if hasattr(value, "detach") and hasattr(value, "cpu"):
         value = value.detach().cpu()
         value = value.float() if "bfloat16" in str(value.dtype) else value  # NumPy has none
-    if backend.is_array(value):
-        return backend.to_numpy(value)
+    if devices.is_array(value):
+        return devices.to_numpy(value)
     return value.numpy() if hasattr(value, "numpy") else np.asarray(value)

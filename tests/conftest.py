@@ -21,10 +21,11 @@ import hypothesis
 import pytest
 from standin import StandinArray, standin
 
-from minidl import backend
+from minidl.engine import devices, random
+from minidl.gpu import streams
 
-backend.add_device("standin", standin, StandinArray)
-CUDA = backend.cuda_status()
+devices.add_device("standin", standin, StandinArray)
+CUDA = streams.status()
 DEVICES = ["cpu", "standin"] + ["cuda"] * CUDA.startswith("available")
 
 WAITS = "waits for "
@@ -82,8 +83,8 @@ def torch():
 
 @pytest.fixture(autouse=True)
 def _same_seed():
-    backend.manual_seed(0)
-    backend._doubts.clear()
+    random.manual_seed(0)
+    devices._doubts.clear()
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ from functools import partial
 
 import numpy as np
 
-from minidl import backend
 from minidl.distributed import Group
+from minidl.engine import devices
 
 SECONDS = 300  # after which a test says that processes wait for each other; the machine may be busy
 
 
 def _exchange(pipes, array, combine):
     """Process 0 makes one array of those of all, and everyone changes `array` into it."""
-    xp = backend.array_module(array)
+    xp = devices.array_module(array)
     assert array.ndim == 1 and array.flags.c_contiguous
     mine = array if xp is np else xp.asnumpy(array)
     if isinstance(pipes, list):

@@ -9,13 +9,14 @@ from test_nn import LAYERS
 from test_optim import KINDS
 
 import minidl
-from minidl import backend, nn, optim, recurrent, tensor, transformer
-from minidl import functional as F
-from minidl.graph import EXACT, PASSES
-from minidl.lines import flat
-from minidl.module import Module
+from minidl import nn, optim, tensor
+from minidl.engine import devices
+from minidl.engine.tensor import Tensor
+from minidl.graph.lines import flat
+from minidl.graph.passes import EXACT, PASSES
+from minidl.nn import Module, recurrent, transformer
+from minidl.nn import functional as F
 from minidl.optim import Optimizer
-from minidl.tensor import Tensor
 
 
 def learning(model, optimizer):
@@ -47,8 +48,8 @@ def contents(found, parts):
         for path, t in tensors:
             seen |= {f"{i} {path}": t, f"{i} {path} grad": t.grad}
     seen = {k: v.data if isinstance(v, Tensor) else v for k, v in seen.items()}
-    arrays = {k: v for k, v in seen.items() if backend.is_array(v) or isinstance(v, np.generic)}
-    return seen | {k: np.array(backend.to_numpy(v)) for k, v in arrays.items()}
+    arrays = {k: v for k, v in seen.items() if devices.is_array(v) or isinstance(v, np.generic)}
+    return seen | {k: np.array(devices.to_numpy(v)) for k, v in arrays.items()}
 
 
 def begun(make, wrap, device):
@@ -59,7 +60,7 @@ def begun(make, wrap, device):
         if isinstance(part, Module):
             part.to(device)
         elif isinstance(part, Tensor):
-            part.data = backend.to_device(part.data, device)
+            part.data = devices.to_device(part.data, device)
         else:  # what an optimiser holds lies beside its parameters, which stand before it
             part.load_state_dict(part.state_dict())
     return step, parts
@@ -112,7 +113,7 @@ def programs(make, calls, device="cpu"):
     found = []
     for arrays in calls:
         known = sum(len(c.programs) for c in made)
-        arrays = [backend.to_device(a, device) for a in arrays]
+        arrays = [devices.to_device(a, device) for a in arrays]
         step(*map(tensor, arrays))
         if sum(len(c.programs) for c in made) > known:
             found += [(c.program, arrays) for c in made[:1]]

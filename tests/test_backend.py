@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import backend, ops
-from minidl.tensor import tensor
+from minidl.engine import devices, intercept, ops, random
+from minidl.engine.tensor import tensor
+from minidl.gpu import streams
 
-standin = backend.device_module("standin")  # conftest.py makes it known
+standin = devices.device_module("standin")  # conftest.py makes it known
 
 
 @pytest.fixture
 def known(monkeypatch):
     """The tables of known devices, put back afterwards."""
     for name in ("ARRAYS", "_devices", "_generators"):
-        monkeypatch.setattr(backend, name, dict(getattr(backend, name)))
+        monkeypatch.setattr(devices, name, dict(getattr(devices, name)))
 
 
 # ---- which module an array belongs to
@@ -30,48 +31,48 @@ def known(monkeypatch):
 
 def test_array_module():
     here, there = np.ones(2), standin.ones(2)
-    assert backend.array_module(here, here) is np
-    assert backend.array_module(there) is standin
-    assert backend.array_module(there, 2.0, np.float32(1), True, 1j) is standin
-    assert backend.array_module(1.0, np.int64(2)) is np
-    assert backend.array_module() is np
+    assert devices.array_module(here, here) is np
+    assert devices.array_module(there) is standin
+    assert devices.array_module(there, 2.0, np.float32(1), True, 1j) is standin
+    assert devices.array_module(1.0, np.int64(2)) is np
+    assert devices.array_module() is np
 
 
 def test_a_subclass_belongs_where_its_base_does():
     class Named(np.ndarray):
         pass
 
-    assert backend.array_module(np.ones(2).view(Named)) is np
-    assert backend.is_array(np.ones(2).view(Named))
+    assert devices.array_module(np.ones(2).view(Named)) is np
+    assert devices.is_array(np.ones(2).view(Named))
 
 
 def test_arrays_on_two_devices():
     message = r"live on different devices: numpy and standin; move one with .to\(device\)"
     for arrays in ([np.ones(1), standin.ones(1)], [standin.ones(1), 1.0, np.ones(1)]):
         with pytest.raises(TypeError, match=message):
-            backend.array_module(*arrays)
+            devices.array_module(*arrays)
 
 
 def test_what_is_no_array():
     for wrong, name in (([1.0], "list"), (None, "NoneType"), ("abc", "str"), ((1,), "tuple")):
         with pytest.raises(TypeError, match=f"expected an array or a number, got {name}"):
-            backend.array_module(np.ones(1), wrong)
+            devices.array_module(np.ones(1), wrong)
     with pytest.raises(TypeError) as caught:
-        backend.array_module(list(range(1000)))
+        devices.array_module(list(range(1000)))
     assert len(str(caught.value)) < 200, "a long list is cut short"
 
 
 def test_what_holds_an_array_is_told_how_to_take_it():
     with pytest.raises(TypeError, match=r"got (Tensor|Leaf): .*\.numpy\(\) gives one"):
-        backend.to_numpy(tensor([1.0]))
+        devices.to_numpy(tensor([1.0]))
     with pytest.raises(TypeError, match=r"got list: .*minidl\.tensor\(\.\.\.\) makes one"):
-        backend.to_numpy([1.0])
+        devices.to_numpy([1.0])
 
 
 def test_is_array():
-    assert backend.is_array(np.ones(2))
-    assert backend.is_array(standin.ones(2))
-    assert not [a for a in (1.0, np.float64(1), [1.0], None, tensor(1.0)) if backend.is_array(a)]
+    assert devices.is_array(np.ones(2))
+    assert devices.is_array(standin.ones(2))
+    assert not [a for a in (1.0, np.float64(1), [1.0], None, tensor(1.0)) if devices.is_array(a)]
 
 
 # ---- devices
@@ -79,20 +80,20 @@ def test_is_array():
 
 def test_to_device_and_back(device):
     a = np.array([1.0, 2.0])
-    moved = backend.to_device(a, device)
-    assert backend.device_of(moved) == device
-    assert backend.array_module(moved) is backend.device_module(device)
-    assert backend.to_device(moved, device) is moved
-    np.testing.assert_array_equal(backend.to_numpy(moved), a, strict=True)
-    np.testing.assert_array_equal(backend.to_device(moved, "cpu"), a, strict=True)
+    moved = devices.to_device(a, device)
+    assert devices.device_of(moved) == device
+    assert devices.array_module(moved) is devices.device_module(device)
+    assert devices.to_device(moved, device) is moved
+    np.testing.assert_array_equal(devices.to_numpy(moved), a, strict=True)
+    np.testing.assert_array_equal(devices.to_device(moved, "cpu"), a, strict=True)
     if device != "cpu":
-        backend.to_numpy(moved)[0] = 5
-        assert backend.to_numpy(moved)[0] == 1, "a copy"
+        devices.to_numpy(moved)[0] = 5
+        assert devices.to_numpy(moved)[0] == 1, "a copy"
 
 
 def test_to_numpy_does_not_copy_what_is_there():
     a = np.ones(2)
-    assert backend.to_numpy(a) is a
+    assert devices.to_numpy(a) is a
 
 
 def test_add_device(known):
@@ -100,20 +101,20 @@ def test_add_device(known):
         pass
 
     module = ModuleType("other")
-    backend.add_device("other", module, Array)
-    assert backend.device_module("other") is module
-    assert backend.array_module(Array()) is module
-    assert backend.device_of(Array()) == "other"
-    assert backend.is_array(Array())
+    devices.add_device("other", module, Array)
+    assert devices.device_module("other") is module
+    assert devices.array_module(Array()) is module
+    assert devices.device_of(Array()) == "other"
+    assert devices.is_array(Array())
 
 
 def test_unknown_device():
     with pytest.raises(
         ValueError, match=r"unknown device 'gpu'; expected one of \['cpu', .*'cuda'"
     ):
-        backend.device_module("gpu")
+        devices.device_module("gpu")
     with pytest.raises(ValueError, match="unknown device 'cuda:0'"):
-        backend.to_device(np.ones(1), "cuda:0")
+        devices.to_device(np.ones(1), "cuda:0")
 
 
 # ---- doubts
@@ -124,28 +125,28 @@ def test_unknown_device():
 def test_a_doubt_stays_until_the_host_asks(wrong, number):
     """One that is settled does not hide one of the same message that is not, before or after it."""
     for one in wrong:
-        backend.doubt(standin.array(one), "a wrong label")
-    backend.doubt(standin.array(False), "another")
+        devices.doubt(standin.array(one), "a wrong label")
+    devices.doubt(standin.array(False), "another")
     if any(wrong):
         with pytest.raises(ValueError, match=r"^a wrong label$"):
-            backend.to_numpy(standin.array(number))
-    found = backend.to_numpy(standin.array(number))
+            devices.to_numpy(standin.array(number))
+    found = devices.to_numpy(standin.array(number))
     np.testing.assert_array_equal(found, np.array(number), strict=True)
 
 
 def test_of_several_doubts_the_first_that_is_wrong_is_raised():
     for message, wrong in ("first", False), ("second", True), ("third", True):
-        backend.doubt(standin.array(wrong), message)
+        devices.doubt(standin.array(wrong), message)
     with pytest.raises(ValueError, match=r"^second$"):
-        backend.to_numpy(standin.array(1.0))
-    assert backend.to_numpy(standin.array(1.0)) == 1, "it is raised once"
+        devices.to_numpy(standin.array(1.0))
+    assert devices.to_numpy(standin.array(1.0)) == 1, "it is raised once"
 
 
 def test_on_the_cpu_nothing_waits():
-    backend.doubt(np.False_, "no")
+    devices.doubt(np.False_, "no")
     with pytest.raises(ValueError, match=r"^yes$"):
-        backend.doubt(np.True_, "yes")
-    assert not backend._doubts
+        devices.doubt(np.True_, "yes")
+    assert not devices._doubts
 
 
 # ---- CuPy, present or not
@@ -178,9 +179,9 @@ def fake_cupy(count):
 
 def test_cuda_without_cupy(known, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    backend._devices.pop("cuda", None)
-    assert backend.cuda_status() == 'CuPy is not installed; pip install "minidl[gpu]"'
-    for wanted in (lambda: backend.device_module("cuda"), lambda: tensor([1.0], device="cuda")):
+    devices._devices.pop("cuda", None)
+    assert streams.status() == 'CuPy is not installed; pip install "minidl[gpu]"'
+    for wanted in (lambda: devices.device_module("cuda"), lambda: tensor([1.0], device="cuda")):
         with pytest.raises(RuntimeError, match="device 'cuda' cannot be used: CuPy is not install"):
             wanted()
 
@@ -194,29 +195,29 @@ def test_cuda_without_cupy(known, monkeypatch):
 )
 def test_cuda_without_a_gpu(count, says, known, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy(count))
-    backend._devices.pop("cuda", None)
-    assert backend.cuda_status().startswith(says)
+    devices._devices.pop("cuda", None)
+    assert streams.status().startswith(says)
     with pytest.raises(RuntimeError, match=f"device 'cuda' cannot be used: {says[:20]}"):
         tensor([1.0]).to("cuda")
-    assert "cuda" not in backend._devices
+    assert "cuda" not in devices._devices
 
 
 def test_cuda_with_a_gpu(known, monkeypatch):
     cupy = fake_cupy(2)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    backend._devices.pop("cuda", None)
-    assert backend.cuda_status() == "available: 2 x a GPU, CuPy 14.0"
-    assert backend.device_module("cuda") is cupy
-    assert backend.device_of(cupy.ndarray()) == "cuda"
+    devices._devices.pop("cuda", None)
+    assert streams.status() == "available: 2 x a GPU, CuPy 14.0"
+    assert devices.device_module("cuda") is cupy
+    assert devices.device_of(cupy.ndarray()) == "cuda"
 
 
 def test_an_array_of_cupy_is_known_before_its_device_is_asked_for(known, monkeypatch):
     cupy = fake_cupy(1)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    backend._devices.pop("cuda", None)
-    assert backend.array_module(cupy.ndarray()) is cupy
+    devices._devices.pop("cuda", None)
+    assert devices.array_module(cupy.ndarray()) is cupy
     with pytest.raises(TypeError, match="got list"):
-        backend.array_module([1.0])
+        devices.array_module([1.0])
 
 
 def test_cupy_is_not_imported_until_it_is_asked_for():
@@ -248,34 +249,34 @@ def test_freed_memory_is_used_again(own_settings):
 
 
 def test_manual_seed_starts_again(device):
-    xp = backend.device_module(device)
+    xp = devices.device_module(device)
     draws = []
     for seed in (3, 3, 4):
-        backend.manual_seed(seed)
-        assert backend.generator(xp) is backend.generator(xp)
-        draws.append(backend.to_numpy(backend.generator(xp).random(5)).tolist())
+        random.manual_seed(seed)
+        assert random.generator(xp) is random.generator(xp)
+        draws.append(devices.to_numpy(random.generator(xp).random(5)).tolist())
     assert draws[0] == draws[1] != draws[2]
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "3", None])
 def test_seeds_that_cannot_be(seed):
-    backend.manual_seed(5)
+    random.manual_seed(5)
     with pytest.raises(ValueError, match=f"expected a seed, an integer from 0, got {seed!r}"):
-        backend.manual_seed(seed)
-    assert backend.random_state()["seed"] == 5, "as it was"
-    backend.manual_seed(np.int64(3))
-    assert type(backend.random_state()["seed"]) is int
+        random.manual_seed(seed)
+    assert random.random_state()["seed"] == 5, "as it was"
+    random.manual_seed(np.int64(3))
+    assert type(random.random_state()["seed"]) is int
 
 
 def test_random_state_goes_there_and_back():
-    backend.manual_seed(7)
-    backend.generator().random(3)
-    state = backend.random_state()
-    expected = backend.generator().random(5)
-    backend.manual_seed(0)
-    backend.set_random_state(state)
-    np.testing.assert_array_equal(backend.generator().random(5), expected)
-    assert backend.random_state()["seed"] == 7
+    random.manual_seed(7)
+    random.generator().random(3)
+    state = random.random_state()
+    expected = random.generator().random(5)
+    random.manual_seed(0)
+    random.set_random_state(state)
+    np.testing.assert_array_equal(random.generator().random(5), expected)
+    assert random.random_state()["seed"] == 7
 
 
 def test_random_state_is_plain_data():
@@ -284,14 +285,14 @@ def test_random_state_is_plain_data():
             return all(plain(part) for part in value.values())
         return type(value) in (int, str)
 
-    assert plain(backend.random_state())
+    assert plain(random.random_state())
 
 
 def test_other_devices_start_again_from_the_seed():
-    backend.manual_seed(7)
-    first = backend.generator(standin).random(3).tolist()
-    backend.set_random_state(backend.random_state())
-    assert backend.generator(standin).random(3).tolist() == first
+    random.manual_seed(7)
+    first = random.generator(standin).random(3).tolist()
+    random.set_random_state(random.random_state())
+    assert random.generator(standin).random(3).tolist() == first
 
 
 # ---- threads
@@ -300,12 +301,12 @@ def test_other_devices_start_again_from_the_seed():
 def test_recording_belongs_to_a_thread():
     found = []
     with minidl.no_grad():
-        thread = threading.Thread(target=lambda: found.append(backend.modes.recording))
+        thread = threading.Thread(target=lambda: found.append(intercept.modes.recording))
         thread.start()
         thread.join()
-        assert backend.modes.recording is False
+        assert intercept.modes.recording is False
     assert found == [True]
-    assert backend.modes.recording is True
+    assert intercept.modes.recording is True
 
 
 def test_threads_build_graphs_beside_each_other():

@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks import growth, race, where
 from benchmarks.workloads import WORKLOADS, product
-from minidl import Tensor, datasets
-from minidl.data import ArrayDataset
+from minidl import Tensor
+from minidl.data import ArrayDataset, datasets
 
 # Two batches, the first of them again: losses depend on the update too.
 STEPS = (0, 1, 0)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from test_train import SPIRALS, Interrupt, exact, loader, spiral_trainer, weights
 
-from minidl import backend, io, manual_seed, nn, optim
-from minidl import functional as F
-from minidl.callbacks import (
+from minidl import io, manual_seed, nn, optim
+from minidl.engine import devices
+from minidl.nn import functional as F
+from minidl.train import (
     AverageWeights,
     Callback,
     Checkpoint,
@@ -23,9 +24,10 @@ from minidl.callbacks import (
     Progress,
     ReduceOnPlateau,
     Schedule,
+    Trainer,
+    find_rate,
     plot_history,
 )
-from minidl.train import Trainer, find_rate
 
 
 class Pretend(Callback):
@@ -506,7 +508,7 @@ def test_a_callback_of_ones_own_keeps_numbers_and_arrays(tmp_path, device):
 
         def on_batch_end(self, trainer):
             self.count += 1
-            self.arrays = {"a.b": backend.to_device(np.full(2, self.count), trainer.device)}
+            self.arrays = {"a.b": devices.to_device(np.full(2, self.count), trainer.device)}
 
     path = tmp_path / "run.safetensors"
     fit(spiral_trainer(device=device), Own(), Own(), Checkpoint(path), epochs=1)

@@ -10,10 +10,11 @@ from test_ops import STEPS, TABLE, apply, label, leaves, numbers, on, weights
 from test_optim import KINDS
 
 import minidl
-from minidl import Tensor, backend, nn, ops, optim, tensor
-from minidl import functional as F
-from minidl.lines import flat
-from minidl.module import checkpoint
+from minidl import Tensor, nn, optim, tensor
+from minidl.engine import devices, ops
+from minidl.graph.lines import flat
+from minidl.nn import checkpoint
+from minidl.nn import functional as F
 
 # ---- every operation, layer, optimiser
 
@@ -48,7 +49,7 @@ def test_every_operation(c, where, device):
 
     def between(i, held):
         for x, a in zip(held, moved(c, i, dtype)):
-            x.data = backend.to_device(a, device)
+            x.data = devices.to_device(a, device)
 
     calls = [moved(c, i, dtype) if where == "arguments" else [] for i in range(3)]
     compare(make, calls, between if where == "parameters" else None, device=device)
@@ -112,7 +113,7 @@ def test_states_that_are_loaded_and_saved(kind, device):
             equal([contents(saved[:1], [])], [saved[1]])
             model.load_state_dict(saved[0][0])
         if i == 4:
-            model.parameters()[0].data = backend.to_device(drawn(5, 6), device)
+            model.parameters()[0].data = devices.to_device(drawn(5, 6), device)
             optimizer.lr = 0.3
 
     make = classifier(kind, optim.step_decay(1, 0.5))
@@ -147,7 +148,7 @@ def test_results_that_were_kept_stay(device):
         return step, [model]
 
     def between(i, parts):
-        parts[0].weight.data = backend.to_device(drawn(4, 2, seed=i), device)
+        parts[0].weight.data = devices.to_device(drawn(4, 2, seed=i), device)
 
     compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], between, device=device)
 
@@ -186,19 +187,19 @@ def test_bare_arrays_integers_and_no_arguments(device):
     pick = minidl.compile(lambda ids, x: (table[ids] * x, ids + 1, ids * ids))
     for i in range(3):
         ids, x = np.random.default_rng(i).integers(0, 5, 4), drawn(4, 3, seed=i)
-        y, more, square = pick(*(backend.to_device(a, device) for a in (ids, x)))
+        y, more, square = pick(*(devices.to_device(a, device) for a in (ids, x)))
         np.testing.assert_array_equal(y.numpy(), table.numpy()[ids] * x)
         np.testing.assert_array_equal(more.numpy(), ids + 1)
         np.testing.assert_array_equal(square.numpy(), ids * ids)
         assert more.dtype == ids.dtype
     double = minidl.compile(lambda: table * 2)
     for i in range(3):
-        table.data = backend.to_device(drawn(5, 3, seed=i), device)
+        table.data = devices.to_device(drawn(5, 3, seed=i), device)
         np.testing.assert_array_equal(double().numpy(), 2 * drawn(5, 3, seed=i))
 
 
 def test_each_signature_is_recorded_once(device):
-    here, count = (lambda a: backend.to_device(a, device)), []
+    here, count = (lambda a: devices.to_device(a, device)), []
     layer = nn.Dropout(0.5)
 
     def f(x):
@@ -222,7 +223,7 @@ def test_inputs_in_any_layout(device):
     f = minidl.compile(lambda x: (x.reshape(12), x.T, x.sum(0), x[1:].exp(), x * 1))
     a, wide = drawn(3, 4), np.zeros((3, 8), "f")
     wide[:, ::2] = a
-    here, there, turned = (backend.to_device(b, device) for b in (a, wide, a.T.copy()))
+    here, there, turned = (devices.to_device(b, device) for b in (a, wide, a.T.copy()))
     for x in (here, turned.T, there[:, ::2], here[::-1][::-1]) * 2:
         for found, expected in zip(f(x), (a.reshape(12), a.T, a.sum(0), np.exp(a[1:]), a)):
             np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
@@ -410,7 +411,7 @@ def test_detached_and_returned_tensors_are_read_anew(device):
     p = tensor([5.0], requires_grad=True, device=device)
     times, same = minidl.compile(lambda z: z * p.detach()), minidl.compile(lambda: p)
     for value in (5.0, 7.0, 9.0):
-        p.data = backend.to_device(np.array([value], "f"), device)
+        p.data = devices.to_device(np.array([value], "f"), device)
         two = tensor([2.0], device=device)
         assert times(two).item() == 2 * value and same().item() == value
 
@@ -499,7 +500,7 @@ def test_gradients_that_are_given(device):
 
     run = minidl.compile(gradients)
     for i in range(1, 4):
-        w.data = backend.to_device(np.array([i, 2.0 * i], "f"), device)
+        w.data = devices.to_device(np.array([i, 2.0 * i], "f"), device)
         p.grad = None
         assert run(x).numpy().tolist() == [i, 4 * i]
         assert p.grad.numpy().tolist() == [2 * i, 4 * i]
@@ -524,7 +525,7 @@ def test_a_compiled_function_inside_another_is_a_part_of_it(device):
     inner()
     outer = minidl.compile(lambda t: inner() + t)
     for value in (2.0, 5.0, 7.0):
-        w.data = backend.to_device(np.array([value], "f"), device)
+        w.data = devices.to_device(np.array([value], "f"), device)
         assert outer(one).item() == 3 * value + 1
 
 
@@ -572,7 +573,7 @@ def test_a_state_of_another_type_or_device_is_recorded_anew(device):
     step = minidl.compile(lambda: w * 2)
     kinds = ("float32", "cpu"), ("float64", "cpu"), ("float64", device), ("float32", "cpu")
     for kind, home in kinds:
-        w.data = backend.to_device(drawn(4, seed=1).astype(kind), home)
+        w.data = devices.to_device(drawn(4, seed=1).astype(kind), home)
         for _ in range(2):
             y = step()
             assert (y.dtype, y.device, w.dtype, w.device) == (kind, home, kind, home)

@@ -15,11 +15,12 @@ from static import EXACT, PASSES, compare, contents, equal, play
 from test_examples import load
 
 import minidl
-from minidl import Tensor, datasets, estimators, grad, nn, optim, tensor, transformer
-from minidl import functional as F
-from minidl.data import ArrayDataset
-from minidl.ops import where
-from minidl.shapes import stack
+from minidl import Tensor, estimators, grad, nn, optim, tensor
+from minidl.data import ArrayDataset, datasets
+from minidl.engine.ops import where
+from minidl.engine.shapes import stack
+from minidl.nn import functional as F
+from minidl.nn import transformer
 from minidl.train import Trainer
 
 

@@ -14,10 +14,11 @@ from test_optim import KINDS
 from test_train import SPIRALS, loader, spiral_trainer
 
 import minidl
-from minidl import Tensor, backend, distributed, io, nn, optim, tensor
-from minidl.callbacks import AverageWeights, Callback, Checkpoint, EarlyStopping
+from minidl import Tensor, distributed, io, nn, optim, tensor
 from minidl.data import ArrayDataset, DataLoader, pad, pad_collate, split
-from minidl.precision import LossScaler
+from minidl.engine import devices, random
+from minidl.train import AverageWeights, Callback, Checkpoint, EarlyStopping
+from minidl.train.precision import LossScaler
 
 CASES = {}  # name -> function(device) -> (arrays that were given, arrays that were got)
 
@@ -28,7 +29,7 @@ def case(function):
 
 
 def drawn(*shape, device="cpu"):
-    return backend.to_device(np.random.default_rng(0).standard_normal(shape).astype("f"), device)
+    return devices.to_device(np.random.default_rng(0).standard_normal(shape).astype("f"), device)
 
 
 def model_of(device):
@@ -79,8 +80,8 @@ def tensor_of_a_tensor(device):
 @case
 def a_move_to_a_device_and_back(device):
     a = drawn(3)
-    there = backend.to_device(a, device)
-    back = backend.to_numpy(there)
+    there = devices.to_device(a, device)
+    back = devices.to_numpy(there)
     if device == "cpu":  # what is there already is returned as it is
         assert there is a and back is a
         return {}, {}
@@ -326,7 +327,7 @@ def a_trainer_s_checkpoint(device):
 
 
 def snapshot(arrays):
-    return {name: np.array(backend.to_numpy(a)) for name, a in arrays.items()}
+    return {name: np.array(devices.to_numpy(a)) for name, a in arrays.items()}
 
 
 def write(arrays):
@@ -336,7 +337,7 @@ def write(arrays):
 
 def unchanged(arrays, before, what):
     for name, a in arrays.items():
-        np.testing.assert_array_equal(backend.to_numpy(a), before[name], err_msg=f"{what} {name}")
+        np.testing.assert_array_equal(devices.to_numpy(a), before[name], err_msg=f"{what} {name}")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -361,18 +362,18 @@ def test_arrays_of_a_file_do_not_share_memory():
 
 
 def test_random_states_are_copies():
-    state = backend.random_state()
+    state = random.random_state()
     before = copy.deepcopy(state)
-    draws = backend.generator().random(3)
+    draws = random.generator().random(3)
     assert state == before, "a draw changed the state that was got"
-    backend.set_random_state(state)
+    random.set_random_state(state)
     state["cpu"]["state"]["state"] += 1
     state["seed"] += 1
-    found = backend.generator().random(3)
+    found = random.generator().random(3)
     np.testing.assert_array_equal(found, draws, "a write into the state that was set changed it")
     state = copy.deepcopy(before)
-    backend.set_random_state(state)
-    backend.generator().random(3)
+    random.set_random_state(state)
+    random.generator().random(3)
     assert state == before, "a draw changed the state that was set"
 
 

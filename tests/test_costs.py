@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import costs, nn, optim
-from minidl import functional as F
-from minidl.backend import generator
+from minidl import nn, optim
+from minidl.engine.random import generator
+from minidl.graph import costs
+from minidl.nn import functional as F
 
 
 def array(*shape, dtype="float32"):

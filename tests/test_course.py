@@ -264,7 +264,7 @@ def _methods():
     import numpy as np
 
     from minidl import Tensor
-    from minidl.tensor import primitives
+    from minidl.engine.tensor import primitives
 
     names = {name.rpartition(".")[2]: name for name in EVERYTHING}
     shared = {n for n in primitives if hasattr(np.ndarray, n) or not hasattr(Tensor, n)}

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidl import text
 from minidl.data import (
     ArrayDataset,
     DataLoader,
@@ -23,6 +22,7 @@ from minidl.data import (
     pad_collate,
     read_csv,
     split,
+    text,
     weighted,
 )
 

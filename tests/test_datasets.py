@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import make_moons
 
-from minidl import datasets
+from minidl.data import datasets
 
 
 @pytest.fixture

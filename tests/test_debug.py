@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import backend, nn, ops, reductions, tensor
-from minidl import functional as F
-from minidl.debug import origin, plot_statistics, statistics, stop_at_nan
-from minidl.module import checkpoint
-from minidl.precision import autocast
-from minidl.recurrent import LSTM
-from minidl.tensor import handlers
+from minidl import nn, tensor
+from minidl.engine import devices, ops, reductions
+from minidl.engine.tensor import handlers
+from minidl.nn import LSTM, checkpoint
+from minidl.nn import functional as F
+from minidl.train.debug import origin, plot_statistics, statistics, stop_at_nan
+from minidl.train.precision import autocast
 
 
 def leaf(values, device="cpu", dtype="float32"):
@@ -57,11 +57,11 @@ def test_names_operation_layer_and_shapes(device):
 def test_names_the_innermost_layer_and_shapes(device):
     model = nn.Sequential(nn.ReLU(), nn.Tanh(), Block()).to(device)
     weight, x = model[2].fc.weight, leaf(np.full((4, 3), 3e38), device)
-    weight.data = backend.to_device(np.full((3, 2), 2.0, "f"), device)
+    weight.data = devices.to_device(np.full((3, 2), 2.0, "f"), device)
     message = r"'matmul' on shapes \(4, 3\) and \(3, 2\) in 2.fc \(Linear\) made infinity"
     with pytest.raises(FloatingPointError, match=message), stop_at_nan(model):
         model[2](x)
-    weight.data = backend.to_device(np.full((3, 2), 200.0, "f"), device)
+    weight.data = devices.to_device(np.full((3, 2), 200.0, "f"), device)
     message = r"'exp' on shapes \(4, 2\) in 2 \(Block\) made infinity"
     with pytest.raises(FloatingPointError, match=message), stop_at_nan(model):
         model(leaf(np.ones((4, 3)), device))
@@ -198,7 +198,7 @@ def test_origin(device):
     with np.errstate(all="ignore"):
         bad = (ops.where(mask, x, -np.inf).max() + x.log() * 0).sum()
         assert origin(bad, model) == "the operation 'log' on shapes (1, 2) first produced it"
-        model[0].bias.data = backend.to_device(np.array([1, np.nan], "f"), device)
+        model[0].bias.data = devices.to_device(np.array([1, np.nan], "f"), device)
         assert origin(model(x).sum(), model).startswith("parameter '0.bias' was no longer finite")
         given = leaf([[np.inf, 1.0]], device)
         assert (
@@ -214,7 +214,7 @@ def test_statistics_are_what_numpy_says(device):
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).to(device)
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((6, 2, 2)).astype("f"), rng.integers(0, 3, 6)
-    batch = [backend.to_device(a, device) for a in (x, labels)]
+    batch = [devices.to_device(a, device) for a in (x, labels)]
     rows = statistics(model, F.cross_entropy, *batch)
     assert [row["layer"] for row in rows] == ["1 (Linear)", "2 (ReLU)", "3 (Linear)"]
     flat = tensor(x.reshape(6, 4), device=device)
@@ -248,7 +248,7 @@ def test_statistics_leave_the_model_as_it_was_and_follow_every_call(device):
     model = Twice().to(device)
     before = {path: t.numpy().copy() for path, t in model.tensors()}
     x = np.random.default_rng(0).standard_normal((4, 3)).astype("f")
-    batch = (backend.to_device(a, device) for a in (x, np.zeros((1, 4, 2), "f")))
+    batch = (devices.to_device(a, device) for a in (x, np.zeros((1, 4, 2), "f")))
     rows = statistics(model, F.mse, *batch)
     names = ["norm (BatchNorm)", "norm (BatchNorm)", "lstm (LSTM)"]
     assert [row["layer"] for row in rows] == names
@@ -260,7 +260,7 @@ def test_statistics_leave_the_model_as_it_was_and_follow_every_call(device):
 
 def test_statistics_see_a_gradient_whose_square_is_no_float32(device):
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).to(device)
-    batch = (backend.to_device(a, device) for a in (np.ones((1, 2), "f"), np.ones(2)))
+    batch = (devices.to_device(a, device) for a in (np.ones((1, 2), "f"), np.ones(2)))
     rows = statistics(model, lambda y, t: (y * t).sum() * 1e-30, *batch)
     assert 0 < rows[0]["gradient"] < 1e-29
 
@@ -278,7 +278,7 @@ def deep(kind, scale, depth=8):
 
 def test_vanishing_and_exploding_are_seen(device):
     draws = np.random.default_rng(0).standard_normal((2, 40, 50)).astype("f")
-    x, target = (backend.to_device(a, device) for a in draws)
+    x, target = (devices.to_device(a, device) for a in draws)
     for kind, scale, first in (nn.Tanh, 0.5, 1e-2), (nn.ReLU, 3.0, 1e2):
         rows = statistics(deep(kind, scale).to(device), F.mse, x, target)
         ratio = rows[0]["gradient"] / rows[-1]["gradient"]

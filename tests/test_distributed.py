@@ -10,10 +10,11 @@ import pytest
 from processes import outcomes, together
 
 import minidl
-from minidl import backend, distributed, nn, optim
-from minidl.callbacks import Checkpoint, CSVLog
+from minidl import distributed, nn, optim
 from minidl.data import ArrayDataset, DataLoader
-from minidl.train import Trainer
+from minidl.engine import devices, random
+from minidl.gpu import streams
+from minidl.train import Checkpoint, CSVLog, Trainer
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((21, 6)).astype("f")  # in batches of 10: the last is one sample
@@ -40,7 +41,7 @@ def trained(group, device, norm=False, options=(), fit=(), x=X, y=Y, epochs=3):
     )
     data = ArrayDataset(x, y)
     trainer.fit(data, epochs=epochs, batch_size=10, progress=False, **dict(fit))
-    state = {path: backend.to_numpy(a) for path, a in model.state_dict().items()}
+    state = {path: devices.to_numpy(a) for path, a in model.state_dict().items()}
     return state, trainer.history
 
 
@@ -157,7 +158,7 @@ def test_all_that_process_0_has_is_given_to_the_others(device):
     for model in models:
         for path, a in model.state_dict().items():
             np.testing.assert_array_equal(
-                backend.to_numpy(a), backend.to_numpy(before[path]), err_msg=path, strict=True
+                devices.to_numpy(a), devices.to_numpy(before[path]), err_msg=path, strict=True
             )
     assert models[1].tied is models[1][0].weight
 
@@ -183,7 +184,7 @@ def test_gradients_and_real_buffers_are_averaged_and_nothing_else(device):
             np.testing.assert_allclose(p.grad.numpy(), wanted, rtol=1e-6, err_msg=path)
     for path, a in model.state_dict().items():
         np.testing.assert_allclose(
-            backend.to_numpy(a), backend.to_numpy(before[path]), rtol=1e-6, err_msg=path
+            devices.to_numpy(a), devices.to_numpy(before[path]), rtol=1e-6, err_msg=path
         )
         assert a.dtype == before[path].dtype, path
     trained = sum(p.size for p in model.parameters() if p.requires_grad)
@@ -199,10 +200,10 @@ def test_an_error_of_a_process_is_not_taken_for_a_result():
 
 def means(group, device):
     arrays = [np.full((2, 3), group.rank, "f"), np.arange(4.0) + group.rank, np.ones((), "f")]
-    arrays = [backend.to_device(a, device) for a in arrays]
+    arrays = [devices.to_device(a, device) for a in arrays]
     found = group.average(arrays, weight=group.rank + 1)
     same = group.average(arrays[:1])
-    return [backend.to_numpy(a) for a in [*found, *same]]
+    return [devices.to_numpy(a) for a in [*found, *same]]
 
 
 @pytest.mark.slow
@@ -288,15 +289,15 @@ def cards(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupyx", cupyx)
     monkeypatch.delitem(sys.modules, "cupyx.distributed", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
-    monkeypatch.setitem(backend._devices, "cuda", cupy)
+    monkeypatch.setitem(devices._devices, "cuda", cupy)
     return log, cupy
 
 
 def test_nccl_uses_a_card_of_its_own_before_it_meets(cards):
     log, _ = cards
-    backend._copiers["cupy"] = backend._generators["cupy"] = "of the first card"
+    streams._copiers["cupy"] = random._generators["cupy"] = "of the first card"
     group = distributed.nccl(5, 8, host="10.0.0.1", port=2000)
-    assert "cupy" not in backend._copiers and "cupy" not in backend._generators
+    assert "cupy" not in streams._copiers and "cupy" not in random._generators
     assert (group.rank, group.size) == (5, 8)
     a = np.ones(2)
     group.all_reduce(a)

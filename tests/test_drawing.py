@@ -7,7 +7,9 @@ import pytest
 from test_costs import array, training
 
 import minidl
-from minidl import Tensor, backend, drawing
+from minidl import Tensor
+from minidl.engine import devices
+from minidl.graph import drawing
 
 
 def softmax_twice(x):
@@ -107,7 +109,7 @@ def test_a_function_that_does_nothing_and_one_without_inputs():
 
 def test_a_part_that_is_copied_does_not_read_its_place():
     def function(x):
-        y = backend.array_module(x.data).zeros_like(x.data)
+        y = devices.array_module(x.data).zeros_like(x.data)
         y[:2] = (x * 2).data[:2]
         return Tensor(y + 1)
 

@@ -22,8 +22,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from minidl import Tensor, backend, nn, optim
+from minidl import Tensor, nn, optim
 from minidl.data import ArrayDataset, split
+from minidl.engine import random
 from minidl.estimators import MinidlClassifier, MinidlRegressor
 
 SMALL = {"hidden": (8,), "epochs": 4, "random_state": 0}
@@ -105,12 +106,12 @@ def test_a_constant_y_is_learnt():
 def test_a_random_state_decides_all_and_the_global_generator_is_left_alone(hidden):
     found = []
     for seed in (1, 2):
-        backend.manual_seed(seed)
-        backend.generator().random(3)
-        before = backend.random_state()
+        random.manual_seed(seed)
+        random.generator().random(3)
+        before = random.random_state()
         found.append(MinidlClassifier(**SMALL | {"hidden": hidden}).fit(FLOWERS, NAMES))
         found[-1].partial_fit(FLOWERS, NAMES)
-        assert backend.random_state() == before
+        assert random.random_state() == before
     np.testing.assert_array_equal(*map(weights, found))
     assert found[0].loss_curve_ == found[1].loss_curve_
     other = clone(found[0]).set_params(random_state=1).fit(FLOWERS, NAMES)
@@ -131,10 +132,10 @@ def test_order_and_dropout_depend_on_the_random_state_and_the_epoch():
 
 
 def test_the_global_generator_is_left_alone_when_fitting_fails():
-    before = backend.random_state()
+    before = random.random_state()
     with pytest.raises(ValueError, match="no 'Adma'"):
         MinidlClassifier(optimizer="Adma").fit(FLOWERS, NAMES)
-    assert backend.random_state() == before
+    assert random.random_state() == before
 
 
 def test_threads_do_not_disturb_each_other():

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minidl import backend, datasets
-from minidl.data import ArrayDataset
+from minidl.data import ArrayDataset, datasets
+from minidl.engine import random
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -147,7 +147,7 @@ def test_the_same_seed_gives_the_same_names(names, device):
     rows, valid, _ = names.read()
     found = []
     for _ in range(2):
-        backend.manual_seed(3)
+        random.manual_seed(3)
         model, rng = names.Speller(8).to(device), np.random.default_rng(3)
         history = names.train(model, rows[:200], valid[:20], 2, rng)
         found.append((history, names.write(model, "male", 5, rng)))

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import init, nn, recurrent, transformer
+from minidl import nn
+from minidl.nn import init, recurrent, transformer
 
 N = 4000  # numbers of each parameter, at least
 LIMIT = 2.2  # times sqrt(1/n + 1/m): what chance alone exceeds once in 8,000 times

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minidl import functional as F
 from minidl import tensor
+from minidl.nn import functional as F
 
 X = np.random.default_rng(0).standard_normal((5, 4))
 Y = np.random.default_rng(1).standard_normal((5, 4))

@@ -8,15 +8,17 @@ from static import EXACT, MODELS, compare, drawn, equal, play
 from test_source import made, proof
 
 import minidl
-from minidl import Tensor, backend, graph, ops, tensor
-from minidl import functional as F
-from minidl.compiled import Program
-from minidl.graph import PASSES
-from minidl.lines import Value, flat
-from minidl.memory import Plan, with_copies
-from minidl.record import record
-from minidl.shapes import concatenate
-from minidl.tensor import primitives
+from minidl import Tensor, tensor
+from minidl.engine import devices, intercept, ops
+from minidl.engine.shapes import concatenate
+from minidl.engine.tensor import primitives
+from minidl.graph import passes as graph
+from minidl.graph.compiled import Program
+from minidl.graph.lines import Value, flat
+from minidl.graph.memory import Plan, with_copies
+from minidl.graph.passes import PASSES
+from minidl.graph.record import record
+from minidl.nn import functional as F
 
 TALL = drawn(3, 4)
 
@@ -27,12 +29,12 @@ def recorded(function, *arrays, device="cpu"):
 
 def module(x):
     """The array module of a Tensor: NumPy, or the one that writes its functions down."""
-    return backend.array_module(x.data)
+    return devices.array_module(x.data)
 
 
 def beside(x, values):
     """A constant Tensor on the device of x."""
-    return tensor(values, device=backend.device_of(backend.plain(x.data)))
+    return tensor(values, device=devices.device_of(intercept.plain(x.data)))
 
 
 # ---- each pass: (pass, function, its graph, its graph after the pass)

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl import images
-from minidl.data import ArrayDataset, DataLoader
+from minidl.data import ArrayDataset, DataLoader, images
 
 DRAWING = [
     partial(images.crop, size=(3, 4), padding=1),

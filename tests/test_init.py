@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import backend, init, nn
-from minidl.recurrent import LSTM
+from minidl import nn
+from minidl.engine import devices
+from minidl.nn import LSTM, init
 
 
 @pytest.mark.parametrize("shape", [(300, 500), (64, 32, 5, 5), (200, 100, 3)])
@@ -63,9 +64,9 @@ def test_the_same_seed_draws_the_same():
 def test_initialise_leaves_norms_and_embeddings(device):
     model = nn.Sequential(nn.Embedding(5, 4), nn.LayerNorm(4), nn.Linear(4, 200), LSTM(200, 3))
     model.to(device)
-    before = {k: backend.to_numpy(a) for k, a in model.state_dict().items()}
+    before = {k: devices.to_numpy(a) for k, a in model.state_dict().items()}
     assert init.initialise(model, 1.0) is model
-    after = {k: backend.to_numpy(a) for k, a in model.state_dict().items()}
+    after = {k: devices.to_numpy(a) for k, a in model.state_dict().items()}
     changed = {k for k in before if not np.array_equal(before[k], after[k])}
     assert changed == set(after) - {"0.weight", "1.weight", "1.bias"}
     np.testing.assert_array_equal(after["2.bias"], 0)

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minidl import backend, io, nn, tensor
+from minidl import io, nn, tensor
+from minidl.engine import devices
 
 DTYPES = [np.dtype(code) for code in io._TYPES.values()]
 rng = np.random.default_rng(0)
@@ -101,7 +102,7 @@ def test_what_goes_in_comes_out(tmp_path_factory, tensors):
 
 def test_views_big_endian_and_devices(tmp_path, device):
     x = np.arange(12, dtype="f4").reshape(3, 4)
-    home = backend.to_device(x, device)
+    home = devices.to_device(x, device)
     given_ = {"t": tensor(home), "turned": home.T, "every other": home[:, ::2]}
     io.save(tmp_path / "a", given_ | {"big": x.astype(">f4")})
     found, _ = io.load(tmp_path / "a")
@@ -109,7 +110,7 @@ def test_views_big_endian_and_devices(tmp_path, device):
 
 
 def test_a_file_of_a_device_is_that_of_the_cpu(tmp_path, device):
-    there = {name: backend.to_device(a, device) for name, a in EVERYTHING.items()}
+    there = {name: devices.to_device(a, device) for name, a in EVERYTHING.items()}
     io.save(tmp_path / "a", there, {"epoch": "3"})
     io.save(tmp_path / "b", EVERYTHING, {"epoch": "3"})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

@@ -14,9 +14,9 @@ from static import drawn, learning
 from test_source import proof
 
 import minidl
-from minidl import Tensor, backend, nn, ops, optim, recurrent, tensor, transformer
-from minidl.graph import EXACT
-from minidl.kernels import (
+from minidl import Tensor, nn, optim, tensor
+from minidl.engine import devices, ops
+from minidl.graph.kernels import (  # fmt: skip
     ANY_NUMBER,
     COMPARISONS,
     FLOATS,
@@ -24,8 +24,10 @@ from minidl.kernels import (
     TRUTHS,
     Kernel,
     pattern,
-)  # fmt: skip
-from minidl.lines import Line, Value, call, is_view
+)
+from minidl.graph.lines import Line, Value, call, is_view
+from minidl.graph.passes import EXACT
+from minidl.nn import recurrent, transformer
 from minidl.train import Trainer
 
 pytestmark = pytest.mark.skipif(not in_c.COMPILER, reason="waits for a C compiler")
@@ -223,7 +225,7 @@ def test_runs(function, expected):
 
 
 def zeros(x):
-    return backend.array_module(x.data).zeros_like(x.data)
+    return devices.array_module(x.data).zeros_like(x.data)
 
 
 def added(x):
@@ -347,7 +349,7 @@ def changes(seed):
     """A random function that changes arrays and views of them, and what it made of x."""
 
     def function(x):
-        rng, xp = random.Random(seed), backend.array_module(x.data)
+        rng, xp = random.Random(seed), devices.array_module(x.data)
         arrays = [x.data * 1.0, xp.tanh(x.data), zeros(x)]
         for _ in range(rng.randrange(4, 22)):
             u, v = rng.choice(arrays), rng.choice(arrays)

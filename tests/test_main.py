@@ -6,7 +6,9 @@ import sys
 import numpy as np
 
 import minidl
-from minidl import __main__, backend, datasets
+from minidl import __main__
+from minidl.data import datasets
+from minidl.gpu import streams
 
 
 def test_prints_what_it_finds_and_ends_well():
@@ -28,7 +30,7 @@ def test_prints_what_it_finds_and_ends_well():
 
 
 def test_names_every_data_set_and_the_gpu_sentence(monkeypatch, capsys):
-    monkeypatch.setattr(backend, "cuda_status", lambda: "one sentence")
+    monkeypatch.setattr(streams, "status", lambda: "one sentence")
     monkeypatch.setattr(datasets, "available", lambda: {"digits": "here", "penguins": "not here"})
     __main__.main()
     out = capsys.readouterr().out

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import backend, nn, optim, tensor
-from minidl.module import checkpoint, evaluating, watched
-from minidl.ops import bernoulli
-from minidl.precision import autocast
+from minidl import nn, optim, tensor
+from minidl.engine import devices, random
+from minidl.engine.ops import bernoulli
+from minidl.nn import checkpoint, evaluating, watched
+from minidl.train.precision import autocast
 
 
 def block(dtype=None):
     """Everything that makes a second run differ: dropout, running statistics, shared weights."""
-    backend.manual_seed(1)
+    random.manual_seed(1)
     linear = nn.Linear(6, 6)
     parts = [linear, nn.BatchNorm(6), nn.Tanh(), nn.Dropout(0.3), linear, nn.Dropout(0.5)]
     return nn.Sequential(*parts).to(dtype=dtype)
@@ -29,7 +30,7 @@ def block(dtype=None):
 
 def run(model, through, x):
     """Output, gradients of the input and of all parameters, running statistics, next draw."""
-    backend.manual_seed(2)
+    random.manual_seed(2)
     y = through(model, x * 1.5)
     (y * y).sum().backward()
     draw = bernoulli(tensor(np.ones(20)).to(x.device), p=0.5)
@@ -41,7 +42,7 @@ def plain(module, *inputs):
 
 
 def array(x):
-    return backend.to_numpy(x.data if isinstance(x, minidl.Tensor) else x)
+    return devices.to_numpy(x.data if isinstance(x, minidl.Tensor) else x)
 
 
 def halves(module, x):
@@ -91,7 +92,7 @@ def test_checkpoint_has_second_and_third_derivatives(device):
         model = block("float64").to(device)
         x = tensor(a, requires_grad=True, device=device)
         other = tensor(b, device=device)
-        backend.manual_seed(2)
+        random.manual_seed(2)
         y = way(model, way(nn.Tanh(), x * 2.0)) * other
         for _ in range(3):
             asked = [x, *model.parameters()]
@@ -297,7 +298,7 @@ def test_layers_in_containers_are_parts(name, device):
 
 
 def array_of(a):
-    return backend.to_numpy(a)
+    return devices.to_numpy(a)
 
 
 def test_parameters_and_buffers_in_containers_are_parts():

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import functional as F
-from minidl import nn, recurrent, tensor
+from minidl import nn, tensor
+from minidl.nn import functional as F
+from minidl.nn import recurrent
 
 
 class Net(nn.Module):

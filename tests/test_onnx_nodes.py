@@ -22,8 +22,10 @@ import numpy as np
 import onnx
 import pytest
 
-from minidl import backend, nn, ops, optim, recurrent, reductions, shapes, tensor
-from minidl import functional as F
+from minidl import nn, optim, tensor
+from minidl.engine import intercept, ops, reductions, shapes
+from minidl.nn import functional as F
+from minidl.nn import recurrent
 
 VERSION = "1.23.2"  # of onnx; another may publish other cases
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -697,7 +699,7 @@ def failure(kind, case, device):
     inputs = [a if a is None else tensor(a, device=device) for a in case.inputs]
     more = {"n_outputs": len(case.outputs)} if "n_outputs" in known(kind) else {}
     try:
-        with backend.no_grad(), np.errstate(all="ignore"):
+        with intercept.no_grad(), np.errstate(all="ignore"):
             y = FUNCTIONS[kind](*inputs, **case.attributes, **more)
         y = y if isinstance(y, tuple) else (y,)
         assert len(y) >= len(case.outputs), "an output is missing"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import backend, nn, optim, tensor
+from minidl import nn, optim, tensor
+from minidl.engine import devices
 
 START = np.random.default_rng(0).standard_normal((3, 2))
 KINDS = {
@@ -198,7 +199,7 @@ def test_an_early_state_forgets_all_that_came_later(kind, device):
         np.testing.assert_array_equal(x.numpy(), y.numpy(), err_msg=f"step {i} after loading")
         for slot, a in new.state_dict().items():
             np.testing.assert_array_equal(
-                backend.to_numpy(old.state_dict()[slot]), backend.to_numpy(a), err_msg=slot
+                devices.to_numpy(old.state_dict()[slot]), devices.to_numpy(a), err_msg=slot
             )
 
 
@@ -208,16 +209,16 @@ def test_a_parameter_without_gradient_keeps_its_state_too(kind, device):
     optimizer = KINDS[kind][0]([x, y])
     (ravine(x) + ravine(y)).backward()
     optimizer.step()
-    before = {k: backend.to_numpy(a) for k, a in optimizer.state_dict().items()}
+    before = {k: devices.to_numpy(a) for k, a in optimizer.state_dict().items()}
     place = y.numpy().copy()
     x.grad, y.grad = x.grad, None
     optimizer.step()
     np.testing.assert_array_equal(y.numpy(), place, err_msg="the parameter")
     for slot, a in optimizer.state_dict().items():
         if slot.startswith("1."):
-            np.testing.assert_array_equal(backend.to_numpy(a), before[slot], err_msg=slot)
+            np.testing.assert_array_equal(devices.to_numpy(a), before[slot], err_msg=slot)
         elif slot.startswith("0."):
-            assert (backend.to_numpy(a) != before[slot]).any(), slot
+            assert (devices.to_numpy(a) != before[slot]).any(), slot
     assert y.grad is None
 
 
@@ -249,7 +250,7 @@ def test_a_state_goes_to_a_device_and_back_to_the_bit(kind, device):
     back.load_state_dict(there.state_dict())
     for optimizer, home in (first, "cpu"), (there, device), (back, "cpu"):
         assert {kept.device for kept in optimizer.state[0].values()} <= {home}
-        states.append({k: backend.to_numpy(a) for k, a in optimizer.state_dict().items()})
+        states.append({k: devices.to_numpy(a) for k, a in optimizer.state_dict().items()})
     for state in states[1:]:
         assert state.keys() == states[0].keys() and state["steps"] == 5
         for name, a in states[0].items():
@@ -261,7 +262,7 @@ def test_a_state_follows_its_parameters_to_another_device(kind, device):
     x, y = (tensor(START, requires_grad=True) for _ in range(2))
     moved, stayed = KINDS[kind][0]([x]), KINDS[kind][0]([y])
     for home in ("cpu", device, "cpu"):
-        x.data, x.grad = backend.to_device(x.data, home), None  # as Module.to
+        x.data, x.grad = devices.to_device(x.data, home), None  # as Module.to
         walk(x, moved, 3)
         walk(y, stayed, 3)
         np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-9)
@@ -282,7 +283,7 @@ def test_a_step_leaves_the_old_array_alone(device):
     x = tensor(START, requires_grad=True, device=device)
     before = x.data
     walk(x, optim.SGD([x], 0.1, momentum=0.9), 3)
-    np.testing.assert_array_equal(backend.to_numpy(before), START)
+    np.testing.assert_array_equal(devices.to_numpy(before), START)
     assert x.data is not before
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import functional as F
-from minidl import nn, ops, optim, tensor
-from minidl.precision import HALF, SINGLE, LossScaler, autocast
-from minidl.recurrent import LSTM
-from minidl.seams import intercepted
-from minidl.tensor import Tensor, primitives
+from minidl import nn, optim, tensor
+from minidl.engine import ops
+from minidl.engine.intercept import intercepted
+from minidl.engine.tensor import Tensor, primitives
+from minidl.nn import LSTM
+from minidl.nn import functional as F
+from minidl.train.precision import HALF, SINGLE, LossScaler, autocast
 
 
 def leaf(values, device="cpu", dtype="float32"):

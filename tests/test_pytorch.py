@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from test_state_dicts import EXAMPLES, IDS, NAMES, make, make_theirs, on_the_host, outputs
 
-from minidl import backend, io, nn, tensor
+from minidl import io, nn, tensor
+from minidl.engine import random
+from minidl.nn import GPT, GRU, LSTM, RNN, MultiHeadAttention, TransformerBlock
 from minidl.pytorch import from_torch, to_torch
-from minidl.recurrent import GRU, LSTM, RNN
-from minidl.transformer import GPT, MultiHeadAttention, TransformerBlock
 
 
 def drawn(torch, module):
@@ -63,7 +63,7 @@ def test_every_layer_goes_there_and_back(example, torch, device):
         theirs.state_dict(),
         {k: a.numpy() for k, a in theirs.state_dict().items()},
     ):
-        backend.manual_seed(1)
+        random.manual_seed(1)
         other = make(name, options).to(device)
         assert from_torch(other, source) is other
         for a, b in zip(*outputs(torch, name, other, theirs, x), strict=True):

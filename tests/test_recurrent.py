@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import functional as F
 from minidl import optim, tensor
-from minidl.recurrent import GRU, LSTM, RNN, Recurrent
+from minidl.nn import GRU, LSTM, RNN, Recurrent
+from minidl.nn import functional as F
 
 CELLS = [RNN, LSTM, GRU]
 LENGTHS = np.array([5, 2, 1, 4])

@@ -11,11 +11,13 @@ from static import MODELS, contents, drawn, equal, gpt, programs, read, written_
 from test_ops import TABLE, apply, label, leaves, numbers, weights
 
 import minidl
-from minidl import Tensor, backend, optim, tensor, transformer
-from minidl.graph import PASSES, with_kernels
-from minidl.lines import Value, flat
-from minidl.memory import Plan, elementwise
-from minidl.record import record
+from minidl import Tensor, optim, tensor
+from minidl.engine import devices
+from minidl.graph.lines import Value, flat
+from minidl.graph.memory import Plan, elementwise
+from minidl.graph.passes import PASSES, with_kernels
+from minidl.graph.record import record
+from minidl.nn import transformer
 
 
 def recorded(function, *arrays, passes=(), device="cpu"):
@@ -112,7 +114,7 @@ def test_no_two_arrays_that_live_together_share_memory(name, device):
 @pytest.mark.parametrize("name", MODELS)
 def test_source_runs_on_its_own(name, device):
     """No Tensor, no Program: a text, the arrays it is given, a generator."""
-    xp = backend.device_module(device)
+    xp = devices.device_module(device)
     for program, arrays in made(name, device):
         space = {}
         given = [xp.array(a) for a in program.given]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import backend, nn, tensor
-from minidl.module import Module
+from minidl import nn, tensor
+from minidl.engine import intercept, random
+from minidl.nn import Module
 from minidl.pytorch import from_torch, to_torch
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "state_dicts.md").read_text("utf-8")
@@ -155,7 +156,7 @@ def make(name, options):
     """The layer of minidl, its parameters and buffers drawn anew so that none is 0 or 1."""
     layer = layers()[name](**options)
     for _, part in layer.tensors():
-        draws = backend.generator().random(part.shape, dtype=np.float32)
+        draws = random.generator().random(part.shape, dtype=np.float32)
         part.data = draws - 0.5 if isinstance(part, nn.Parameter) else draws + 0.5
     return layer.eval()
 
@@ -180,7 +181,7 @@ def make_theirs(torch, name, arguments, options, x):
 
 def outputs(torch, name, ours, theirs, x):
     """What both give for x, as lists of NumPy arrays; a recurrent layer's last states too."""
-    with backend.no_grad(), torch.no_grad():
+    with intercept.no_grad(), torch.no_grad():
         here = tensor(x, device=ours.parameters()[0].device)
         y = ours(here, causal=True) if name == "TransformerBlock" else ours(here)
         u = torch.tensor(x)

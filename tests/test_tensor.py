@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import minidl
-from minidl import backend, debug, nn, ops, reductions, shapes
-from minidl.seams import intercepted
-from minidl.shares import Product
-from minidl.tensor import (
+from minidl import nn
+from minidl.engine import devices, ops, reductions, shapes
+from minidl.engine.intercept import intercepted
+from minidl.engine.tensor import (  # fmt: skip
     Primitive,
     Tensor,
     handlers,
@@ -26,7 +26,8 @@ from minidl.tensor import (
     primitives,
     tensor,
     without_gradient,
-)  # fmt: skip
+)
+from minidl.train import debug
 
 
 def leaf(values, device=None, dtype="float64"):
@@ -142,7 +143,7 @@ def test_to_another_device_and_back(device):
 
 
 def test_numpy_array_and_tensor(device):
-    array = backend.to_device(np.array([1.0, 2.0]), device)
+    array = devices.to_device(np.array([1.0, 2.0]), device)
     x = leaf([3.0, 5.0], device)
     for y, expected in [
         *[(array + x, [4, 7]), (x + array, [4, 7]), (array - x, [-2, -3]), (array * x, [3, 10])],
@@ -223,7 +224,7 @@ def test_a_leaf_is_its_own_result(device):
 @pytest.mark.parametrize("kind", ["tensor", "array"])
 def test_given_gradient(kind, device):
     x = leaf([1.0, 2.0], device)
-    g = backend.to_device(np.array([10.0, 100.0]), device)
+    g = devices.to_device(np.array([10.0, 100.0]), device)
     (x * x).backward(Tensor(g) if kind == "tensor" else g)
     assert values(x.grad) == [20, 400]
 
@@ -846,17 +847,6 @@ def test_products_of_a_weight_that_is_used_often(weight, others, device):
     np.testing.assert_allclose(joined.numpy(), alone.numpy(), rtol=1e-12)
 
 
-def test_what_may_wait_is_smaller_than_its_product():
-    for left, right, waits in [
-        ((6, 3), (3, 5), True),
-        ((6, 3), (3, 1), False),
-        ((6, 5), (5, 5), False),
-        ((6, 3), (2, 3, 5), False),
-        ((2, 6, 3), (3, 5), False),
-    ]:
-        assert Product(np.ones(left), np.ones(right)).waits is waits
-
-
 def test_sums_in_place_change_nothing_that_others_hold(device):
     x = tensor(np.arange(6.0), requires_grad=True, device=device)
     y = x[1:4] + x[2:5] + x[:3] * x[3:] + (x + x)[:3]
@@ -881,7 +871,7 @@ def test_a_parameter_is_changed_where_it_is(device):
     assert [id(p) for p in model.parameters()] == [id(q) for q in parts]
     assert [id(p.data) for p in parts] == [id(a) for a in arrays]
     for path, p in model.named_parameters():
-        expected = backend.to_numpy(before[path]) - np.float32(0.1) * p.grad.numpy()
+        expected = devices.to_numpy(before[path]) - np.float32(0.1) * p.grad.numpy()
         np.testing.assert_array_equal(p.numpy(), expected)
         assert p.requires_grad and p.op is None
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl import datasets, text
-from minidl.text import BytePairEncoding, Vocabulary
+from minidl.data import datasets, text
+from minidl.data.text import BytePairEncoding, Vocabulary
 
 # With line ends, spaces of all kinds, marks, many bytes to a character, and half surrogate pairs.
 STRINGS = st.text(st.characters(), max_size=40) | st.text(

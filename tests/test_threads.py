@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import backend, nn, optim
-from minidl import functional as F
-from minidl.recurrent import GRU
-from minidl.transformer import GPT
+from minidl import nn, optim
+from minidl.engine import random
+from minidl.nn import GPT, GRU
+from minidl.nn import functional as F
 
 THREADS = 4
 
@@ -198,7 +198,7 @@ def test_what_another_thread_does_while_one_records_is_not_recorded():
 def trained(seed, kind, steps=40):
     """The weights after training a model of its own, and its losses."""
     rng = np.random.default_rng(seed)
-    backend.manual_seed(seed)  # the same first weights: models are made one after the other
+    random.manual_seed(seed)  # the same first weights: models are made one after the other
     model = nn.Sequential(nn.Linear(5, 12), nn.BatchNorm(12), nn.ReLU(), nn.Linear(12, 3))
     optimizer = optim.AdamW(model.parameters(), lr=0.01)
     x = rng.normal(size=(steps, 16, 5)).astype(np.float32)
@@ -302,7 +302,7 @@ def test_an_error_in_a_recording_leaves_others_free():
 
 def test_threads_that_halve_batches_leave_the_number_of_blas_threads():
     pytest.importorskip("threadpoolctl")
-    from minidl.compiled import _blas
+    from minidl.graph.compiled import _blas
 
     before = [lib.get_num_threads() for lib in _blas()]
 

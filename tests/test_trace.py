@@ -10,12 +10,14 @@ import pytest
 from static import contents, drawn, equal
 
 import minidl
-from minidl import Tensor, backend, nn, ops, optim, tensor, trace
-from minidl import functional as F
-from minidl.lines import Value, layout, mapped
-from minidl.record import record
-from minidl.tensor import handlers
-from minidl.trace import Traced
+from minidl import Tensor, nn, optim, tensor
+from minidl.engine import devices, intercept, ops, random
+from minidl.engine.tensor import handlers
+from minidl.graph import tracing as trace
+from minidl.graph.lines import Value, layout, mapped
+from minidl.graph.record import record
+from minidl.graph.tracing import Traced
+from minidl.nn import functional as F
 
 ASKED = "the value of a tensor was asked for while a graph was recorded"
 
@@ -65,7 +67,7 @@ def network(device):
 
 def everything(model, optimizer):
     """All that a recording touches, to compare before and after."""
-    modes = backend.modes.recording, backend.modes.record, sys.getprofile()
+    modes = intercept.modes.recording, intercept.modes.record, sys.getprofile()
     here = getattr(trace._here, "record", None), dict(handlers)
     arrays = [t.data for _, t in model.tensors()]
     seen = contents([], [model, optimizer])  # `.grad` is not put back after an error
@@ -143,7 +145,7 @@ def test_a_compiled_function_inside_another():
     for i in range(3):
         np.testing.assert_array_equal(outer(drawn(3) * i).numpy(), drawn(3) * i * 2 + 1)
     np.testing.assert_array_equal(inner(drawn(3)).numpy(), drawn(3) * 2)
-    assert backend.modes.record is None and getattr(trace._here, "record", None) is None
+    assert intercept.modes.record is None and getattr(trace._here, "record", None) is None
 
 
 def test_a_tensor_that_was_kept_from_a_recording(device):
@@ -271,7 +273,7 @@ def test_arrays_that_are_changed_in_place(device):
     """y[key] = a, y[key] += a, y += a, add.at: each one line, that says what it changes."""
 
     def f(x):
-        xp = backend.array_module(x.data)
+        xp = devices.array_module(x.data)
         y = xp.zeros_like(x.data)
         y[1:] = x.data[1:]
         y[0] += x.data[1]
@@ -291,7 +293,7 @@ def test_arrays_that_are_changed_in_place(device):
         np.add.at(y, np.array([0, 2, 0]), a)
         return y
 
-    rows = backend.to_device(np.array([0, 2, 0]), device)
+    rows = devices.to_device(np.array([0, 2, 0]), device)
     text = [line.split(" <- ") for line in lines(f, drawn(3, 3), device=device)]
     assert [line[1].split("(")[0] for line in text if line[1:]] == [
         "copyto", "add", "add", "multiply", "copyto", "add.at"
@@ -308,7 +310,7 @@ def test_numbers_stay_numbers(device):
     asked = iter(range(1, 9))
 
     def f(x):
-        n = backend.asked(lambda: next(asked))
+        n = intercept.asked(lambda: next(asked))
         rate = 0.5 ** (n + 1) / (1 - 2 * n)
         assert isinstance(rate.array, float)
         return x * rate + ops.sqrt(rate * rate)
@@ -391,17 +393,17 @@ def test_recording_goes_on_under_a_profiler():
 
 def test_constants_types_and_draws_on_the_device(device):
     def f(x):
-        xp = backend.array_module(x.data)
+        xp = devices.array_module(x.data)
         assert xp.float32 is np.float32 and xp.finfo("float32").max > 1e38 and xp.pi == np.pi
         both = xp.ones_like(x.data) + xp.asarray([1.0, 2.0, 3.0], dtype="float32")
-        draws = backend.generator(xp).random(x.shape, dtype=np.float32)
+        draws = random.generator(xp).random(x.shape, dtype=np.float32)
         return Tensor(both * x.data + draws)
 
     f, found = minidl.compile(f), []
     minidl.manual_seed(5)
     found = [f(tensor(drawn(2, 3, seed=i), device=device)).numpy() for i in range(3)]
-    rng = backend.device_module(device).random.default_rng(5)
+    rng = devices.device_module(device).random.default_rng(5)
     for i, a in enumerate(found):
-        draws = backend.to_numpy(rng.random((2, 3), np.float32))
+        draws = devices.to_numpy(rng.random((2, 3), np.float32))
         expected = np.array([2, 3, 4], "f") * drawn(2, 3, seed=i) + draws
         np.testing.assert_allclose(a, expected, rtol=1e-5)

@@ -15,13 +15,24 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import backend, datasets, io, nn, ops, optim
-from minidl import functional as F
-from minidl.callbacks import AverageWeights, Callback, Checkpoint, CSVLog
-from minidl.data import ArrayDataset, DataLoader, split
-from minidl.graph import EXACT
-from minidl.tensor import tensor
-from minidl.train import LOSSES, METRICS, Trainer, accuracy, find_rate, top5
+from minidl import io, nn, optim
+from minidl.data import ArrayDataset, DataLoader, datasets, split
+from minidl.engine import devices, ops
+from minidl.engine.tensor import tensor
+from minidl.graph.passes import EXACT
+from minidl.nn import functional as F
+from minidl.train import (
+    LOSSES,
+    METRICS,
+    AverageWeights,
+    Callback,
+    Checkpoint,
+    CSVLog,
+    Trainer,
+    accuracy,
+    find_rate,
+    top5,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -686,7 +697,7 @@ def test_mixed_precision_learns_as_well(device):
     assert mixed.predict(SPIRALS).dtype == np.float32
     y = plain.predict(SPIRALS)
     mixed.model.load_state_dict(
-        {k: backend.to_numpy(a) for k, a in plain.model.state_dict().items()}
+        {k: devices.to_numpy(a) for k, a in plain.model.state_dict().items()}
     )
     assert (mixed.predict(SPIRALS) == y).all(), "only training is in half precision"
 

@@ -13,8 +13,11 @@ from standin import counted, standin
 from static import learning
 
 import minidl
-from minidl import backend, distributed, nn, ops, optim, recurrent, tensor, transformer
-from minidl import functional as F
+from minidl import distributed, nn, optim, tensor
+from minidl.engine import devices, ops
+from minidl.gpu import streams
+from minidl.nn import functional as F
+from minidl.nn import recurrent, transformer
 from minidl.train import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -293,22 +296,22 @@ def gpu(monkeypatch):
 
     cupyx.empty_pinned = empty_pinned
     monkeypatch.setitem(sys.modules, "cupyx", cupyx)
-    monkeypatch.setitem(backend._devices, "gpu", module)
-    monkeypatch.setitem(backend.ARRAYS, Uploaded, module)
-    monkeypatch.setattr(backend, "_copiers", {})
-    monkeypatch.setattr(backend, "_leaving", [])
+    monkeypatch.setitem(devices._devices, "gpu", module)
+    monkeypatch.setitem(devices.ARRAYS, Uploaded, module)
+    monkeypatch.setattr(streams, "_copiers", {})
+    monkeypatch.setattr(streams, "_leaving", [])
     return log
 
 
 def test_a_move_is_copied_from_pinned_memory_by_a_stream_of_its_own(gpu):
-    moved = backend.to_device(np.array([1.0, 2.0]), "gpu")
+    moved = devices.to_device(np.array([1.0, 2.0]), "gpu")
     assert moved.a.tolist() == [1, 2]
     assert gpu == [
         "work records", "copier waits for work, 1", "with copier", "copy [1.0, 2.0]", "end",
         "copier records", "work waits for copier, 6",
     ]  # fmt: skip
-    assert backend.to_device(np.zeros((0, 3)), "gpu").a.shape == (0, 3) and len(gpu) == 7
-    assert backend.to_device(np.array([1.5], ">f4"), "gpu").a.tolist() == [1.5]
+    assert devices.to_device(np.zeros((0, 3)), "gpu").a.shape == (0, 3) and len(gpu) == 7
+    assert devices.to_device(np.array([1.5], ">f4"), "gpu").a.tolist() == [1.5]
 
 
 def test_without_pinned_memory_a_move_is_an_ordinary_one(gpu, monkeypatch):
@@ -316,11 +319,11 @@ def test_without_pinned_memory_a_move_is_an_ordinary_one(gpu, monkeypatch):
         raise RuntimeError("cudaErrorMemoryAllocation: out of memory")
 
     monkeypatch.setattr(sys.modules["cupyx"], "empty_pinned", refuse)
-    assert backend.to_device(np.array([1.0, 2.0]), "gpu").a.shape == (2,) and gpu == []
+    assert devices.to_device(np.array([1.0, 2.0]), "gpu").a.shape == (2,) and gpu == []
 
 
 def test_the_next_batch_is_on_its_way_before_this_one_is_used(gpu):
-    for number, (a,) in enumerate(backend.ahead([(np.array([i]),) for i in range(3)], "gpu")):
+    for number, (a,) in enumerate(devices.ahead([(np.array([i]),) for i in range(3)], "gpu")):
         assert a.a.tolist() == [number]
         gpu.append(f"step {number}")
     order = [line for line in gpu if line[:4] in ("copy", "step")]
@@ -331,19 +334,19 @@ def test_the_next_batch_is_on_its_way_before_this_one_is_used(gpu):
 
 
 def test_pinned_memory_stays_until_its_copy_is_done(gpu):
-    backend.to_device(np.array([1.0]), "gpu")
-    backend.to_device(np.array([2.0]), "gpu")
-    assert [kept.tolist() for _, kept in backend._leaving] == [[1], [2]]
-    backend._leaving[0][0].done = True
-    backend.to_device(np.array([3.0]), "gpu")
-    assert [kept.tolist() for _, kept in backend._leaving] == [[2], [3]]
+    devices.to_device(np.array([1.0]), "gpu")
+    devices.to_device(np.array([2.0]), "gpu")
+    assert [kept.tolist() for _, kept in streams._leaving] == [[1], [2]]
+    streams._leaving[0][0].done = True
+    devices.to_device(np.array([3.0]), "gpu")
+    assert [kept.tolist() for _, kept in streams._leaving] == [[2], [3]]
 
 
 def test_no_batch_is_lost_on_a_device():
     batches = [(np.arange(3) + i, np.arange(2)) for i in range(4)]
-    found = [tuple(map(backend.to_numpy, b)) for b in backend.ahead(batches, "standin")]
+    found = [tuple(map(devices.to_numpy, b)) for b in devices.ahead(batches, "standin")]
     assert [[a.tolist() for a in b] for b in found] == [[a.tolist() for a in b] for b in batches]
-    assert list(backend.ahead([], "standin")) == []
+    assert list(devices.ahead([], "standin")) == []
 
 
 # ---- the how-to page
@@ -375,8 +378,8 @@ def test_the_page_quotes_what_the_library_says(monkeypatch, known_devices):
 
 @pytest.fixture
 def known_devices(monkeypatch):
-    monkeypatch.setattr(backend, "_devices", dict(backend._devices))
-    backend._devices.pop("cuda", None)
+    monkeypatch.setattr(devices, "_devices", dict(devices._devices))
+    devices._devices.pop("cuda", None)
 
 
 # ---- a compiled step on a device
@@ -437,7 +440,7 @@ def test_the_source_calls_what_cupy_has():
 
 
 def test_the_source_for_cupy_begins_with_cupy():
-    assert backend.imported(ModuleType("cupy")) == ["import cupy as np", "import numpy"]
+    assert devices.imported(ModuleType("cupy")) == ["import cupy as np", "import numpy"]
 
 
 def test_a_trainer_compiles_on_the_device():

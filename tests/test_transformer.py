@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minidl
-from minidl import functional as F
 from minidl import nn, optim, tensor
-from minidl.transformer import GPT, MultiHeadAttention, TransformerBlock, sample
+from minidl.nn import GPT, MultiHeadAttention, TransformerBlock, sample
+from minidl.nn import functional as F
 
 N, T, S, D, HEADS = 3, 4, 5, 6, 2
 CAUSAL = np.tri(T, dtype=bool)

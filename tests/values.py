@@ -20,7 +20,9 @@ from test_nn import LAYERS  # noqa: E402
 from test_ops import STEPS, TABLE, apply, leaves, numbers, on, weights  # noqa: E402
 
 import minidl  # noqa: E402
-from minidl import Tensor, backend, recurrent, tensor, transformer  # noqa: E402
+from minidl import Tensor, tensor
+from minidl.gpu import streams
+from minidl.nn import recurrent, transformer  # noqa: E402
 
 MORE = {
     "RNN": (lambda: recurrent.RNN(5, 6), (4, 3, 5)),
@@ -98,7 +100,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", choices=conftest.DEVICES)
     device = parser.parse_args().device
-    print(f"{time.strftime('%Y-%m-%d')}, {device}: {backend.cuda_status()}\n")
+    print(f"{time.strftime('%Y-%m-%d')}, {device}: {streams.status()}\n")
     print("| operation or layer | value | gradients | compiled |\n|---|--:|--:|--:|")
     for name, distances in rows(device).items():
         print(f"| {name} | {' | '.join(f'{d:.1e}' for d in distances)} |")

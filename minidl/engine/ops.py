@@ -1,0 +1,395 @@
+"""Every operation the engine knows, with its gradient beside it.
+
+The one rule of this file: `forward(xp, *arrays, **attrs)` sees arrays; a gradient rule is written
+in operators and in the primitives of this file, so it works on arrays and on Tensors alike, and
+can be differentiated again.  No rule mentions broadcasting: the engine undoes it.
+
+In a rule, g is dL/dy, y the result, and the rest the operation's inputs.  A gradient written as
+`lambda: ...` is computed only if somebody wants it.
+
+Explained in course/07 (arithmetic) and course/08 (the rest).
+"""
+
+import math
+
+import numpy as np
+
+from .devices import doubt
+from .intercept import effect
+from .random import generator
+from .shapes import reshape, transpose
+from .tensor import primitive, without_gradient
+
+# ---- arithmetic
+
+
+@primitive
+def add(xp, a, b):
+    """a + b"""
+    return a + b
+
+
+@add.gradient
+def _(g, y, a, b):
+    return g, g
+
+
+@primitive
+def sub(xp, a, b):
+    """a - b"""
+    return a - b
+
+
+@sub.gradient
+def _(g, y, a, b):
+    return g, lambda: -g
+
+
+@primitive
+def mul(xp, a, b):
+    """a * b, element by element"""
+    return a * b
+
+
+@mul.gradient
+def _(g, y, a, b):
+    return lambda: g * b, lambda: g * a
+
+
+@primitive
+def div(xp, a, b):
+    """a / b"""
+    return a / b
+
+
+@div.gradient
+def _(g, y, a, b):
+    return lambda: g / b, lambda: -g * y / b
+
+
+@primitive
+def neg(xp, a):
+    """-a"""
+    return -a
+
+
+@neg.gradient
+def _(g, y, a):
+    return (-g,)
+
+
+@primitive
+def pow(xp, a, b):
+    """a to the power of b"""
+    return a**b
+
+
+@pow.gradient
+def _(g, y, a, b):
+    # Adding 1 where b (or a) is 0 keeps 0**-1 (or log(0)) out; the product is 0 there anyway.
+    return (
+        lambda: g * b * a ** (b - 1 + equal(b, 0)),
+        lambda: g * y * log(a + equal(a, 0)),
+    )
+
+
+@primitive
+def matmul(xp, a, b):
+    """The matrix product a @ b; leading axes are batches and broadcast.
+
+    a (..., n, k), b (..., k, m) -> (..., n, m); a 1-d operand is a row or a column.
+    """
+    if a.ndim > 2 and b.ndim == 2:  # one product of tall matrices instead of a batch of small
+        return (_tall(a) @ b).reshape(*a.shape[:-1], b.shape[-1])
+    return a @ b
+
+
+@matmul.gradient
+def _(g, y, a, b):
+    if len(a.shape) == 1 or len(b.shape) == 1:
+        return _matmul_vector_gradient(g, a, b)
+    if len(a.shape) > 2 and len(b.shape) == 2:
+        return lambda: matmul(g, swap(b)), lambda: swap(_tall(a)) @ _tall(g)
+    return lambda: g @ swap(b), lambda: swap(a) @ g
+
+
+def _matmul_vector_gradient(g, a, b):
+    """As above, where a vector counts as a matrix of one row (a) or one column (b)."""
+    row = a if len(a.shape) > 1 else reshape(a, shape=(1, *a.shape))
+    column = b if len(b.shape) > 1 else reshape(b, shape=(*b.shape, 1))
+    batch = row.shape[:-2] or column.shape[:-2]
+    g = reshape(g, shape=(*batch, row.shape[-2], column.shape[-1]))
+    to_b = swap(row) @ g
+    return g @ swap(column), reshape(to_b, shape=to_b.shape[:-1]) if len(b.shape) == 1 else to_b
+
+
+def _tall(a):
+    """The matrices of a batch one below the other: (..., n, k) -> (all rows, k)."""
+    return reshape(a, shape=(math.prod(a.shape[:-1]), a.shape[-1]))
+
+
+def swap(a):
+    """The last two axes of `a` exchanged (a matrix transposed)."""
+    n = len(a.shape)
+    if n == 2:
+        return a.T
+    return transpose(a, axes=(*range(n - 2), n - 1, n - 2))
+
+
+# ---- functions of one element
+
+
+@primitive
+def exp(xp, a):
+    """e to the power of a"""
+    return xp.exp(a)
+
+
+@exp.gradient
+def _(g, y, a):
+    return (g * y,)
+
+
+@primitive
+def log(xp, a):
+    """The natural logarithm of a"""
+    return xp.log(a)
+
+
+@log.gradient
+def _(g, y, a):
+    return (g / a,)
+
+
+@primitive
+def sqrt(xp, a):
+    """The square root of a"""
+    return xp.sqrt(a)
+
+
+@sqrt.gradient
+def _(g, y, a):
+    return (g / (2 * y),)
+
+
+@primitive
+def sin(xp, a):
+    """The sine of a, in radians"""
+    return xp.sin(a)
+
+
+@sin.gradient
+def _(g, y, a):
+    return (g * cos(a),)
+
+
+@primitive
+def cos(xp, a):
+    """The cosine of a, in radians"""
+    return xp.cos(a)
+
+
+@cos.gradient
+def _(g, y, a):
+    return (-g * sin(a),)
+
+
+@primitive
+def tanh(xp, a):
+    """The hyperbolic tangent of a"""
+    return xp.tanh(a)
+
+
+@tanh.gradient
+def _(g, y, a):
+    return (g * (1 - y * y),)
+
+
+@primitive
+def sigmoid(xp, a):
+    """1 / (1 + exp(-a)), by way of tanh, which cannot overflow"""
+    return 0.5 * xp.tanh(0.5 * a) + 0.5
+
+
+@sigmoid.gradient
+def _(g, y, a):
+    return (g * y * (1 - y),)
+
+
+@primitive
+def softplus(xp, a):
+    """log(1 + exp(a)); the larger of 0 and a is taken out first, so exp cannot overflow"""
+    return xp.maximum(a, 0) + xp.log1p(xp.exp(-xp.abs(a)))
+
+
+@softplus.gradient
+def _(g, y, a):
+    return (g * sigmoid(a),)
+
+
+@primitive
+def gelu(xp, a):
+    """a weighed by the chance that a standard normal number is below it, in the form with tanh"""
+    return a * _below(a, xp.tanh)
+
+
+@gelu.gradient
+def _(g, y, a):
+    p = _below(a, tanh)
+    return (g * (p + y * (1 - p) * (2 * _ROOT + 6 * 0.044715 * _ROOT * (a * a))),)
+
+
+_ROOT = math.sqrt(2 / math.pi)
+
+
+def _below(a, tanh):
+    return 0.5 + 0.5 * tanh(a * (_ROOT + 0.044715 * _ROOT * (a * a)))
+
+
+@primitive
+def relu(xp, a):
+    """a where it is positive, else 0"""
+    return xp.maximum(a, 0)
+
+
+@relu.gradient
+def _(g, y, a):
+    return (g * less(0, y),)
+
+
+@primitive
+def abs(xp, a):
+    """The absolute value of a; its gradient at 0 is 0"""
+    return xp.abs(a)
+
+
+@abs.gradient
+def _(g, y, a):
+    return (g * sign(a),)
+
+
+@primitive
+def maximum(xp, a, b):
+    """The larger of a and b; where they are equal, each gets half of the gradient"""
+    return xp.maximum(a, b)
+
+
+@maximum.gradient
+def _(g, y, a, b):
+    return (
+        lambda: g * less(b, a) + 0.5 * (g * equal(a, b)),
+        lambda: g * less(a, b) + 0.5 * (g * equal(a, b)),
+    )
+
+
+@primitive
+def minimum(xp, a, b):
+    """The smaller of a and b; where they are equal, each gets half of the gradient"""
+    return xp.minimum(a, b)
+
+
+@minimum.gradient
+def _(g, y, a, b):
+    return (
+        lambda: g * less(a, b) + 0.5 * (g * equal(a, b)),
+        lambda: g * less(b, a) + 0.5 * (g * equal(a, b)),
+    )
+
+
+@primitive
+def where(xp, condition, a, b):
+    """a where `condition` holds, else b"""
+    condition = xp.asarray(condition) if condition is True or condition is False else condition
+    return xp.where(condition, a, b)
+
+
+@where.gradient
+def _(g, y, condition, a, b):
+    return None, lambda: where(condition, g, 0.0), lambda: where(condition, 0.0, g)
+
+
+@primitive
+def cast(xp, a, *, dtype):
+    """a with elements of type `dtype`"""
+    return a.astype(dtype)
+
+
+@cast.gradient
+def _(g, y, a, *, dtype):
+    return (cast(g, dtype=a.dtype),)
+
+
+# ---- masks and draws: operations all the same, so that they are recorded; each says that it has
+# no gradient, for without a word that is an error on the way back
+
+
+@without_gradient
+@primitive
+def equal(xp, a, b):
+    """Where a == b"""
+    return xp.equal(a, b)
+
+
+@without_gradient
+@primitive
+def not_equal(xp, a, b):
+    """Where a != b"""
+    return xp.not_equal(a, b)
+
+
+@without_gradient
+@primitive
+def less(xp, a, b):
+    """Where a < b"""
+    return xp.less(a, b)
+
+
+@without_gradient
+@primitive
+def less_equal(xp, a, b):
+    """Where a <= b"""
+    return xp.less_equal(a, b)
+
+
+@without_gradient
+@primitive
+def sign(xp, a):
+    """-1, 0 or 1: the sign of a"""
+    return xp.sign(a)
+
+
+@without_gradient
+@primitive
+def one_hot(xp, labels, *, classes, dtype="float32"):
+    """labels (...) of integers in [0, classes) -> (..., classes), 1 at the label, else 0"""
+    check_labels(classes, labels)
+    return (labels[..., None] == xp.arange(classes)).astype(dtype)
+
+
+def check_labels(classes, labels):
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"class indices must be integers, got {labels.dtype}")
+    effect(check_range, labels, classes, "class indices")
+
+
+def check_range(ids, n, what):
+    """Raise ValueError unless all `ids` are in [0, n); on another device than the CPU, later."""
+    message = f"{what} must be in [0, {n})"
+    if not isinstance(ids, np.ndarray):
+        doubt(((ids < 0) | (ids >= n)).any(), f"{message}, but some of an earlier batch were not")
+    elif ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < n:
+        raise ValueError(f"{message}, got {int(ids.min())} to {int(ids.max())}")
+
+
+@without_gradient
+@primitive
+def bernoulli(xp, like, *, p):
+    """Draws of the shape, type and device of `like`: 1 with probability p, else 0"""
+    return (generator(xp).random(like.shape, dtype=np.float32) < p).astype(like.dtype)
+
+
+@without_gradient
+@primitive
+def normal(xp, like):
+    """Standard normal draws of the shape, type and device of `like`"""
+    return generator(xp).standard_normal(like.shape, dtype=np.float32).astype(like.dtype)

@@ -1,0 +1,4 @@
+"""The static graph: a run that is recorded, simplified, and written out as NumPy source.
+
+Its one public name is `minidl.compile`.  Explained in course/20.
+"""

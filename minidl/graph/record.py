@@ -1,0 +1,366 @@
+"""A run of a function, written down: where its inputs come from, and where its results go.
+
+The one rule of this file: what is recorded is seen by the thread that records, and by no other.  To
+all others a Tensor holds its plain array throughout: the old one, and afterwards the new one, or
+after an error still the old one.
+
+Explained in course/20.
+"""
+
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from functools import cache
+from itertools import accumulate
+
+import numpy as np
+
+from ..engine import devices, intercept, random
+from ..engine.intercept import intercepted
+from ..engine.tensor import Tensor
+from .lines import Graph, Value, flat, mapped
+from .tracing import Traced, _here, plain, write
+
+recording = threading.RLock()  # held while a function is recorded: one thread at a time writes
+
+
+def _by_thread(slot):
+    """The property `slot` of a Tensor that is being recorded: one thing for the thread that
+    records it, another for the rest.
+    """
+    own = getattr(Tensor, slot)  # what reads and writes the Tensor itself
+
+    def state(self):
+        record = intercept.modes.record
+        return record and record.states.get(id(self))
+
+    def get(self):
+        mine = state(self)
+        if mine is None:
+            return own.__get__(self)
+        return getattr(mine, slot)
+
+    def put(self, new):
+        mine = state(self)
+        if mine is None:
+            own.__set__(self, new)
+        else:
+            setattr(mine, slot, new)
+
+    return property(get, put)
+
+
+class _Recorded:
+    """What a Tensor's class is mixed with while it is recorded."""
+
+    __slots__ = ()
+    data, grad = _by_thread("data"), _by_thread("grad")
+
+    def __reduce_ex__(self, protocol):  # a copy that another thread makes meanwhile is ordinary
+        make, _, *rest = super().__reduce_ex__(protocol)
+        return make, (_unmixed(type(self)),), *rest
+
+
+@cache
+def _mixed(kind):
+    return type(kind.__name__, (_Recorded, kind), {"__slots__": ()})
+
+
+def _unmixed(kind):
+    return kind.__bases__[1]
+
+
+@dataclass
+class State:
+    """A Tensor from outside while it is recorded.
+
+    before: its array.  value: the Value of that.  data, grad: what the recording thread sees as
+    the Tensor's own.
+    """
+
+    tensor: Tensor
+    before: object
+    value: Value
+    data: Traced
+    grad: Tensor | None = None
+
+
+@dataclass(kw_only=True)
+class Record(Graph):
+    """A run written down, by `record`: a Graph, and what its Tensors are until it is done.
+
+    states: id of a Tensor from outside -> its State.  meeting: where the first optimiser's step
+    begins: (number of lines before it, the gradients as Traced arrays).  first: what the function
+    returned at this run, as its caller gets it.
+    """
+
+    function: object
+    began: int  # Tensors with a larger number are made inside
+    had: dict  # ids of Tensors that the function is known to leave gradients in -> the gradient now
+    states: dict = field(default_factory=dict)
+    constants: dict = field(default_factory=dict)  # id of a bare array -> its Value
+    outside: set = field(default_factory=set)  # ids of the arrays of Tensors made before
+    blocks: dict = field(default_factory=dict)  # ids of Tensors updated as one -> (array, parts)
+    meeting: tuple | None = None
+    modules: dict = field(default_factory=dict)  # those that were called, as keys
+    frame: object = None  # that of the recorded function, whose variables give names
+    first: object = None
+
+    def graph(self):
+        """The Graph of this run, without the Tensors that it was made with."""
+        return Graph(**{part.name: getattr(self, part.name) for part in fields(Graph)})
+
+    # What the rest of minidl calls while `backend.modes.record` is this record.
+
+    def capture(self, tensor):
+        """The Traced data of a Tensor that no operation of this record made."""
+        if not isinstance(tensor.data, Traced):
+            self._take(tensor)
+        return tensor.data
+
+    def _take(self, tensor):
+        array = tensor.data
+        if not self.inputs:  # without arguments, a function runs where its Tensors are
+            self.xp = devices.array_module(array)
+        if tensor.number < self.began:
+            self.outside.add(id(array))
+        if tensor.grad is None and self.had.get(id(tensor)) is not None:
+            self.zeroed.add(id(tensor))
+        value = Value(array, "state", data=tensor)
+        state = State(tensor, array, value, Traced(array, value))
+        if tensor.grad is not None and tensor.grad.number > self.began:  # it was left inside
+            state.grad = tensor.grad
+            tensor.grad = None
+        self.states[id(tensor)] = state
+        tensor.__class__ = _mixed(type(tensor))
+
+    def number(self, function):
+        """The number function(), asked for again at each run."""
+        result = function()
+        value = Value(result, "number", data=function)
+        self.numbers.append(value)
+        return Traced(result, value)
+
+    def effect(self, function, *args):
+        """Call function(*args), now and at each run; without arguments, after the run."""
+        if not args:
+            self.after.append(function)
+            return None
+        if any(isinstance(a, Traced) for a in args):
+            return write(function, *args)
+        return function(*args)
+
+    def update(self, optimizer, jobs, lr, t):
+        """What Optimizer.step does.  Where elements do not meet, all parameters are one array:
+        then an update takes a few calls, not a few for each parameter.
+        """
+        found = []
+        for group in _groups(optimizer, jobs):
+            parameters = [p for p, _ in group]
+            slots = {slot: [state[slot] for _, state in group] for slot in optimizer.slots}
+            p = self._joined(parameters)
+            state = {slot: self._joined(tensors) for slot, tensors in slots.items()}
+            g = _one([p.grad.data for p in parameters])
+            found.append((parameters, slots, p, g, state))
+        if self.meeting is None:
+            self.meeting = len(self.lines), [g for _, _, _, g, _ in found]
+        for parameters, slots, p, g, state in found:
+            new = optimizer.update(p, g, state, lr, t)
+            self._divide(parameters, new)
+            for slot, tensors in slots.items():
+                self._divide(tensors, state[slot])
+
+    def value(self, a):
+        """The Value of an argument; what is no array stays as it is."""
+        if isinstance(a, Traced):
+            return a.value
+        if not devices.is_array(a):
+            return a
+        found = self.constants.setdefault(id(a), Value(a, "constant", data=a))
+        if self.outside & self.constants.keys():
+            raise RuntimeError(
+                "the .data of a Tensor from outside stands beside one that is recorded, as a bare "
+                "array, which would be a constant: use the Tensor itself, in an operation"
+            )
+        return found
+
+    # Parameters as one array.
+
+    def _joined(self, tensors):
+        """One array of all elements of `tensors`, which become parts of one state."""
+        parts = [self.capture(t) for t in tensors]
+        if len(parts) == 1:
+            return parts[0]
+        whole, known = self.blocks.get(_ids(tensors), (None, []))
+        if len(known) == len(parts) and all(a is b for a, b in zip(parts, known)):
+            return whole
+        values = [self.states[id(t)].value for t in tensors]
+        if any(part.value is not value.base for part, value in zip(parts, values)):
+            return _one(parts)  # changed before
+        block = self.xp.concatenate([part.array.reshape(-1) for part in parts])
+        whole = Value(block, "state", data=list(tensors))
+        for value in values:
+            value.base = whole
+        return Traced(block, whole)
+
+    def _divide(self, tensors, array):
+        """Give `tensors` the new array that `_joined` made of them."""
+        if len(tensors) == 1:
+            tensors[0].data = array
+            return
+        for t, end in zip(tensors, accumulate(t.size for t in tensors)):
+            t.data = array[end - t.size : end].reshape(t.shape)
+        whole = self.states[id(tensors[0])].value.base
+        if isinstance(whole.data, list) and _ids(whole.data) == _ids(tensors):
+            self.updates[whole] = array.value
+            self.blocks[_ids(tensors)] = array, [t.data for t in tensors]
+
+    # The steps of `record`.
+
+    def handle(self, op, inputs, attrs):
+        """An operation while this record is written: Tensors from outside are captured."""
+        if self.frame is None:
+            self.frame = _frame(self.function)
+        for x in inputs:
+            if isinstance(x, Tensor) and x.op is None:
+                self.capture(x)
+        if any(isinstance(x, (Tensor, Traced)) for x in inputs):
+            inputs = [self._constant(x) for x in inputs]
+        return op(*inputs, **attrs)
+
+    def _constant(self, x):
+        """A bare array as a Traced one; all else as it is."""
+        if devices.is_array(x) and not isinstance(x, Traced):
+            return Traced(x, self.value(x))
+        return x
+
+    def returned(self, found):
+        """What the function gave, with Values in place of Tensors."""
+        for r in flat(found):
+            if isinstance(r, Tensor) and r.op is None:
+                self.capture(r)
+        return mapped(found, lambda r: self.value(r.data) if isinstance(r, Tensor) else r)
+
+    def name(self):
+        """Give Values the names of the recorded function's variables."""
+        variables = self.frame.f_locals if self.frame else {}
+        for name, x in variables.items():
+            if isinstance(x, Tensor) and isinstance(x.data, Traced):
+                x.data.value.name = name
+
+    def release(self, kept):
+        """Make Tensors from outside ordinary again, and note which end as other Values.
+
+        kept: whether they keep the new arrays, and get their gradients.
+        """
+        self.frame = None
+        parts = {id(a) for _, known in self.blocks.values() for a in known}
+        for state in self.states.values():
+            tensor, after = state.tensor, state.data.value
+            tensor.__class__ = _unmixed(type(tensor))
+            if after is state.value and tensor.number > self.began:  # made inside, never changed
+                after.kind, after.data = "constant", state.before
+            if after is not state.value and id(state.data) not in parts:
+                self.updates[state.value] = after
+            if kept and after is not state.value:
+                tensor.data = state.data.array
+            if kept and id(tensor) in self.zeroed:
+                tensor.grad = None
+            if state.grad is not None and isinstance(state.grad.data, Traced):
+                self.grads.append((tensor, state.grad.data.value))
+                if kept:
+                    _add_gradient(tensor, state.grad.data.array)
+
+
+def record(function, args, *, leaves=(), dry=False):
+    """Call function(*args) and write down what it does: a Record.
+
+    leaves: Tensors that it is known to leave gradients in.  dry: the call leaves no trace, as if it
+    had not been made.
+    """
+    found = Record(
+        function=function,
+        xp=devices.array_module(*(x.data for x in args)),
+        inputs=[Value(x.data, "input") for x in args],
+        began=Tensor(np.empty(0)).number,
+        had={id(t): t.grad for t in leaves},
+    )
+    inside = [
+        Tensor(Traced(x.data, v), requires_grad=x.requires_grad) for x, v in zip(args, found.inputs)
+    ]
+    draws = random.random_state()
+    kept = False
+    try:
+        with _writing(found):
+            result = function(*inside)
+            found.result = found.returned(result)
+            found.name()
+        kept = not dry
+    finally:
+        found.release(kept)
+        if dry:
+            random.set_random_state(draws)
+    found.first = mapped(result, _untraced)
+    left = [(i, x.grad.data) for i, x in enumerate(inside) if x.grad is not None]
+    found.grads += [(i, g.value) for i, g in left]
+    if kept:
+        for i, g in left:
+            _add_gradient(args[i], g.array)
+        for effect in found.after:
+            effect()
+    return found
+
+
+@contextmanager
+def _writing(found):
+    """Inside, this thread writes the Record `found`."""
+    _here.record = intercept.modes.record = found
+    try:
+        with intercepted(found.handle):
+            yield
+    finally:
+        _here.record = intercept.modes.record = None
+
+
+def _frame(function):
+    """The frame in which `function` runs now, or None.  It outlives the call, and so do the
+    variables in it, as in a debugger that looks at them afterwards.
+    """
+    code = getattr(function, "__code__", None)
+    frame = sys._getframe()
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return frame
+
+
+def _ids(tensors):
+    return tuple(map(id, tensors))
+
+
+def _groups(optimizer, jobs):
+    """The jobs (parameter, state) that may be done as one: those of a type, if elements do not
+    meet in an update.
+    """
+    groups = {}
+    for i, (p, state) in enumerate(jobs):
+        groups.setdefault(p.dtype if optimizer.elementwise else i, []).append((p, state))
+    return list(groups.values())
+
+
+def _one(arrays):
+    """All elements of several Traced arrays in one; a single array stays as it is."""
+    if len(arrays) == 1:
+        return arrays[0]
+    return write("concatenate", tuple(a.reshape(-1) for a in arrays))
+
+
+def _add_gradient(tensor, array):
+    """Leave a gradient in a Tensor's `.grad`, as `backward` does."""
+    new = Tensor(array.copy())
+    tensor.grad = new if tensor.grad is None else tensor.grad + new
+
+
+def _untraced(r):
+    """A result as the caller gets it: a copy, for it may lie in a state that later runs change."""
+    return Tensor(plain(r.data).copy()) if isinstance(r, Tensor) else r

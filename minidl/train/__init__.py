@@ -1,0 +1,38 @@
+"""The loop that trains, what is told of it, and what helps when it does not work.
+
+Explained in course/12 and course/13 (debug).
+"""
+
+from . import debug, precision
+from .callbacks import (
+    AverageWeights,
+    Callback,
+    Checkpoint,
+    CSVLog,
+    EarlyStopping,
+    HistoryPlot,
+    Progress,
+    ReduceOnPlateau,
+    Schedule,
+    plot_history,
+)
+from .trainer import Trainer, accuracy, find_rate, top5
+
+__all__ = [
+    "AverageWeights",
+    "CSVLog",
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
+    "HistoryPlot",
+    "Progress",
+    "ReduceOnPlateau",
+    "Schedule",
+    "Trainer",
+    "accuracy",
+    "debug",
+    "find_rate",
+    "plot_history",
+    "precision",
+    "top5",
+]
