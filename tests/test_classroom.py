@@ -99,7 +99,7 @@ ATTACKS = {
         "sys.modules.pop('grading', 0); del sys.meta_path[0]", 0,
     ),
     "importing the package": (
-        HEAD + "    from minidl.shapes import sum_to\n    return sum_to(g, shape=shape)",
+        HEAD + "    from minidl.engine.shapes import sum_to\n    return sum_to(g, shape=shape)",
         "import sys\nsys.path[:0] = ['ROOT']; del sys.meta_path[0]", 0,
     ),
     "the gradebook": (

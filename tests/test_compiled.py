@@ -230,7 +230,7 @@ def test_inputs_in_any_layout(device):
 
 
 def test_draws_follow_the_seed(device):
-    f = minidl.compile(lambda x: F.dropout(x) + minidl.ops.normal(x))
+    f = minidl.compile(lambda x: F.dropout(x) + minidl.engine.ops.normal(x))
     x, seen = tensor(np.ones((4, 5), "f"), device=device), []
     for _ in range(3):
         minidl.manual_seed(3)

@@ -63,7 +63,7 @@ def test_operations_and_bytes(function, shapes, operations, moved):
 
 def test_a_broadcast_array_is_read_once():
     (_, line) = lines(
-        lambda a, b: a * minidl.shapes.broadcast_to(b, shape=(9, 4)), array(9, 4), array(4)
+        lambda a, b: a * minidl.engine.shapes.broadcast_to(b, shape=(9, 4)), array(9, 4), array(4)
     )
     assert costs.traffic(line) == 4 * (36 + 4 + 36)
 

@@ -392,7 +392,7 @@ def test_helpers_magics_and_plots_in_cells_of_their_own(tmp_path):
 
 
 IMPORTED = HEAD + (
-    "    import sys; {}\n    from minidl.shapes import sum_to; return sum_to(g, shape=shape)"
+    "    import sys; {}\n    from minidl.engine.shapes import sum_to; return sum_to(g, shape=shape)"
 )
 
 
@@ -409,10 +409,10 @@ def test_what_a_task_asks_for_cannot_be_imported(tmp_path):
     source = IMPORTED.format("pass")
     found = verdict.grade(answers(tmp_path, "07", {"07.1": source}), walls=False)[0]
     assert found.points == 0
-    assert "minidl.shapes cannot be imported while this task is graded" in found.text.replace(
-        "minidl cannot", "minidl.shapes cannot"
+    assert "minidl.engine.shapes cannot be imported while this task is graded" in found.text.replace(
+        "minidl cannot", "minidl.engine.shapes cannot"
     )
-    assert "line 3 of its cell, `from minidl.shapes import sum_to" in found.text
+    assert "line 3 of its cell, `from minidl.engine.shapes import sum_to" in found.text
 
 
 @pytest.mark.slow

@@ -495,7 +495,7 @@ def test_evaluating_puts_each_mode_back():
     assert now() == modes
     with evaluating(net), evaluating(net):
         pass
-    assert now() == modes and not minidl.module._evaluated
+    assert now() == modes and not minidl.nn.module._evaluated
 
 
 def test_threads_evaluate_a_model_that_is_in_training():
@@ -519,7 +519,7 @@ def test_threads_evaluate_a_model_that_is_in_training():
         list(pool.map(work, range(4)))
     assert not wrong
     assert not [path for path, m in net.modules() if not m.training]
-    assert not minidl.module._evaluated
+    assert not minidl.nn.module._evaluated
 
 
 def test_a_summary_sees_its_own_threads_calls_only():

@@ -207,7 +207,7 @@ def test_going_back_does_not_cost_the_square_of_the_time():
         made.append(np.prod(shape))
         return forward(xp, a, *indices, key=key, shape=shape)
 
-    forward, layer, steps = minidl.shapes.scatter.forward, RNN(D, H), 64
+    forward, layer, steps = minidl.engine.shapes.scatter.forward, RNN(D, H), 64
     with minidl.replaced("scatter", forward=counting):
         layer(tensor(numbers(N, steps, D)))[0].sum().backward()
     assert sum(made) <= 2 * steps * N * H + 100, "one array of zeros for all times"
@@ -301,7 +301,7 @@ def test_a_cell_of_ones_own_writes_one_step(device):
     layer, x = Sum(D, H).to(device, dtype="float64"), numbers(N, T, D)
     output, _ = layer(tensor(x, device=device))
     w, b = (layer.state_dict()[name] for name in ("weight_ih_l0", "bias_ih_l0"))
-    expected = np.cumsum(x @ minidl.backend.to_numpy(w) + minidl.backend.to_numpy(b), axis=1)
+    expected = np.cumsum(x @ minidl.engine.devices.to_numpy(w) + minidl.engine.devices.to_numpy(b), axis=1)
     np.testing.assert_allclose(output.numpy(), expected)
 
 

@@ -221,7 +221,7 @@ def test_a_move_without_memory_says_how_much_and_where_to(full):
 
 
 def test_numpy_too_names_the_operation():
-    x = minidl.shapes.broadcast_to(tensor([[1.0]]), shape=(1 << 30, 1 << 20))
+    x = minidl.engine.shapes.broadcast_to(tensor([[1.0]]), shape=(1 << 30, 1 << 20))
     with pytest.raises(MemoryError, match=r"exp: .* \(1073741824, 1048576\): Unable to allocate"):
         x.exp()
 

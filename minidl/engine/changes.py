@@ -56,24 +56,59 @@ def check_unchanged(y):
 
 
 def change(x, name, other):
-    """The Tensor x after `x += other` or the like: what the primitive `name` gives, in its place."""
-    refuse_record(x, other, f"{name} in place")
-    new = primitives[name](x, other)
+    """The Tensor x after `x += other` or the like: what the primitive `name` gives, in its place.
+
+    Where a record is due, x gets that of the operation, made of what it was before.
+    """
+    recorded = needs_record(x, other)
+    before = x
+    if recorded:
+        before = _before(x, name)
+    elif x.op is not None:
+        raise RuntimeError(
+            f"{name} in place, inside no_grad(), on a tensor whose record ({x.op}) would no longer "
+            "be right; write x = ..., a new tensor, or change x.detach()"
+        )
+    if other is x:
+        other = before
+    new = primitives[name](before, other)
     if new.shape != x.shape:
         raise ValueError(f"{name} in place: {x.shape} cannot become {new.shape}; write x = ...")
-    write(x, ..., new)
+    write(x, ..., new.detach())
+    if recorded:
+        if new.dtype != x.dtype:
+            new = primitives["cast"](new, dtype=x.dtype)
+        x.requires_grad = True
+        x.op, x.inputs, x.attrs = new.op, new.inputs, new.attrs
+        x.number = _changed["last"]  # what was made of the older x finds it changed
     return x
 
 
-def refuse_record(x, other, what):
-    """Raise RuntimeError where a change of x in place would need a record: none is made of it."""
+def needs_record(x, other):
+    """Whether what is made of both must be recorded."""
     asks = x.requires_grad or getattr(other, "requires_grad", False)
-    if x.op is not None or (asks and modes.recording):
+    return asks and modes.recording
+
+
+def _before(x, name):
+    """A tensor with the numbers and the record that x has now, before x gets others."""
+    if x.requires_grad and x.op is None:
         raise RuntimeError(
-            f"{what} leaves no record, and a gradient needs one: write x = ..., which makes a new "
-            "tensor (minidl.where, concatenate and stack put parts together); where no gradient "
-            "is meant, change a leaf inside no_grad(), or use .detach()"
+            f"{name} in place on a leaf that requires grad, whose gradient would be lost: change a "
+            "parameter inside no_grad(), or its p.data; else write x = ..., a new tensor"
         )
+    outside = modes.record and x.op is None and x.number < modes.record.began
+    if outside or getattr(plain(x.data), "base", None) is not None:
+        raise RuntimeError(
+            f"{name} in place with a record, on a tensor that is a view of another, or not made in "
+            "the function that is compiled: that would have no record; write x = ..., a new tensor"
+        )
+    before = object.__new__(type(x))
+    before.data = x.data.copy()
+    before.grad, before.requires_grad = None, x.requires_grad
+    before.op, before.inputs, before.attrs = x.op, x.inputs, x.attrs
+    before.number = x.number
+    return before
 
 
 def write(x, key, value):

@@ -3,7 +3,7 @@
 The one rule of this file: a result points to its inputs, never the other way.  So there are no
 cycles, and a record is freed with its last result.
 
-Read `Primitive.apply` first, then `Primitive.shares` and the walk in gradients.py: forward and back.
+Read `Primitive.apply` first: forward; then `Primitive.shares` and the walk in gradients.py: back.
 
 Explained in course/07.
 """
@@ -56,9 +56,11 @@ class Tensor:
     () and None for a leaf.  number: the time at which it was made, or a leaf's data last assigned.
 
     `x += y` and `x[i] = y` write into x's own array, as in NumPy, so every name and view of x sees
-    it.  No record is made of that: where one would be needed they raise RuntimeError, and so does
-    a walk back that needs what was changed since.  What is written by way of `.numpy()`, or into
-    the array `.data`, is seen by no check.
+    it; shape, type and device stay.  If x or y has a record, `x += y` gives x that of `x + y`.
+    A walk back that needs what was changed since raises RuntimeError.  So do, at once, changes
+    for which no gradient could be right: of a leaf with requires_grad outside `no_grad()`, of a
+    recorded tensor inside it, of a view, and `x[i] = y` wherever a record is due.
+    What is written by way of `.numpy()`, or into the array `.data`, is seen by no check.
 
     In NumPy's functions (`np.stack([x, y])`) it stands for its numbers; with requires_grad it
     raises TypeError, for they would lose the gradient: `.detach()` says that this is meant.
@@ -189,7 +191,12 @@ class Tensor:
         return primitives["getitem"](self, *arrays, key=plan)
 
     def __setitem__(self, key, value):
-        changes.refuse_record(self, value, "x[i] = y")
+        if self.op is not None or changes.needs_record(self, value):
+            raise RuntimeError(
+                "x[i] = y writes numbers, without the record that a gradient needs: join parts "
+                "with minidl.where, concatenate or stack; if no gradient is meant, write into a "
+                "leaf inside no_grad(), or write y.detach()"
+            )
         parts = key if isinstance(key, tuple) else (key,)
         key = tuple(captured(part) if isinstance(part, Tensor) else part for part in parts)
         changes.write(self, key, value)
@@ -392,7 +399,7 @@ class Primitive:
         return found
 
     def _narrowed(self, share, shape):
-        """A share for an input of `shape`; where that was broadcast, summed over its repetitions."""
+        """A share for an input of `shape`; if that was broadcast, summed over its repetitions."""
         wide = getattr(share, "shape", ())
         if wide == shape and hasattr(share, "shape"):
             return share
