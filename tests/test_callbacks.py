@@ -20,7 +20,6 @@ from minidl.train import (
     CSVLog,
     EarlyStopping,
     HistoryPlot,
-    Monitor,
     Progress,
     ReduceOnPlateau,
     Schedule,
@@ -28,6 +27,7 @@ from minidl.train import (
     find_rate,
     plot_history,
 )
+from minidl.train.callbacks import Monitor
 
 
 class Pretend(Callback):

@@ -5,8 +5,9 @@ import pytest
 
 import minidl
 from minidl import optim, tensor
-from minidl.nn import GRU, LSTM, RNN, Recurrent
+from minidl.nn import GRU, LSTM, RNN
 from minidl.nn import functional as F
+from minidl.nn.recurrent import Recurrent
 
 CELLS = [RNN, LSTM, GRU]
 LENGTHS = np.array([5, 2, 1, 4])
@@ -301,7 +302,9 @@ def test_a_cell_of_ones_own_writes_one_step(device):
     layer, x = Sum(D, H).to(device, dtype="float64"), numbers(N, T, D)
     output, _ = layer(tensor(x, device=device))
     w, b = (layer.state_dict()[name] for name in ("weight_ih_l0", "bias_ih_l0"))
-    expected = np.cumsum(x @ minidl.engine.devices.to_numpy(w) + minidl.engine.devices.to_numpy(b), axis=1)
+    expected = np.cumsum(
+        x @ minidl.engine.devices.to_numpy(w) + minidl.engine.devices.to_numpy(b), axis=1
+    )
     np.testing.assert_allclose(output.numpy(), expected)
 
 

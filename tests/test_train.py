@@ -22,8 +22,6 @@ from minidl.engine.tensor import tensor
 from minidl.graph.passes import EXACT
 from minidl.nn import functional as F
 from minidl.train import (
-    LOSSES,
-    METRICS,
     AverageWeights,
     Callback,
     Checkpoint,
@@ -33,6 +31,7 @@ from minidl.train import (
     find_rate,
     top5,
 )
+from minidl.train.trainer import LOSSES, METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
 

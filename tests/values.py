@@ -20,8 +20,8 @@ from test_nn import LAYERS  # noqa: E402
 from test_ops import STEPS, TABLE, apply, leaves, numbers, on, weights  # noqa: E402
 
 import minidl  # noqa: E402
-from minidl import Tensor, tensor
-from minidl.gpu import streams
+from minidl import Tensor, tensor  # noqa: E402
+from minidl.gpu import streams  # noqa: E402
 from minidl.nn import recurrent, transformer  # noqa: E402
 
 MORE = {
