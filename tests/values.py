@@ -16,7 +16,7 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).resolve().parent)]
 
 import conftest  # noqa: E402  (the stand-in device)
-from test_nn import LAYERS  # noqa: E402
+from test_layers import LAYERS  # noqa: E402
 from test_ops import STEPS, TABLE, apply, leaves, numbers, on, weights  # noqa: E402
 
 import minidl  # noqa: E402

@@ -857,7 +857,7 @@ def test_a_run_goes_on_on_another_device(tmp_path, back, options, device):
 KILLED = """
     import os, signal, sys
     sys.path[:0] = [{tests!r}, {root!r}]
-    from test_train import *
+    from test_trainer import *
 
     class Kill(Callback):
         def on_batch_end(self, trainer):
