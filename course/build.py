@@ -11,12 +11,14 @@ solutions/ to exercises/, never back.
 Marker words.  A quoting cell begins with one of these lines, and the package's text, which this
 program writes, is all the rest of it:
 
-    # minidl/ops.py: mul, div             definitions; a primitive brings its gradient rule
-    # minidl/tensor.py: Tensor.backward   a method, moved to the left so that it runs as it stands
+    # minidl/engine/ops.py: mul, div      definitions; a primitive brings its gradient rule
+    # minidl/engine/tensor.py: Tensor.backward
+                                          a method, moved to the left so that it runs as it stands
 
 Metadata of a notebook, under `minidl`:
 
-    home       lesson: what it explains, ["backend", "ops.add"]; a module means its public names
+    home       lesson: what it explains, by its path inside minidl: ["engine.devices",
+               "engine.ops.add"]; a module means its public names
     executed   SHA-256 of the code cells that the stored outputs belong to
     seconds    how long they took
     generated  exercise: SHA-256 of the file as it was made, so that nobody's answers are lost
@@ -43,7 +45,7 @@ from nbgrader import preprocessors as nbgrader
 from nbgrader.nbgraderformat import ValidationError
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKER = re.compile(r"# (minidl/\w+\.py): (\w+(?:\.\w+)?(?:, \w+(?:\.\w+)?)*)")
+MARKER = re.compile(r"# (minidl/(?:\w+/)*\w+\.py): (\w+(?:\.\w+)?(?:, \w+(?:\.\w+)?)*)")
 FOLDERS = "course", "solutions"
 SECONDS_PER_CELL = 300
 
@@ -97,7 +99,7 @@ def _bound(node):
 
 
 def quoted_names(source):
-    """("minidl/ops.py", ["mul"]) of a quoting cell, or None for any other.
+    """("minidl/engine/ops.py", ["mul"]) of a quoting cell, or None for any other.
 
     Raises BuildError for a first line that was meant as a marker and is none.
     """
@@ -106,7 +108,9 @@ def quoted_names(source):
         return None
     match = MARKER.fullmatch(first)
     if match is None:
-        raise BuildError(f"{first!r} is no marker; write `# minidl/ops.py: mul` or `...: mul, div`")
+        raise BuildError(
+            f"{first!r} is no marker; write `# minidl/engine/ops.py: mul` or `...: mul, div`"
+        )
     return match[1], match[2].split(", ")
 
 

@@ -4,6 +4,8 @@ The one rule of this file: what a layer's arrays are called there, and how they 
 layer's kind, never by names or shapes alone; so a square matrix is turned like any other.
 
 The table is in docs/state_dicts.md.
+
+Explained in course/12.
 """
 
 import numpy as np

@@ -27,8 +27,18 @@ SECTIONS = """
     Recall, The problem, Intuition, Mathematics, Draft, Package, Experiments, Misconception,
     Investigate, Exercises, Recap
 """.replace("\n", " ").strip()
-MODULES = [p.stem for p in sorted((ROOT / "minidl").glob("*.py")) if not p.stem.startswith("__")]
-SOURCE = {name: (ROOT / "minidl" / f"{name}.py").read_text(encoding="utf-8") for name in MODULES}
+
+
+def module_of(path):
+    """The name inside minidl of the module in a file: engine/ops.py is engine.ops, nn/__init__.py
+    nn, and minidl's own __init__.py the empty string."""
+    parts = path.relative_to(ROOT / "minidl").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+FILES = {module_of(p): p for p in sorted((ROOT / "minidl").rglob("*.py")) if p.stem != "__main__"}
+SOURCE = {name: path.read_text(encoding="utf-8") for name, path in FILES.items()}
+MODULES = [name for name in SOURCE if name]
 
 
 def cells(nb, kind):
@@ -190,72 +200,84 @@ def explained_in(module):
     return {int(number) for number in re.findall(r"course/(\d\d)", said)}
 
 
+def module_and_name(name):
+    """("engine.ops", "add") of "engine.ops.add"."""
+    module, _, name = name.rpartition(".")
+    return module, name
+
+
 EVERYTHING = {f"{module}.{name}" for module in MODULES for name in public(module)}
 
 
 def homes(lessons):
-    """({"ops.add": 7, ...}, faults) of {number: notebook}."""
+    """({"engine.ops.add": 7, ...}, faults) of {number: notebook}."""
     found, faults = {}, []
     for number, nb in sorted(lessons.items()):
         for entry in nb.metadata.minidl.get("home", []):
-            names = [entry] if "." in entry else [f"{entry}.{n}" for n in public(entry)]
-            for name in names:
+            names = public(entry) if entry in MODULES else []
+            for name in [f"{entry}.{n}" for n in names] or [entry]:
+                module = module_and_name(name)[0]
                 if name not in EVERYTHING:
                     faults.append(f"lesson {number} is home to {name}, which is not there")
                 elif name in found:
                     faults.append(f"{name} has two homes, {found[name]} and {number}")
-                elif number not in explained_in(name.split(".")[0]):
-                    faults.append(f"the docstring of {name.split('.')[0]} does not name {number}")
+                elif number not in explained_in(module):
+                    faults.append(f"the docstring of {module} does not name {number}")
                 found.setdefault(name, number)
     written = set(lessons)
     for name in sorted(EVERYTHING - set(found)):
-        if explained_in(name.split(".")[0]) <= written:
+        if explained_in(module_and_name(name)[0]) <= written:
             faults.append(f"{name} has no home, and the lessons that could be are written")
     return found, faults
 
 
 def uses(nb):
-    """("ops.add", cell) for each public name of minidl that a notebook's code reaches."""
-    import minidl
-
+    """("engine.ops.add", cell) for each public name of minidl that a notebook's code reaches."""
     modules, others = {}, set()  # others: np, math, whose functions have the same names
+
+    def know(name, module):
+        """From here on `name` is this module of minidl, and name.x the module x inside it."""
+        modules[name] = module
+        inside = f"{module}." if module else ""
+        modules.update((f"{name}.{m[len(inside) :]}", m) for m in MODULES if m.startswith(inside))
+
     for cell in cells(nb, "code"):
         tree = ast.parse(re.sub(r"^[%!].*$", "", cell.source, flags=re.MULTILINE))
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 for name in node.names:
-                    if not name.name.startswith("minidl"):
+                    if name.name.partition(".")[0] != "minidl":
                         others.add(name.asname or name.name)
+                    elif name.asname:
+                        know(name.asname, name.name.partition(".")[2])
                     else:
-                        known = name.asname or name.name
-                        modules[known] = name.name.partition(".")[2]
-                        if name.name == "minidl":
-                            modules |= {f"{known}.{module}": module for module in MODULES}
+                        know("minidl", "")
             elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("minidl"):
                 inside = node.module.partition(".")[2]
                 for name in node.names:
-                    if not inside and name.name in MODULES:
-                        modules[name.asname or name.name] = name.name
-                        continue
-                    made = inside or vars(minidl)[name.name].__module__.partition(".")[2]
-                    yield f"{defined_in(made, name.name)}.{name.name}", cell.id
+                    module = f"{inside}.{name.name}".strip(".")
+                    if module in MODULES:
+                        know(name.asname or name.name, module)
+                    else:
+                        yield f"{defined_in(inside, name.name)}.{name.name}", cell.id
             elif isinstance(node, ast.Attribute):
                 base = ast.unparse(node.value)
                 if base in modules:
-                    module = modules[base]
-                    made = module or getattr(vars(minidl).get(node.attr), "__module__", "")
-                    made = defined_in(made.removeprefix("minidl."), node.attr)
-                    yield f"{made}.{node.attr}", cell.id
+                    yield f"{defined_in(modules[base], node.attr)}.{node.attr}", cell.id
                 elif node.attr in METHODS and base not in others:
                     yield METHODS[node.attr], cell.id
 
 
 def defined_in(module, name):
-    """The module that defines what `module` offers under this name: nn.Module is module.Module."""
-    if f"{module}.{name}" not in EVERYTHING:
-        for node in ast.parse(SOURCE.get(module, "")).body:
-            if isinstance(node, ast.ImportFrom) and name in [n.name for n in node.names]:
-                return node.module or module
+    """The module that defines what `module` offers by this name: nn.Module is nn.module's."""
+    if f"{module}.{name}" in EVERYTHING:
+        return module
+    for node in ast.walk(ast.parse(SOURCE.get(module, ""))):
+        if isinstance(node, ast.ImportFrom) and name in [n.name for n in node.names]:
+            if not node.level or not node.module:  # from elsewhere, or a module as such
+                return module
+            file = FILES[module].parents[node.level - 1] / node.module.replace(".", "/")
+            return defined_in(module_of(file), name)
     return module
 
 
@@ -276,7 +298,7 @@ METHODS = _methods()
 
 def forward_uses(number, nb, home):
     for name, cell in uses(nb):
-        if name not in EVERYTHING or name.split(".")[1].startswith("_"):
+        if name not in EVERYTHING or module_and_name(name)[1].startswith("_"):
             continue
         if home.get(name, 99) > number:
             yield f"{cell}: {name}, whose home is {home.get(name, 'a lesson not yet written')}"
@@ -309,7 +331,8 @@ def test_every_public_name_has_one_home(note):
     assert HOME_FAULTS == []
     waiting = {}
     for name in sorted(EVERYTHING - set(HOME)):
-        waiting.setdefault(name.split(".")[0], []).append(name.split(".")[1])
+        module, name = module_and_name(name)
+        waiting.setdefault(module, []).append(name)
     for module, names in waiting.items():
         lessons = sorted(explained_in(module) - set(NOTEBOOKS))
         note(f"{module}: {len(names)} names wait for lesson {lessons}: {', '.join(names)}")
@@ -431,17 +454,25 @@ def test_each_rule_notices(rule, change, sentence):
 @pytest.mark.parametrize(
     "code, name",
     [
-        ("from minidl.nn import Linear", "nn.Linear"),
-        ("from minidl import nn\nnn.Linear(3, 4)", "nn.Linear"),
-        ("from minidl import nn\nnn.Sequential()", "module.Sequential"),
-        ("from minidl.nn import Module", "module.Module"),
+        ("from minidl.nn import Linear", "nn.layers.Linear"),
+        ("from minidl import nn\nnn.Linear(3, 4)", "nn.layers.Linear"),
+        ("from minidl import nn\nnn.Sequential()", "nn.module.Sequential"),
+        ("from minidl.nn import Module", "nn.module.Module"),
         ("import minidl.optim as o\no.SGD", "optim.SGD"),
-        ("import minidl\nminidl.nn.Linear", "nn.Linear"),
-        ("from minidl import functional as F\ndef f(x):\n    return F.gelu(x)", "functional.gelu"),
-        ("y = x.sqrt()", "ops.sqrt"),
+        ("import minidl\nminidl.nn.Linear", "nn.layers.Linear"),
+        ("import minidl.nn.functional\nminidl.nn.functional.gelu", "nn.functional.gelu"),
+        ("from minidl import nn\nnn.functional.gelu", "nn.functional.gelu"),
+        ("from minidl import where", "engine.ops.where"),
+        ("import minidl\nminidl.compile", "graph.compiled.compile"),
+        ("from minidl.engine.tensor import clock", "engine.changes.clock"),
+        (
+            "from minidl.nn import functional as F\ndef f(x):\n    return F.gelu(x)",
+            "nn.functional.gelu",
+        ),
+        ("y = x.sqrt()", "engine.ops.sqrt"),
         ("import math\nmath.sqrt(np.sqrt(2))", None),
-        ("from minidl.ops import maximum", "ops.maximum"),
-        ("from minidl.ops import mul\nfrom minidl import grad\nnp.maximum(1, 2)", None),
+        ("from minidl.engine.ops import maximum", "engine.ops.maximum"),
+        ("from minidl.engine.ops import mul\nfrom minidl import grad\nnp.maximum(1, 2)", None),
     ],
 )
 def test_a_name_before_its_lesson_is_noticed(code, name):
@@ -460,14 +491,14 @@ def test_wrong_homes_are_noticed():
     def faults(lessons):
         return "\n".join(homes(lessons)[1])
 
-    assert "two homes, 7 and 8" in faults(at(7, "ops.add") | at(8, "ops.add"))
-    assert "ops.nothing, which is not there" in faults(at(7, "ops.nothing"))
-    assert "docstring of nn does not name 7" in faults(at(7, "nn.Linear"))
-    assert "backend.no_grad has no home" in faults(at(7, "tensor"))
-    every = {
-        f"{module}.{name}": 9 for module in ("module", "nn", "init") for name in public(module)
-    }
-    assert homes(at(9, "module", "nn", "init")) == (every, [])
+    assert "two homes, 7 and 8" in faults(at(7, "engine.ops.add") | at(8, "engine.ops.add"))
+    assert "engine.ops.nothing, which is not there" in faults(at(7, "engine.ops.nothing"))
+    assert "engine.nothing, which is not there" in faults(at(7, "engine.nothing"))
+    assert "docstring of nn.layers does not name 7" in faults(at(7, "nn.layers.Linear"))
+    assert "engine.devices.array_module has no home" in faults(at(7, "engine.tensor"))
+    nine = "nn.module", "nn.layers", "nn.init"
+    every = {f"{module}.{name}": 9 for module in nine for name in public(module)}
+    assert homes(at(9, *nine)) == (every, [])
 
 
 # --- the tool that copies ----------------------------------------------------------------------
@@ -500,15 +531,30 @@ def edit(path, before, after):
     "file, before, after, sentence",
     [
         (
-            "minidl/ops.py",
+            "minidl/engine/ops.py",
             "lambda: g * b, lambda: g * a",
             "lambda: b * g, lambda: g * a",
             "mul: is",
         ),
-        ("minidl/tensor.py", "found.append((y,", "found.append((y ,", "_walk: is not what"),
+        (
+            "minidl/engine/gradients.py",
+            "found.append((y,",
+            "found.append((y ,",
+            "walk: is not what",
+        ),
         ("course/07_tensor.ipynb", "lambda: g * b,", "lambda: g * b ,", "mul: is not what"),
-        ("course/07_tensor.ipynb", "# minidl/ops.py: mul", "# minidl/ops.py: mull", "mull"),
-        ("course/07_tensor.ipynb", "# minidl/ops.py: mul", "# minidl/ops: mul", "is no marker"),
+        (
+            "course/07_tensor.ipynb",
+            "# minidl/engine/ops.py: mul",
+            "# minidl/engine/ops.py: mull",
+            "mull",
+        ),
+        (
+            "course/07_tensor.ipynb",
+            "# minidl/engine/ops.py: mul",
+            "# minidl/engine/ops: mul",
+            "is no marker",
+        ),
         ("course/07_tensor.ipynb", '"execution_count": 7', '"execution_count": 9', "was not run"),
         ("course/07_tensor.ipynb", "range(300)", "range(301)", "was not run"),
         (
@@ -534,10 +580,10 @@ def test_copying_runs_what_changed_and_nothing_else(copy_of_course, capsys):
     lesson = copy_of_course / "course" / "07_tensor.ipynb"
     nb = build.read(lesson)
     nb.cells = [nb.cells[0], *(c for c in nb.cells if "import primitive" in c.source)]
-    nb.cells += [c for c in LESSON.cells if "minidl/ops.py: mul\n" in c.source]
+    nb.cells += [c for c in LESSON.cells if "minidl/engine/ops.py: mul\n" in c.source]
     nb.cells += [build.v4.new_code_cell("print(2 + 2)")]
     lesson.write_text(build.text(nb), encoding="utf-8")
-    edit(copy_of_course / "minidl" / "ops.py", "a * b, element by element", "a times b")
+    edit(copy_of_course / "minidl" / "engine" / "ops.py", "a * b, element by element", "a times b")
     assert build.main([str(lesson)], root=copy_of_course) == 0
     said = capsys.readouterr().out
     assert "mul: copied" in said and "ran in" in said

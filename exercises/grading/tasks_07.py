@@ -36,7 +36,7 @@ def unbroadcast_reference(g, shape):
 
 UNBROADCAST = Task(
     id="07.1",
-    replaces="shapes.sum_to",
+    replaces="engine.shapes.sum_to",
     cases=unbroadcast_cases,
     reference=unbroadcast_reference,
     hints=(
@@ -151,7 +151,7 @@ def matmul_reference(g, a, b):
 
 MATMUL = Task(
     id="07.2",
-    replaces="ops.matmul",
+    replaces="engine.ops.matmul",
     needs=("07.1",),
     cases=matmul_cases,
     reference=matmul_reference,
@@ -250,7 +250,7 @@ def walk_reference(inputs, slopes):
 
 BACKWARD = Task(
     id="07.3",
-    replaces="tensor._walk",
+    replaces="engine.gradients.walk",
     cases=walk_cases,
     reference=walk_reference,
     drive=walk,
