@@ -21,12 +21,11 @@ try:
 except ImportError as error:
     raise ImportError('estimators need scikit-learn: pip install "minidl[sklearn]"') from error
 
-from . import optim
+from . import nn, optim
 from .data.loader import ArrayDataset, DataLoader, split
 from .engine import devices, random
 from .graph.passes import EXACT
 from .nn import functional as F
-from .nn import layers as nn
 from .train.callbacks import EarlyStopping
 from .train.trainer import Trainer
 

@@ -5,7 +5,7 @@ Tensors, modules and optimisers that it changes.  So the same thing runs eagerly
 """
 
 import numpy as np
-from test_nn import LAYERS
+from test_layers import LAYERS
 from test_optim import KINDS
 
 import minidl

@@ -11,7 +11,7 @@ import pickle
 import numpy as np
 import pytest
 from test_optim import KINDS
-from test_train import SPIRALS, loader, spiral_trainer
+from test_trainer import SPIRALS, loader, spiral_trainer
 
 import minidl
 from minidl import Tensor, distributed, io, nn, optim, tensor

@@ -42,9 +42,11 @@ BARE = re.search(r"Without parameters: (.*)\.", PAGE)[1].split(", ")
 
 def layers():
     """All layers of the package, by name."""
-    for path in sorted(Path(minidl.__file__).parent.glob("*.py")):
+    package = Path(minidl.__file__).parent
+    for path in sorted(package.rglob("*.py")):
         if re.search(r"^class \w+\(\w*(Module|Sequential)", path.read_text("utf-8"), re.MULTILINE):
-            importlib.import_module(f"minidl.{path.stem}")
+            place = path.relative_to(package).with_suffix("").parts
+            importlib.import_module(".".join(["minidl", *place]))
     found, new = {}, [Module]
     while new:
         kind = new.pop()

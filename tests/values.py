@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).resolve().parent)]
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE / folder) for folder in (".", "engine", "nn")]
 
 import conftest  # noqa: E402  (the stand-in device)
-from test_nn import LAYERS  # noqa: E402
+from test_layers import LAYERS  # noqa: E402
 from test_ops import STEPS, TABLE, apply, leaves, numbers, on, weights  # noqa: E402
 
 import minidl  # noqa: E402

@@ -111,7 +111,7 @@ class Record(Graph):
         """The Graph of this run, without the Tensors that it was made with."""
         return Graph(**{part.name: getattr(self, part.name) for part in fields(Graph)})
 
-    # What the rest of minidl calls while `backend.modes.record` is this record.
+    # What the rest of minidl calls while `intercept.modes.record` is this record.
 
     def capture(self, tensor):
         """The Traced data of a Tensor that no operation of this record made."""

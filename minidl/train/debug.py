@@ -128,8 +128,8 @@ def statistics(model, loss, *batch):
     *inputs, target = (x if isinstance(x, Tensor) else Tensor(x) for x in batch)
     with watched(model, around):
         value = loss(model(*inputs), target)
-    model.load_state_dict(before)
     gradients = map(std, grad(value, [x for _, *tensors in calls for x in tensors]))
+    model.load_state_dict(before)  # only now: a walk back wants all as it was in the forward pass
     rows = []
     for layer, y, *p in calls:
         a, g, w = y.numpy(), next(gradients), next(gradients) if p else math.nan

@@ -33,7 +33,8 @@ from minidl.train import (
 )
 from minidl.train.trainer import LOSSES, METRICS
 
-ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
 
 
 def spiral_trainer(dropout=0.1, **options):
@@ -857,7 +858,7 @@ def test_a_run_goes_on_on_another_device(tmp_path, back, options, device):
 KILLED = """
     import os, signal, sys
     sys.path[:0] = [{tests!r}, {root!r}]
-    from test_train import *
+    from test_trainer import *
 
     class Kill(Callback):
         def on_batch_end(self, trainer):
@@ -875,7 +876,7 @@ KILLED = """
 @pytest.mark.slow
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_in_the_same_bits(tmp_path):
     def run(path, how):
-        code = KILLED.format(tests=str(ROOT / "tests"), root=str(ROOT), path=str(path))
+        code = KILLED.format(tests=str(HERE), root=str(ROOT), path=str(path))
         return subprocess.run(
             [sys.executable, "-c", textwrap.dedent(code), how], capture_output=True, text=True
         )

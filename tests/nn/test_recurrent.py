@@ -5,8 +5,9 @@ import pytest
 
 import minidl
 from minidl import optim, tensor
-from minidl.nn import GRU, LSTM, RNN, Recurrent
+from minidl.nn import GRU, LSTM, RNN
 from minidl.nn import functional as F
+from minidl.nn.recurrent import Recurrent
 
 CELLS = [RNN, LSTM, GRU]
 LENGTHS = np.array([5, 2, 1, 4])

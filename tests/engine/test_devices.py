@@ -22,8 +22,8 @@ standin = devices.device_module("standin")  # conftest.py makes it known
 @pytest.fixture
 def known(monkeypatch):
     """The tables of known devices, put back afterwards."""
-    for name in ("ARRAYS", "_devices", "_generators"):
-        monkeypatch.setattr(devices, name, dict(getattr(devices, name)))
+    for module, name in (devices, "ARRAYS"), (devices, "_devices"), (random, "_generators"):
+        monkeypatch.setattr(module, name, dict(getattr(module, name)))
 
 
 # ---- which module an array belongs to

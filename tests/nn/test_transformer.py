@@ -461,7 +461,7 @@ def test_logits_past_the_context_are_those_of_the_window_alone(monkeypatch):
         found.append(logits)
         return sample(logits, **options)
 
-    monkeypatch.setattr("minidl.transformer.sample", keep)
+    monkeypatch.setattr("minidl.nn.transformer.sample", keep)
     ids = model.generate(IDS[:, :2], 14, rng=np.random.default_rng(0))
     for end, logits in zip(range(2, 16), found, strict=True):
         expected = model(ids[:, places(end, 6) : end]).numpy()[:, -1]

@@ -8,7 +8,7 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
-from test_train import SPIRALS, Interrupt, exact, loader, spiral_trainer, weights
+from test_trainer import SPIRALS, Interrupt, exact, loader, spiral_trainer, weights
 
 from minidl import io, manual_seed, nn, optim
 from minidl.engine import devices
@@ -20,7 +20,6 @@ from minidl.train import (
     CSVLog,
     EarlyStopping,
     HistoryPlot,
-    Monitor,
     Progress,
     ReduceOnPlateau,
     Schedule,
@@ -28,6 +27,7 @@ from minidl.train import (
     find_rate,
     plot_history,
 )
+from minidl.train.callbacks import Monitor
 
 
 class Pretend(Callback):
