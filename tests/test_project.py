@@ -69,7 +69,7 @@ CONDITIONALS = {
     "train": 8.1,
     "graph": 3.2,
     "gpu": 0.0,
-    "files and estimators": 6.2,
+    "files and estimators": 6.3,
     "onnx, web and distributed": 1.5,
 }
 
