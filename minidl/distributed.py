@@ -12,6 +12,7 @@ import numpy as np
 
 from .engine import devices
 from .engine.tensor import Tensor
+from .gpu.doubts import doubt
 from .gpu.nccl import communicator
 from .nn.module import Parameter
 
@@ -60,7 +61,7 @@ class Group:
             devices.to_numpy(arrays[0].reshape(-1)[:1])
         found, totals = self._summed(arrays, weight)
         for total in totals:
-            devices.doubt(~(total > 0), FAILED)
+            doubt(devices.array_module(total), ~(total > 0), FAILED)
         return found
 
     def average_gradients(self, model, weight=1.0):

@@ -22,7 +22,7 @@ import pytest
 from standin import StandinArray, standin
 
 from minidl.engine import devices, random
-from minidl.gpu import streams
+from minidl.gpu import doubts, streams
 
 devices.add_device("standin", standin, StandinArray)
 CUDA = streams.status()
@@ -84,7 +84,7 @@ def torch():
 @pytest.fixture(autouse=True)
 def _same_seed():
     random.manual_seed(0)
-    devices._doubts.clear()
+    doubts._doubts.clear()
 
 
 @pytest.fixture

@@ -16,9 +16,11 @@ import minidl
 from minidl import distributed, nn, optim, tensor
 from minidl.engine import devices, ops
 from minidl.gpu import streams
+from minidl.graph.source import imported
 from minidl.nn import functional as F
 from minidl.nn import recurrent, transformer
 from minidl.train import Trainer
+from minidl.train.ahead import ahead
 
 ROOT = Path(__file__).resolve().parent.parent
 RNG = np.random.default_rng(0)
@@ -323,7 +325,7 @@ def test_without_pinned_memory_a_move_is_an_ordinary_one(gpu, monkeypatch):
 
 
 def test_the_next_batch_is_on_its_way_before_this_one_is_used(gpu):
-    for number, (a,) in enumerate(devices.ahead([(np.array([i]),) for i in range(3)], "gpu")):
+    for number, (a,) in enumerate(ahead([(np.array([i]),) for i in range(3)], "gpu")):
         assert a.a.tolist() == [number]
         gpu.append(f"step {number}")
     order = [line for line in gpu if line[:4] in ("copy", "step")]
@@ -344,9 +346,9 @@ def test_pinned_memory_stays_until_its_copy_is_done(gpu):
 
 def test_no_batch_is_lost_on_a_device():
     batches = [(np.arange(3) + i, np.arange(2)) for i in range(4)]
-    found = [tuple(map(devices.to_numpy, b)) for b in devices.ahead(batches, "standin")]
+    found = [tuple(map(devices.to_numpy, b)) for b in ahead(batches, "standin")]
     assert [[a.tolist() for a in b] for b in found] == [[a.tolist() for a in b] for b in batches]
-    assert list(devices.ahead([], "standin")) == []
+    assert list(ahead([], "standin")) == []
 
 
 # ---- the how-to page
@@ -440,7 +442,7 @@ def test_the_source_calls_what_cupy_has():
 
 
 def test_the_source_for_cupy_begins_with_cupy():
-    assert devices.imported(ModuleType("cupy")) == ["import cupy as np", "import numpy"]
+    assert imported(ModuleType("cupy")) == ["import cupy as np", "import numpy"]
 
 
 def test_a_trainer_compiles_on_the_device():

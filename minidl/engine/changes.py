@@ -45,8 +45,10 @@ def check_unchanged(y):
     if y.number > _changed["last"]:
         return
     for x in (y, *y.inputs):
-        a = getattr(x, "data", x) if hasattr(x, "requires_grad") else x
         assigned = getattr(x, "number", 0) > y.number
+        a = x
+        if hasattr(x, "requires_grad"):
+            a = x.data
         written = is_array(a) and _changed.get(memory(a), 0) > y.number
         if assigned or written:
             raise RuntimeError(
@@ -114,8 +116,11 @@ def _before(x, name):
 def write(x, key, value):
     """x[key] = value in the memory of the Tensor x, dated."""
     data = captured(x)
-    if hasattr(value, "requires_grad"):
-        value = captured(value)
+    value = _bare(value)
+    if isinstance(key, tuple):
+        key = tuple(map(_bare, key))
+    else:
+        key = _bare(key)
     array_module(data, value)  # raises unless both live on one device
     kind = getattr(value, "dtype", None) or np.result_type(data.dtype, value)
     if not np.can_cast(kind, data.dtype, "same_kind"):
@@ -132,6 +137,13 @@ def write(x, key, value):
     date(data)
 
 
+def _bare(x):
+    """The array of a Tensor; anything else as it is."""
+    if hasattr(x, "requires_grad"):
+        return captured(x)
+    return x
+
+
 def is_repeated(a):
     """Whether several elements of array `a` are one number in memory."""
     steps = getattr(plain(a), "strides", ())
@@ -145,7 +157,9 @@ def apart(found, taken):
     """
     seen = {memory(a) for a in taken}
     for x, g in found:
-        a = g.data if hasattr(g, "requires_grad") else g
+        a = g
+        if hasattr(g, "requires_grad"):
+            a = g.data
         if memory(a) in seen or is_repeated(a):
             g = g * 1  # a copy, with a record where g has one
         seen.add(memory(a))

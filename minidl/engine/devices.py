@@ -9,16 +9,14 @@ Explained in course/07.
 import ctypes
 import os
 import sys
-from itertools import chain
 
 import numpy as np
 
-from ..gpu import streams
+from ..gpu import doubts, streams
 
 NUMBERS = {bool, int, float, complex}  # these belong to any module
 ARRAYS = {np.ndarray: np}  # array type -> the module whose functions take it
 _devices = {"cpu": np}  # device name -> module
-_doubts = {}  # module name -> message -> whether it must be raised, an array of that device
 
 
 def _keep_what_is_freed():
@@ -105,17 +103,6 @@ def repeated(xp, a, shape):
     return xp.broadcast_to(a, shape)
 
 
-def imported(module):
-    """The lines of Python that make the array module known as `np`, NumPy itself as `numpy`."""
-    if module is np:
-        return ["import numpy as np"]
-    if module.__name__ == "cupy":
-        return ["import cupy as np", "import numpy"]
-    name = next(name for name, m in _devices.items() if m is module)
-    found = [f"np = device_module({name!r})"]
-    return ["import numpy", "from minidl.engine.devices import device_module", "", *found]
-
-
 # ---- which device, and from one to another
 
 
@@ -150,12 +137,12 @@ def to_device(a, device):
     module = device_module(device)
     if array_module(a) is module:
         return a
-    moved, arrive = _send(module, to_numpy(a))
+    moved, arrive = send(module, to_numpy(a))
     arrive()
     return moved
 
 
-def _send(module, a):
+def send(module, a):
     """The NumPy array `a` on the device of `module`; a function that has the device wait for it."""
     try:
         if hasattr(module, "cuda") and a.size:
@@ -165,58 +152,15 @@ def _send(module, a):
         raise explained(error, f"moving {a.nbytes:,} bytes to {module.__name__}", [a]) from error
 
 
-def ahead(batches, device):
-    """The batches, tuples of arrays, on `device`; the next is sent before each is given, so that
-    copying it and computing with this one go on side by side.
-    """
-    module, before = device_module(device), None
-    for batch in chain(batches, [None]):
-        sent = None
-        if batch is not None:
-            sent = [_send(module, to_numpy(a)) for a in batch]
-        if before is not None:
-            for _, arrive in before:
-                arrive()
-            yield tuple(a for a, _ in before)
-        before = sent
-
-
 def to_numpy(a):
     """The values of `a` as a NumPy array; no copy if it is one.
 
-    From another device the answers to its doubts come along: see `doubt`.
+    From another device the answers to its doubts come along: see gpu/doubts.py.
     """
-    module = array_module(a)
-    if module is np:
+    xp = array_module(a)
+    if xp is np:
         return np.asarray(a)
-    doubts = _doubts.pop(module.__name__, {})
-    if doubts and a.size == 1 and a.dtype.kind == "f":  # a loss: one transfer for all
-        values = [module.asarray(v).reshape(()).astype("f8") for v in (a, *doubts.values())]
-        found, *wrong = module.asnumpy(module.stack(values))
-        found = np.asarray(found, a.dtype).reshape(a.shape)
-    else:
-        found = module.asnumpy(a)
-        wrong = ()
-        if doubts:
-            wrong = module.asnumpy(module.stack([*doubts.values()]))
-    for message, is_wrong in zip(doubts, wrong):
-        if is_wrong:
-            raise ValueError(message)
-    return found
-
-
-def doubt(wrong, message):
-    """Raise ValueError with `message` if `wrong`, one truth value, on whatever device it lies.
-
-    To ask another device would make it and the host wait for each other.  So it is asked with the
-    next values that the host takes from there, and raises then.
-    """
-    module = array_module(wrong)
-    if module is not np:
-        kept = _doubts.setdefault(module.__name__, {})
-        kept[message] = kept[message] | wrong if message in kept else wrong
-    elif wrong:
-        raise ValueError(message)
+    return doubts.brought(xp, a)
 
 
 def explained(error, what, arrays, attrs=()):
@@ -227,7 +171,6 @@ def explained(error, what, arrays, attrs=()):
     given = " and ".join(str(getattr(a, "shape", a)) for a in arrays)
     if attrs:
         given += " with " + ", ".join(f"{name}={value}" for name, value in attrs.items())
-    for kind in (ValueError, IndexError, TypeError, MemoryError):
-        if isinstance(error, kind):
-            return kind(f"{what}: cannot work on shapes {given}: {error}")
-    return error
+    kinds = ValueError, IndexError, TypeError, MemoryError
+    kind = next(kind for kind in kinds if isinstance(error, kind))
+    return kind(f"{what}: cannot work on shapes {given}: {error}")

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from .intercept import modes, primitives, remembering
 
 
-def walk(outputs, gradients, *, retain_graph=None, create_graph=False, targets=None):
-    """Go from `outputs` back to the leaves (or `targets`); return pairs (tensor, its gradient).
+def walk(outputs, gradients, *, retain_graph=None, create_graph=False, targets=()):
+    """Go from `outputs` back; return pairs (tensor, its gradient) of leaves and of `targets`.
 
     A result is made after its inputs, so its number is larger.  When the largest number that waits
     is always next, a tensor's turn comes after that of all its users, and its total is complete.
@@ -22,10 +22,10 @@ def walk(outputs, gradients, *, retain_graph=None, create_graph=False, targets=N
     waiting, found = Waiting(), []
     with remembering(create_graph):
         for y, g in zip(outputs, gradients):
-            waiting.send(y, g if create_graph else g.data)
+            waiting.send(y, g)
         while waiting.totals:
             y, g = waiting.next()
-            if y.op is None if targets is None else y.number in targets:
+            if y.op is None or y.number in targets:
                 found.append((y, g))
             if y.op is not None:
                 for x, share in y.op.shares(y, g, create_graph):
@@ -75,7 +75,10 @@ class Total:
     def add(self, share):
         if type(share) is Piece:
             share = share.whole()
-        self.sum = share if self.sum is None else self.sum + share
+        if self.sum is None:
+            self.sum = share
+        else:
+            self.sum = self.sum + share
 
     def result(self):
         """x and its gradient, now that all shares are there."""
@@ -103,10 +106,8 @@ class QuickTotal:
         elif self.ours:
             self.sum += share
         else:
-            if piece:
-                share = share.whole()
             made_here = piece or self.sum is not None
-            self.sum = share if self.sum is None else self.sum + share
+            Total.add(self, share)
             # NumPy's sums of 0-d arrays are numbers, and what is recorded is not changed.
             self.ours = made_here and self.x.ndim > 0 and not modes.recording
 

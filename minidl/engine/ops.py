@@ -14,7 +14,8 @@ import math
 
 import numpy as np
 
-from .devices import doubt
+from ..gpu.doubts import doubt
+from .devices import array_module
 from .intercept import effect
 from .random import generator
 from .shapes import reshape, transpose
@@ -376,7 +377,8 @@ def check_range(ids, n, what):
     """Raise ValueError unless all `ids` are in [0, n); on another device than the CPU, later."""
     message = f"{what} must be in [0, {n})"
     if not isinstance(ids, np.ndarray):
-        doubt(((ids < 0) | (ids >= n)).any(), f"{message}, but some of an earlier batch were not")
+        wrong = ((ids < 0) | (ids >= n)).any()
+        doubt(array_module(ids), wrong, f"{message}, but some of an earlier batch were not")
     elif ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < n:
         raise ValueError(f"{message}, got {int(ids.min())} to {int(ids.max())}")
 

@@ -23,14 +23,21 @@ def sum(xp, a, *, axis=None, keepdims=False):
 
 @sum.gradient
 def _(g, y, a, *, axis=None, keepdims=False):
-    return (broadcast_to(g if axis is None else keep(g, a, axis), shape=a.shape),)
+    if axis is not None:
+        g = keep(g, a, axis)
+    return (broadcast_to(g, shape=a.shape),)
 
 
 def keep(r, a, axis):
     """A reduction's result `r` with the reduced axes of `a` kept as axes of length 1."""
-    axes = range(len(a.shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    axes = [i % len(a.shape) for i in axes]
-    return reshape(r, shape=tuple(1 if i in axes else n for i, n in enumerate(a.shape)))
+    if axis is None:
+        axis = tuple(range(len(a.shape)))
+    if not isinstance(axis, tuple):
+        axis = (axis,)
+    shape = list(a.shape)
+    for i in axis:
+        shape[i] = 1
+    return reshape(r, shape=tuple(shape))
 
 
 @primitive
@@ -51,8 +58,6 @@ def sum_to(xp, a, *, shape):
     axes = tuple(range(extra)) + tuple(
         i + extra for i, n in enumerate(shape) if n == 1 and a.shape[i + extra] != 1
     )
-    if axes == (0,) and a.ndim == 2 and a.size:  # a product with ones is faster than .sum(0)
-        return (xp.ones(len(a), dtype=a.dtype) @ a).reshape(shape)
     return a.sum(axis=axes).reshape(shape)
 
 
@@ -111,11 +116,6 @@ def _(g, y, a, *indices, key):
 @primitive
 def scatter(xp, a, *indices, key, shape):
     """Zeros of `shape` with a added at [key]; what falls on one place adds up"""
-    rows = key == (ARRAY,) and len(shape) == 2 and shape[0] <= 512 and a.dtype.kind == "f"
-    if rows and indices[0].dtype.kind in "iu":  # a product adds up rows faster than add.at
-        rows = indices[0].reshape(-1, 1).astype("int64") % shape[0]
-        places = (rows == xp.arange(shape[0])).astype(a.dtype)  # (rows of a, rows of y)
-        return places.T @ a.reshape(-1, shape[1])
     y = xp.zeros(shape, dtype=a.dtype)
     if indices:
         xp.add.at(y, _fill(key, indices), a)

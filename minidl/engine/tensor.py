@@ -197,8 +197,6 @@ class Tensor:
                 "with minidl.where, concatenate or stack; if no gradient is meant, write into a "
                 "leaf inside no_grad(), or write y.detach()"
             )
-        parts = key if isinstance(key, tuple) else (key,)
-        key = tuple(captured(part) if isinstance(part, Tensor) else part for part in parts)
         changes.write(self, key, value)
 
     def sum(self, axis=None, keepdims=False):
@@ -231,8 +229,9 @@ class Tensor:
     def astype(self, dtype):
         """The values converted to `dtype`."""
         dtype = np.dtype(dtype)
-        x = self if dtype.kind in "fc" else self.detach()
-        return primitives["cast"](x, dtype=dtype)
+        if dtype.kind not in "fc":
+            self = self.detach()  # whole numbers have no gradient
+        return primitives["cast"](self, dtype=dtype)
 
 
 class Result(Tensor):
@@ -240,6 +239,13 @@ class Result(Tensor):
 
     __slots__ = ()
     __setattr__ = object.__setattr__
+
+
+def array_of(x):
+    """The array of a Tensor; anything else as it is."""
+    if isinstance(x, Tensor):
+        return x.data
+    return x
 
 
 def _as_array(value):
@@ -279,9 +285,11 @@ def _one_tuple(numbers):
 def _split_key(key, xp):
     """Split an index into its arrays, which become inputs, and the rest, which does not change."""
     arrays, plan = [], []
-    for part in key if isinstance(key, tuple) else (key,):
+    if not isinstance(key, tuple):
+        key = (key,)
+    for part in key:
         if isinstance(part, list):
-            part = xp.asarray(part, dtype=None if part else np.int64)
+            part = xp.asarray(part, dtype=(None if part else np.int64))
         if isinstance(part, Tensor) or devices.is_array(part):
             arrays.append(part)
             part = ARRAY
@@ -349,7 +357,7 @@ class Primitive:
         handler = handlers.get(get_ident())
         if handler is not None:  # somebody takes over: intercept.py
             return handler(self, inputs, attrs)
-        arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+        arrays = [array_of(x) for x in inputs]
         xp = array_module(*arrays)  # NumPy, or CuPy
         try:
             data = self.forward(xp, *arrays, **attrs)
@@ -358,7 +366,9 @@ class Primitive:
         tensors = [x for x in inputs if isinstance(x, Tensor)]
         if not tensors:  # arrays in, an array out: nothing to remember
             return _number_if_numbers(data, arrays)
-        y = Result(data if type(data) in ARRAYS else xp.asarray(data))
+        if type(data) not in ARRAYS:  # NumPy's sum over all axes is a number
+            data = xp.asarray(data)
+        y = Result(data)
         if modes.recording and self.rule is not None and any(x.requires_grad for x in tensors):
             y.requires_grad = True
             y.op, y.inputs, y.attrs = self, inputs, attrs
@@ -372,7 +382,7 @@ class Primitive:
         if y.inputs is None:
             raise RuntimeError(_FREED.format(self.name))
         changes.check_unchanged(y)
-        arrays = [x.data if isinstance(x, Tensor) else x for x in y.inputs]
+        arrays = [array_of(x) for x in y.inputs]
         try:
             if recorded:
                 found = self.rule(g, y, *y.inputs, **y.attrs)
@@ -381,7 +391,8 @@ class Primitive:
             pairs = []
             for x, share in zip(y.inputs, self._one_each(found, arrays)):
                 if isinstance(x, Tensor) and x.requires_grad:
-                    share = share() if callable(share) else share
+                    if callable(share):
+                        share = share()
                     if share is not None:
                         pairs.append((x, self._narrowed(share, x.shape)))
         except MemoryError as error:
@@ -436,9 +447,11 @@ def quick(op, a, b):
 
     It does what `Primitive.apply` does, in fewer steps, and leaves all else to it.
     """
-    x = a.data if isinstance(a, Tensor) else a
-    z = b.data if isinstance(b, Tensor) else b
-    kind = type(z) if type(x) in NUMBERS else type(x)
+    x = array_of(a)
+    z = array_of(b)
+    kind = type(x)
+    if kind in NUMBERS:
+        kind = type(z)
     xp = ARRAYS.get(kind)
     alike = type(z) is kind or type(z) in NUMBERS
     if xp is None or not alike or handlers:
@@ -447,8 +460,10 @@ def quick(op, a, b):
         data = op.forward(xp, x, z)
     except (ValueError, IndexError, TypeError, MemoryError):
         return op(a, b)  # which says what is wrong
+    if type(data) not in ARRAYS:
+        data = xp.asarray(data)
     y = _new(Result)
-    y.data = data if type(data) in ARRAYS else xp.asarray(data)
+    y.data = data
     y.number = clock()
     y.grad = None
     asks = (x is not a and a.requires_grad) or (z is not b and b.requires_grad)
@@ -494,8 +509,8 @@ def grad(outputs, inputs, grad_outputs=None, *, retain_graph=None, create_graph=
     outputs, inputs: a Tensor or a sequence of them.  grad_outputs: as `gradient` of `backward`.
     An input that no output depends on gets zeros (PyTorch raises, or gives None).
     """
-    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    outputs = _listed(outputs)
+    inputs = _listed(inputs)
     if not isinstance(grad_outputs, (list, tuple)):
         grad_outputs = [grad_outputs] * len(outputs)
     found = _gradients(outputs, grad_outputs, retain_graph, create_graph, inputs)
@@ -506,17 +521,29 @@ def grad(outputs, inputs, grad_outputs=None, *, retain_graph=None, create_graph=
     return [found[id(x)] for x in inputs]
 
 
-def _gradients(outputs, gradients, retain_graph, create_graph, targets=None):
+def _listed(tensors):
+    """A list of what is given: one Tensor, or a sequence of them."""
+    if isinstance(tensors, Tensor):
+        return [tensors]
+    return list(tensors)
+
+
+def _gradients(outputs, gradients, retain_graph, create_graph, targets=()):
     """Pairs (tensor, its gradient, a Tensor), from the walk back, whose start is checked here."""
     starts = [_start(y, g) for y, g in zip(outputs, gradients, strict=True)]
-    numbers = None if targets is None else {x.number for x in targets}
+    numbers = {x.number for x in targets}
+    first = starts
+    if not create_graph:
+        first = [g.data for g in starts]
     found = walk(
-        outputs, starts, retain_graph=retain_graph, create_graph=create_graph, targets=numbers
+        outputs, first, retain_graph=retain_graph, create_graph=create_graph, targets=numbers
     )
     for x, g in changes.apart(found, [g.data for g in starts]):
         if g.dtype != x.dtype:
             g = primitives["cast"](g, dtype=x.dtype)
-        yield x, g if isinstance(g, Tensor) else Tensor(g)
+        if not isinstance(g, Tensor):
+            g = Tensor(g)
+        yield x, g
 
 
 def _start(y, g):

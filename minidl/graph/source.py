@@ -23,6 +23,17 @@ WRITTEN = {"add.at": "np.add.at({given})", "zeros": "{y}.fill(0)", "ones": "{y}.
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**"}
 
 
+def imported(module):
+    """The lines of Python that make the array module known as `np`, NumPy itself as `numpy`."""
+    if module is np:
+        return ["import numpy as np"]
+    if module.__name__ == "cupy":
+        return ["import cupy as np", "import numpy"]
+    name = next(name for name, m in devices._devices.items() if m is module)
+    found = [f"np = device_module({name!r})"]
+    return ["import numpy", "from minidl.engine.devices import device_module", "", *found]
+
+
 class Source:
     """A planned graph as text.
 
@@ -308,7 +319,7 @@ class Source:
         make += ["", *step, "", "return step"]
         given = ", ".join(["rng", *(self.names[v] for v in self.given)])
         kernels = [text for _, text in self.kernels.values()]
-        head = [*devices.imported(graph.xp), *sorted(self.imports), "", *kernels, ""]
+        head = [*imported(graph.xp), *sorted(self.imports), "", *kernels, ""]
         return "\n".join([*head, f"def make({given}):", *_indented(make), ""])
 
 

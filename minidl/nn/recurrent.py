@@ -7,11 +7,12 @@ Explained in course/16.
 
 import numpy as np
 
-from ..engine.devices import array_module, doubt
+from ..engine.devices import array_module
 from ..engine.intercept import effect
 from ..engine.ops import less, sigmoid, tanh, where
 from ..engine.shapes import concatenate, stack
 from ..engine.tensor import Tensor, primitive, tensor
+from ..gpu.doubts import doubt
 from . import functional as F
 from .layers import _uniform, check_counts
 from .module import Module, Parameter
@@ -131,7 +132,7 @@ class Recurrent(Module):
 def _check_lengths(lengths, last, layer):
     got = f", got {lengths}" if isinstance(lengths, np.ndarray) else ""
     message = f"{layer}: expected {len(lengths)} integer lengths 1 to {last}{got}"
-    doubt(((lengths < 1) | (lengths > last)).any(), message)
+    doubt(array_module(lengths), ((lengths < 1) | (lengths > last)).any(), message)
 
 
 class RNN(Recurrent):

@@ -27,6 +27,7 @@ from ..engine.tensor import Tensor
 from ..graph import compiled
 from ..nn import functional
 from ..nn.module import Module, evaluating
+from .ahead import ahead
 from .callbacks import Callback, Checkpoint, CSVLog, HistoryPlot, Progress
 from .debug import origin
 from .precision import LossScaler, autocast
@@ -216,7 +217,7 @@ class Trainer:
                 batches = loader.batches(self.epoch, self.batch)
                 batches = map(self.group.part, batches) if self.group else batches
                 if self.device != "cpu" and not weigh:  # weights are worked out on the host
-                    batches = devices.ahead(batches, self.device)
+                    batches = ahead(batches, self.device)
                 for some in _groups(batches, self.accumulate):
                     try:
                         found = self.train_step(*some, weigh=weigh)

@@ -14,7 +14,7 @@ import pytest
 import minidl
 from minidl.engine import devices, intercept, ops, random
 from minidl.engine.tensor import tensor
-from minidl.gpu import streams
+from minidl.gpu import doubts, streams
 
 standin = devices.device_module("standin")  # conftest.py makes it known
 
@@ -125,8 +125,8 @@ def test_unknown_device():
 def test_a_doubt_stays_until_the_host_asks(wrong, number):
     """One that is settled does not hide one of the same message that is not, before or after it."""
     for one in wrong:
-        devices.doubt(standin.array(one), "a wrong label")
-    devices.doubt(standin.array(False), "another")
+        doubts.doubt(standin, standin.array(one), "a wrong label")
+    doubts.doubt(standin, standin.array(False), "another")
     if any(wrong):
         with pytest.raises(ValueError, match=r"^a wrong label$"):
             devices.to_numpy(standin.array(number))
@@ -136,17 +136,17 @@ def test_a_doubt_stays_until_the_host_asks(wrong, number):
 
 def test_of_several_doubts_the_first_that_is_wrong_is_raised():
     for message, wrong in ("first", False), ("second", True), ("third", True):
-        devices.doubt(standin.array(wrong), message)
+        doubts.doubt(standin, standin.array(wrong), message)
     with pytest.raises(ValueError, match=r"^second$"):
         devices.to_numpy(standin.array(1.0))
     assert devices.to_numpy(standin.array(1.0)) == 1, "it is raised once"
 
 
 def test_on_the_cpu_nothing_waits():
-    devices.doubt(np.False_, "no")
+    doubts.doubt(np, np.False_, "no")
     with pytest.raises(ValueError, match=r"^yes$"):
-        devices.doubt(np.True_, "yes")
-    assert not devices._doubts
+        doubts.doubt(np, np.True_, "yes")
+    assert not doubts._doubts
 
 
 # ---- CuPy, present or not

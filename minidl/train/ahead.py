@@ -1,0 +1,24 @@
+"""The next batch on its way to a device while the network works on this one.
+
+Explained in course/22.
+"""
+
+from itertools import chain
+
+from ..engine.devices import device_module, send, to_numpy
+
+
+def ahead(batches, device):
+    """The batches, tuples of arrays, on `device`; the next is sent before each is given, so that
+    copying it and computing with this one go on side by side.
+    """
+    module, before = device_module(device), None
+    for batch in chain(batches, [None]):
+        sent = None
+        if batch is not None:
+            sent = [send(module, to_numpy(a)) for a in batch]
+        if before is not None:
+            for _, arrive in before:
+                arrive()
+            yield tuple(a for a, _ in before)
+        before = sent
