@@ -517,7 +517,8 @@ def test_targets_that_are_missing_are_named_and_labels_may_be_words():
 def test_partial_fit_after_early_stopping_trains():
     X = np.random.default_rng(1).standard_normal((60, 2))
     y = (X[:, 0] > 0).astype(int)
-    model = MinidlClassifier((4,), epochs=50, early_stopping=True, patience=1, lr=0.3).fit(X, y)
+    stopping = {"early_stopping": True, "patience": 1, "random_state": 0}
+    model = MinidlClassifier((4,), epochs=50, lr=0.3, **stopping).fit(X, y)
     assert (n := model.n_iter_) < 50
     assert model.partial_fit(X, y).n_iter_ == n + 1
     assert len(model.loss_curve_) == len(model.validation_curve_) == n + 1

@@ -99,7 +99,7 @@ def _before(x, name):
             f"{name} in place on a leaf that requires grad, whose gradient would be lost: change a "
             "parameter inside no_grad(), or its p.data; else write x = ..., a new tensor"
         )
-    outside = modes.record and x.op is None and x.number < modes.record.began
+    outside = modes.record and x.op is None and not modes.record.made(x)
     if outside or getattr(plain(x.data), "base", None) is not None:
         raise RuntimeError(
             f"{name} in place with a record, on a tensor that is a view of another, or not made in "

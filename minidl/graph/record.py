@@ -76,13 +76,14 @@ class State:
     """A Tensor from outside while it is recorded.
 
     before: its array.  value: the Value of that.  data, grad: what the recording thread sees as
-    the Tensor's own.
+    the Tensor's own.  inside: whether it was made while this was recorded.
     """
 
     tensor: Tensor
     before: object
     value: Value
     data: Traced
+    inside: bool
     grad: Tensor | None = None
 
 
@@ -123,17 +124,24 @@ class Record(Graph):
         array = tensor.data
         if not self.inputs:  # without arguments, a function runs where its Tensors are
             self.xp = devices.array_module(array)
-        if tensor.number < self.began:
+        if not self.made(tensor):
             self.outside.add(id(array))
         if tensor.grad is None and self.had.get(id(tensor)) is not None:
             self.zeroed.add(id(tensor))
         value = Value(array, "state", data=tensor)
-        state = State(tensor, array, value, Traced(array, value))
+        state = State(tensor, array, value, Traced(array, value), self.made(tensor))
         if tensor.grad is not None and tensor.grad.number > self.began:  # it was left inside
             state.grad = tensor.grad
             tensor.grad = None
         self.states[id(tensor)] = state
         tensor.__class__ = _mixed(type(tensor))
+
+    def made(self, tensor):
+        """Whether a Tensor was made while this was recorded."""
+        state = self.states.get(id(tensor))
+        if state is not None:
+            return state.inside
+        return tensor.number > self.began
 
     def number(self, function):
         """The number function(), asked for again at each run."""
@@ -259,7 +267,7 @@ class Record(Graph):
         for state in self.states.values():
             tensor, after = state.tensor, state.data.value
             tensor.__class__ = _unmixed(type(tensor))
-            if after is state.value and tensor.number > self.began:  # made inside, never changed
+            if after is state.value and state.inside:  # and never changed
                 after.kind, after.data = "constant", state.before
             if after is not state.value and id(state.data) not in parts:
                 self.updates[state.value] = after

@@ -354,11 +354,17 @@ def test_the_names_of_the_source_itself(device):
 
 # ---- random programs
 
+
+def rolled(ndim, n):
+    """The axes in another order, one of several (of one axis there is no other)."""
+    return np.roll(range(ndim), 1 + n % max(ndim - 1, 1)).tolist()
+
+
 ONE = "sin cos tanh sigmoid relu abs softplus neg".split()
 TWO = "add sub mul maximum minimum".split()
 SHAPES = {
     "reshape": lambda a, n: a.reshape(-1) if n % 2 else a.reshape(a.shape[::-1]),
-    "transpose": lambda a, n: a.transpose(*np.roll(range(a.ndim), n).tolist()),
+    "transpose": lambda a, n: a.transpose(*rolled(a.ndim, n)),
     "slice": lambda a, n: a[[slice(1, None), slice(None, None, 2), slice(None, -1), None][n % 4]],
     "last": lambda a, n: a[..., -1],
     "reversed": lambda a, n: a[::-1],
