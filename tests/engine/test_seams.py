@@ -42,7 +42,8 @@ def operated(c, device):
     for x in asked:  # several shares for each: whole, a piece, one that was broadcast
         total = total + (x * x).sum() + x.reshape(-1)[:1].sum() + (x + 1.0).sum()
     first = minidl.grad(total, asked, create_graph=True)
-    second = minidl.grad(sum(((g * g).sum() for g in first), tensor(0.0)), asked)
+    squares = sum((g * g).sum() for g in first)
+    second = minidl.grad(squares, asked, retain_graph=True)
     return [y, *first, *second, *minidl.grad(total, asked)]
 
 
