@@ -47,7 +47,7 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
-    "engine": (1050, "engine"),
+    "engine": (1070, "engine"),
     "nn": (850, "nn"),
     "optim": (200, "optim"),
     "data": (550, "data"),
@@ -62,7 +62,7 @@ MAY_BE_LONGER = {"train.trainer: fit"}  # the loop reads from top to bottom
 
 # `a if condition else b`, for 100 statements: one now and then reads well, many make a puzzle.
 CONDITIONALS = {
-    "engine": 1.5,
+    "engine": 1.7,
     "nn": 6.4,
     "optim": 4.0,
     "data": 6.1,

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..gpu.doubts import doubt
 from .devices import array_module
+from .gradients import Product
 from .intercept import effect
 from .random import generator
 from .shapes import reshape, transpose
@@ -111,6 +112,8 @@ def _(g, y, a, b):
         return _matmul_vector_gradient(g, a, b)
     if len(a.shape) > 2 and len(b.shape) == 2:
         return lambda: matmul(g, swap(b)), lambda: swap(_tall(a)) @ _tall(g)
+    if len(a.shape) == len(b.shape) == 2:
+        return lambda: Product(g, swap(b)), lambda: Product(swap(a), g)
     return lambda: g @ swap(b), lambda: swap(a) @ g
 
 

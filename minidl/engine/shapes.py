@@ -58,6 +58,8 @@ def sum_to(xp, a, *, shape):
     axes = tuple(range(extra)) + tuple(
         i + extra for i, n in enumerate(shape) if n == 1 and a.shape[i + extra] != 1
     )
+    if axes == (0,) and a.ndim == 2 and a.size:  # a product with ones is faster than .sum(0)
+        return (xp.ones(len(a), dtype=a.dtype) @ a).reshape(shape)
     return a.sum(axis=axes).reshape(shape)
 
 

@@ -85,13 +85,12 @@ class Tensor:
                 value = _as_array(value)
             if hasattr(self, "data"):  # what was made of the old array finds it changed
                 self.number = changes.now()
+                if self.requires_grad:
+                    _check_real(value.dtype)
         elif name == "grad" and value is not None:
             _check_grad(self, value)
-        elif name == "requires_grad" and value and self.dtype.kind != "f":
-            raise TypeError(
-                f"only tensors of real floating-point numbers have gradients, this holds "
-                f"{self.dtype}; use .astype('float32') first"
-            )
+        elif name == "requires_grad" and value:
+            _check_real(self.dtype)
         object.__setattr__(self, name, value)
 
     def __setstate__(self, state):  # what is copied or unpickled is a leaf with a number of its own
@@ -120,6 +119,11 @@ class Tensor:
         elif self.requires_grad:
             made = ", requires_grad=True"
         return f"tensor({values}{made})"
+
+    def __format__(self, form):
+        if form:
+            return format(self.item(), form)
+        return str(self)
 
     def __bool__(self):
         return bool(self.data)
@@ -272,6 +276,14 @@ def _as_array(value):
     return value
 
 
+def _check_real(dtype):
+    if dtype.kind != "f":
+        raise TypeError(
+            "only tensors of real floating-point numbers have gradients, this holds "
+            f"{dtype}; use .astype('float32') first"
+        )
+
+
 def _check_grad(x, g):
     if not isinstance(g, Tensor) or g.shape != x.shape:
         raise ValueError(
@@ -369,18 +381,22 @@ class Primitive:
         handler = handlers.get(get_ident())
         if handler is not None:  # somebody takes over: intercept.py
             return handler(self, inputs, attrs)
-        arrays = [array_of(x) for x in inputs]
+        arrays, tracked, asked = [], False, False
+        for x in inputs:
+            if isinstance(x, Tensor):
+                tracked = True
+                asked = asked or x.requires_grad
+                x = x.data
+            arrays.append(x)
         xp = array_module(*arrays)  # NumPy, or CuPy
         try:
             data = self.forward(xp, *arrays, **attrs)
         except (ValueError, IndexError, TypeError, MemoryError) as error:
             raise explained(error, self.name, arrays, attrs) from error
-        tensors = [x for x in inputs if isinstance(x, Tensor)]
-        if not tensors:  # arrays in, an array out: nothing to remember
+        if not tracked:  # arrays in, an array out: nothing to remember
             return _number_if_numbers(data, arrays)
         if type(data) not in ARRAYS:  # NumPy's sum over all axes is a number
             data = xp.asarray(data)
-        asked = any(x.requires_grad for x in tensors)
         if asked and modes.recording and self.rule is not None:
             return result(data, self, inputs, attrs)
         return result(data)
@@ -393,19 +409,18 @@ class Primitive:
         if y.inputs is None:
             raise RuntimeError(_FREED.format(self.name))
         changes.check_unchanged(y)
-        arrays = [array_of(x) for x in y.inputs]
+        inputs, out = y.inputs, y
+        if not recorded:
+            inputs, out = [array_of(x) for x in inputs], y.data
+        pairs = []
         try:
-            if recorded:
-                found = self.rule(g, y, *y.inputs, **y.attrs)
-            else:
-                found = self.rule(g, y.data, *arrays, **y.attrs)
-            pairs = []
-            for x, share in zip(y.inputs, self._one_each(found, arrays)):
+            found = self.rule(g, out, *inputs, **y.attrs)
+            for x, share in zip(y.inputs, self._one_each(found, inputs)):
                 if isinstance(x, Tensor) and x.requires_grad:
                     if callable(share):
                         share = share()
                     if share is not None:
-                        pairs.append((x, self._narrowed(share, x.shape)))
+                        pairs.append((x, self._narrowed(share, x.data.shape)))
         except MemoryError as error:
             raise explained(error, f"the gradient of {self.name}", [g]) from error
         return pairs
@@ -440,10 +455,9 @@ _FREED = "the graph of this {!r} was freed by an earlier backward; keep it with 
 
 def _python_numbers(inputs):
     """`inputs`; beside a Tensor, Python's numbers for NumPy's, which would make float32 float64."""
-    if any(isinstance(x, np.generic) for x in inputs) and any(
-        isinstance(x, Tensor) for x in inputs
-    ):
-        return tuple(x.item() if isinstance(x, np.generic) else x for x in inputs)
+    for x in inputs:
+        if isinstance(x, np.generic) and any(isinstance(other, Tensor) for other in inputs):
+            return tuple(x.item() if isinstance(x, np.generic) else x for x in inputs)
     return inputs
 
 
@@ -459,8 +473,8 @@ def quick(op, a, b):
 
     It does what `Primitive.apply` does, in fewer steps, and leaves all else to it.
     """
-    x = array_of(a)
-    z = array_of(b)
+    x = a.data if isinstance(a, Tensor) else a
+    z = b.data if isinstance(b, Tensor) else b
     kind = type(x)
     if kind in NUMBERS:
         kind = type(z)
@@ -544,7 +558,7 @@ def _gradients(outputs, gradients, retain_graph, create_graph, targets=()):
         if g.dtype != x.dtype:
             g = primitives["cast"](g, dtype=x.dtype)
         if not isinstance(g, Tensor):
-            g = Tensor(g)
+            g = result(_as_array(g))
         yield x, g
 
 

@@ -19,11 +19,12 @@ import numpy as np
 from ..engine import devices, intercept, random
 from ..engine.changes import date
 from ..engine.tensor import Tensor, result
+from ..nn.module import Parameter
 from . import costs, drawing
 from .lines import DRAWS, Value, with_values
 from .memory import Plan
 from .passes import PASSES
-from .record import record, recording
+from .record import EarlierGradients, as_result, record, recording
 from .source import Source
 
 _owned = weakref.WeakValueDictionary()  # id -> array: the memory of states of all programs
@@ -50,6 +51,7 @@ class Program:
         self.arrays = {}  # state -> its array
         self.given = [self._state(v) if v.kind == "state" else v.data for v in self.text.given]
         written = [base for base in graph.written() if base.kind == "state"]
+        self.stepped = graph.stepped
         self.changes = bool(graph.updates or graph.grads or graph.after or written)
         changed = {v.base: None for v in [*graph.updates, *written]}
         self.changed = [self.arrays[v] for v in changed if v in self.arrays]
@@ -110,7 +112,7 @@ class Program:
             self._leave(tensor, g)
         for function in self.graph.after:
             function()
-        return _filled(self.graph.result, map(result, arrays))
+        return _filled(self.graph.result, map(as_result, arrays, self.graph.asks))
 
     def _leave(self, tensor, g):
         """Leave a gradient in `.grad`: they add up until someone forgets them."""
@@ -225,7 +227,8 @@ class Halves:
         _, grads = self._gradients([x.data for x in args])
         whole = record(function, args)
         self.first = whole.first
-        self.modules = whole.modules
+        self.whole = whole
+        self.stepped = whole.stepped
         self.scale = _scale([g.array for g in whole.meeting[1]], grads)
 
     def fits(self):
@@ -251,7 +254,8 @@ class Halves:
             np.multiply(a, self.scale, out=a)
         self.update([result(g) for g in grads[0]])
         means = [np.asarray(self.scale * (a + b), a.dtype) for a, b in zip(*results)]
-        return _filled(self.parts[0].graph.result, map(result, means))
+        graph = self.parts[0].graph
+        return _filled(graph.result, map(as_result, means, graph.asks))
 
 
 def _half(args):
@@ -332,6 +336,7 @@ class Compiled:
         self.passes, self.threads, self.cuda_graph = passes, threads, cuda_graph
         self.programs = {}  # signature -> Program, or Halves
         self.modules = []  # those that it called: each of their modes has a record of its own
+        self.parameters = []  # and those that it used: so has each choice of what is trained
         self.leaves = []  # Tensors that the function is known to leave gradients in
         self.turn = threading.RLock()  # whose call may change states now
         self.__doc__ = function.__doc__
@@ -351,6 +356,8 @@ class Compiled:
         program = self.programs.get((self._given(args, xp), self._grads(), self._modes()))
         if program is None:
             return self._recorded(args, xp)
+        if any(p.grad is not None for p in program.stepped):  # which a record does not know
+            return self.function(*args)
         with self.turn if program.changes else nullcontext():
             if program.fits():
                 return program(args)
@@ -379,9 +386,24 @@ class Compiled:
         return tuple(leaf.grad is None for leaf in self.leaves)
 
     def _modes(self):
-        return tuple(module.training for module in self.modules)
+        asks = [p.requires_grad for p in self.parameters]
+        return tuple([module.training for module in self.modules] + asks)
+
+    def _note(self, found):
+        """Note the modules and parameters that a record met, on which its signature depends."""
+        met = [state.tensor for state in found.states.values()]
+        met = [t for t in met if t.requires_grad or isinstance(t, Parameter)]
+        self.modules = list(dict.fromkeys([*self.modules, *found.modules]))
+        self.parameters = list(dict.fromkeys([*self.parameters, *met]))
 
     def _recorded(self, args, xp):
+        """The result of a call that records, or without recording where that cannot be right."""
+        try:
+            return self._record(args, xp)
+        except EarlierGradients:
+            return self.function(*args)
+
+    def _record(self, args, xp):
         """The result of a call that records, unless another thread has done so meanwhile."""
         with recording, self.turn:
             given, grads = self._given(args, xp), self._grads()
@@ -391,11 +413,11 @@ class Compiled:
             if self.threads == 2:
                 with _halving:
                     halves = Halves(self.function, args, self.passes)
-                self.modules = list(dict.fromkeys([*self.modules, *halves.modules]))
+                self._note(halves.whole)
                 self.programs[given, grads, self._modes()] = halves
                 return halves.first
             found = record(self.function, args, leaves=self.leaves)
-            self.modules = list(dict.fromkeys([*self.modules, *found.modules]))
+            self._note(found)
             key = given, grads, self._modes()
             left = [leaf for leaf, _ in found.grads if isinstance(leaf, Tensor)]
             self.leaves = list(dict.fromkeys([*self.leaves, *left]))

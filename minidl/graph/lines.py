@@ -106,6 +106,8 @@ class Graph:
     number of an argument, Value) of gradients that are left in `.grad`.  result: what the function
     returned, Values in place of Tensors.  after: functions to call after each run.  zeroed: ids of
     the Tensors whose gradients the function forgets first; the others' add up from run to run.
+    stepped: Tensors whose gradients an optimiser used, and which the function did not forget first.
+    asks: for each Value of the result, whether without compiling it would have a record.
     xp: the array module.
     """
 
@@ -117,6 +119,8 @@ class Graph:
     grads: list = field(default_factory=list)
     after: list = field(default_factory=list)
     zeroed: set = field(default_factory=set)
+    stepped: list = field(default_factory=list)
+    asks: list = field(default_factory=list)
     result: object = None
 
     def ends(self):

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..engine import devices, intercept, random
 from ..engine.intercept import intercepted
-from ..engine.tensor import Tensor, result
+from ..engine.tensor import Primitive, Tensor, result
 from .lines import Graph, Value, flat, mapped
 from .tracing import Traced, _here, plain, write
 
@@ -164,6 +164,11 @@ class Record(Graph):
         then an update takes a few calls, not a few for each parameter.
         """
         found = []
+        for p, _ in jobs:
+            if id(p) not in self.zeroed:
+                self.stepped.append(p)
+                if _PLAIN_GRAD.__get__(p) is not None:
+                    raise EarlierGradients
         for group in _groups(optimizer, jobs):
             parameters = [p for p, _ in group]
             slots = {slot: [state[slot] for _, state in group] for slot in optimizer.slots}
@@ -248,6 +253,7 @@ class Record(Graph):
         for r in flat(found):
             if isinstance(r, Tensor) and r.op is None:
                 self.capture(r)
+        self.asks = [r.requires_grad for r in flat(found) if isinstance(r, Tensor)]
         return mapped(found, lambda r: self.value(r.data) if isinstance(r, Tensor) else r)
 
     def name(self):
@@ -307,7 +313,7 @@ def record(function, args, *, leaves=(), dry=False):
         kept = not dry
     finally:
         found.release(kept)
-        if dry:
+        if not kept:
             random.set_random_state(draws)
     found.first = mapped(result, _untraced)
     left = [(i, x.grad.data) for i, x in enumerate(inside) if x.grad is not None]
@@ -371,4 +377,35 @@ def _add_gradient(tensor, array):
 
 def _untraced(r):
     """A result as the caller gets it: a copy, for it may lie in a state that later runs change."""
-    return result(plain(r.data).copy()) if isinstance(r, Tensor) else r
+    if not isinstance(r, Tensor):
+        return r
+    return as_result(plain(r.data).copy(), r.requires_grad)
+
+
+def as_result(array, asks):
+    """A Tensor that a compiled function gives.  asks: whether it would have a record otherwise;
+    then a walk back through it raises, for what happened inside is not known.
+    """
+    if asks:
+        return result(array, _COMPILED, (), {})
+    return result(array)
+
+
+def _compiled(xp):
+    """What stands for all that happened inside a compiled function."""
+
+
+def _no_way_back(g, y):
+    raise RuntimeError(
+        "what a compiled function gives has no record of what happened inside, so gradients cannot "
+        "go back through it: call backward inside the function that is compiled, on the loss"
+    )
+
+
+_COMPILED = Primitive(_compiled)
+_COMPILED.rule = _no_way_back
+_PLAIN_GRAD = Tensor.grad  # reads what a Tensor itself holds, also while it is recorded
+
+
+class EarlierGradients(Exception):
+    """The function uses gradients from before its call, which a record does not know."""

@@ -58,6 +58,15 @@ class Module:
                     "not to a model: it would not be trained or saved; set it in __init__"
                 )
 
+    def __setattr__(self, name, value):
+        trained = isinstance(vars(self).get(name), Parameter)
+        if trained and not isinstance(value, (Parameter, type(None))):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a Parameter, got a {type(value).__name__}, which "
+                f"would not be trained: give the array, .{name}.data = ..., or nn.Parameter(...)"
+            )
+        super().__setattr__(name, value)
+
     def __call__(self, *inputs, **options):
         if modes.record:  # compile notes which modules run: their mode chooses the program
             modes.record.modules[self] = None
@@ -79,8 +88,11 @@ class Module:
         """
         names = set()
         for attribute, value in vars(self).items():
+            if isinstance(value, (int, float, str, type(None))):  # most are, and hold no part
+                continue
             for name, part in _named(attribute, value):
-                _check_key(type(self).__name__, attribute)
+                if "." in attribute:
+                    _check_key(type(self).__name__, attribute)
                 if name in names:
                     raise ValueError(
                         f"{type(self).__name__}: two parts are named {name!r}; rename one"

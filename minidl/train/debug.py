@@ -12,7 +12,7 @@ from types import FunctionType
 import numpy as np
 
 from ..engine.devices import array_module
-from ..engine.gradients import Piece
+from ..engine.gradients import Piece, Product
 from ..engine.intercept import intercepted
 from ..engine.tensor import Primitive, Tensor, grad
 from ..nn.module import Module, watched
@@ -25,7 +25,7 @@ def _fault(x, op=None, inputs=()):
     """What x holds, "NaN" or "infinity", by the fault of `op`, which made it of `inputs`; or ""."""
 
     def worst(x):
-        x = x.data if isinstance(x, Piece) else x
+        x = x.whole() if isinstance(x, (Piece, Product)) else x
         a = x.data if isinstance(x, Tensor) else x
         xp = array_module(a)
         return "" if xp.isfinite(a).all() else "NaN" if xp.isnan(a).any() else "infinity"

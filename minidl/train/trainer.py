@@ -39,18 +39,30 @@ def accuracy(y, labels):
     y (N,) or (..., 1) is a logit: right if it is positive where the label is 1, not where it is 0.
     """
     if y.shape[1:] == () or y.shape[-1] == 1:
+        _check_shapes("accuracy", y, labels, y.shape)
         right = (y > 0) == (labels > 0.5)
     else:
-        labels = argmax(labels, axis=-1) if labels.shape == y.shape else labels
+        if labels.shape == y.shape:
+            labels = argmax(labels, axis=-1)
+        _check_shapes("accuracy", y, labels, y.shape[:-1])
         right = argmax(y, axis=-1) == labels
     return float(right.data.sum()) / max(right.size, 1)
 
 
 def top5(y, labels):
     """The share of samples whose label (...) is among the five largest of y (..., K)."""
+    _check_shapes("top5", y, labels, y.shape[:-1])
     at_label = one_hot(labels, classes=y.shape[-1], dtype=bool)
     larger = y > where(at_label, y, 0.0).sum(-1, keepdims=True)
     return float((larger.sum(-1) < 5).data.sum()) / max(labels.size, 1)
+
+
+def _check_shapes(metric, y, labels, expected):
+    if labels.shape != expected:
+        raise ValueError(
+            f"{metric}: labels of shape {expected} belong to outputs {y.shape}, got "
+            f"{labels.shape}; reshape one of them"
+        )
 
 
 def _takes_weight(f):

@@ -128,3 +128,14 @@ def test_only_real_numbers_have_gradients(kind):
     x = minidl.tensor(data)
     with pytest.raises(TypeError, match="only tensors of real floating-point numbers"):
         x.requires_grad = True
+
+
+def test_a_parameter_keeps_real_numbers():
+    w = nn.Parameter(np.ones(2, "f"))
+    with pytest.raises(TypeError, match="only tensors of real floating-point numbers"):
+        w.data = np.array([1, 2])
+    np.testing.assert_array_equal(w.numpy(), [1, 1])
+
+
+def test_a_tensor_in_a_format():
+    assert f"{minidl.tensor(2.5):.2f} {minidl.tensor([1.0])}" == "2.50 tensor([1.])"

@@ -740,3 +740,85 @@ def test_two_optimisers_step_by_turns_on_one_weight(device):
         return wrap(step), [model, *both]
 
     compare(make, [(drawn(3, 4, seed=i),) for i in range(3)], device=device)
+
+
+# ---- what a compiled function must not do differently, unseen
+
+
+def stepped(wrap, *, last):
+    """A model, and a step that forgets its gradients at its end, at its beginning, or never."""
+    manual = np.random.default_rng(3)
+    model = nn.Linear(2, 1)
+    model.weight.data = manual.normal(size=(2, 1)).astype(np.float32)
+    model.bias.data = np.zeros(1, np.float32)
+    optimizer = optim.SGD(model.parameters(), 0.1)
+
+    def step(x):
+        if last == "first":
+            optimizer.zero_grad()
+        loss = (model(x) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        if last == "last":
+            optimizer.zero_grad()
+        return loss
+
+    return model, optimizer, wrap(step)
+
+
+@pytest.mark.parametrize("last", ["first", "last", "never"])
+@pytest.mark.parametrize("begins_with", [True, False])
+def test_gradients_from_before_a_step_count_as_without_compiling(last, begins_with):
+    found = []
+    for wrap in (lambda f: f, minidl.compile):
+        model, _, step = stepped(wrap, last=last)
+        x = drawn(6, 2)
+        losses = []
+        for i in range(5):
+            if i % 2 == int(begins_with):
+                (model(tensor(10 * x)) ** 2).mean().backward()
+            losses.append(step(x).item())
+        found.append((losses, model.state_dict(), [p.grad for p in model.parameters()]))
+    (losses, state, grads), (others, other_state, other_grads) = found
+    np.testing.assert_allclose(losses, others, rtol=1e-4)
+    for path, a in state.items():
+        np.testing.assert_allclose(a, other_state[path], rtol=1e-4, err_msg=path)
+    for a, b in zip(grads, other_grads):
+        assert (a is None) == (b is None)
+        if a is not None:
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4)
+
+
+def test_a_compiled_step_alone():
+    model, optimizer, _ = stepped(lambda f: f, last="never")
+    step = minidl.compile(lambda: optimizer.step())
+    for _ in range(3):
+        before = model.weight.numpy().copy()
+        optimizer.zero_grad()
+        (model(tensor(drawn(6, 2))) ** 2).mean().backward()
+        wanted = before - 0.1 * model.weight.grad.numpy()
+        step()
+        np.testing.assert_allclose(model.weight.numpy(), wanted, rtol=1e-6)
+
+
+def test_what_is_frozen_or_thawed_later_is_as_without_compiling():
+    found = []
+    for wrap in (lambda f: f, minidl.compile):
+        model, _, step = stepped(wrap, last="last")
+        for trains in (True, False, False, True, True):
+            model.weight.requires_grad = trains
+            step(drawn(6, 2))
+        found.append(model.state_dict())
+    for path, a in found[0].items():
+        np.testing.assert_allclose(a, found[1][path], rtol=1e-5, err_msg=path)
+
+
+def test_no_way_back_leads_through_what_a_compiled_function_gave():
+    model = nn.Linear(2, 1)
+    loss = minidl.compile(lambda x: (model(x) ** 2).mean())
+    for _ in range(3):  # the first call too, which records
+        with pytest.raises(RuntimeError, match="call backward inside the function"):
+            (loss(drawn(6, 2)) + (model.weight * model.weight).sum()).backward()
+        assert model.weight.grad is None
+    with minidl.no_grad():
+        assert not loss(drawn(6, 2)).requires_grad

@@ -512,3 +512,13 @@ def test_a_sequential_runs_what_it_was_made_of_and_owns_the_rest():
     assert len(net) == 2 and isinstance(net[1], nn.Tanh) and len(net.parameters()) == 6
     x = tensor(np.ones((1, 2), "f"))
     np.testing.assert_array_equal(net(x).numpy(), net[1](net[0](x)).numpy())
+
+
+@pytest.mark.parametrize("value", [np.ones((2, 2), "f"), tensor(np.ones((2, 2), "f")), 1.0])
+def test_a_parameter_is_not_replaced_by_what_would_not_be_trained(value):
+    part = layer()
+    with pytest.raises(TypeError, match=r"Linear\.weight is a Parameter.*weight\.data = "):
+        part.weight = value
+    part.weight = nn.Parameter(np.zeros((2, 2), "f"))
+    part.bias = None
+    assert list(part.state_dict()) == ["weight"]

@@ -991,3 +991,21 @@ def test_the_finder_needs_a_range():
     for options in ({"lowest": 0.0}, {"lowest": 1.0, "highest": 0.1}, {"steps": 1}):
         with pytest.raises(ValueError, match="expected 0 < lowest < highest"):
             find_rate(linear_trainer(), SPIRALS, **options)
+
+
+@pytest.mark.parametrize(
+    "y, labels",
+    [
+        (np.ones((3, 1)), np.ones(3)),
+        (np.ones(3), np.ones((3, 1))),
+        (np.eye(3), np.array([[0], [1], [2]])),
+        (np.eye(3), np.array(0)),
+    ],
+)
+@pytest.mark.parametrize("metric", [accuracy, top5])
+def test_metrics_refuse_shapes_that_would_only_broadcast(metric, y, labels):
+    if metric is top5 and y.shape[1:] in ((), (1,)):
+        y = np.ones((3, 7))
+        labels = np.zeros((3, 1), int)
+    with pytest.raises(ValueError, match=r"labels of shape .* belong to outputs .*, got"):
+        metric(Tensor(y), Tensor(labels))
