@@ -136,8 +136,11 @@ def _run(body, module, owner, filename):
     return {name: value for name, value in made.items() if not name.startswith("__static")}
 
 
-def _check(place, names, made):
-    """Raise QuotationError unless `made` can stand for the attributes `names` of `place`."""
+def _check(place, names, made, package):
+    """Raise QuotationError unless `made` can stand for the attributes `names` of `place`.
+
+    package: the statements of these names; what they define besides may be defined, too.
+    """
     __tracebackhide__ = True
     where = place.__name__
     for name in names:
@@ -154,7 +157,7 @@ def _check(place, names, made):
             )
         if isinstance(old, type) and old.__name__ == name and _frame(old) != _frame(new):
             raise QuotationError(f"the bases and __slots__ of the class {name} cannot be edited")
-    for name in set(made) - set(names):
+    for name in set(made) - {name for node in package for name in bound(node)}:
         if name in vars(place) and vars(place)[name] is not made[name]:
             raise QuotationError(
                 f"the cell also defines {name}, which {where} has: "
@@ -164,6 +167,11 @@ def _check(place, names, made):
 
 def _frame(kind):
     return kind.__bases__, vars(kind).get("__slots__")
+
+
+def _said(nodes):
+    """What statements say, wherever they stand: a method of a cell is moved to the left."""
+    return [re.sub(r"\\n *", r"\\n", ast.dump(node)) for node in nodes]
 
 
 def define(source, body, filename):
@@ -180,13 +188,13 @@ def define(source, body, filename):
     after = dict(edits)
     for name in names:
         after.pop((module, name), None)
-    theirs = [ast.dump(node) for name in names for node in package[name]]
-    if [ast.dump(node) for node in body] != theirs:
+    package = [node for name in names for node in package[name]]
+    if _said(body) != _said(package):
         (owner,) = owners
         place = vars(module)[owner] if owner else module
         made = _run(body, module, owner, filename)
         own = [name.rpartition(".")[2] for name in names]
-        _check(place, own, made)
+        _check(place, own, made, package)
         others = {name: value for name, value in made.items() if name not in own}
         for name, short in zip(names, own):
             after[module, name] = {**others, short: made[short]}
