@@ -43,6 +43,9 @@ undo = []  # what puts the package back, the last change last
 class QuotationError(Exception):
     """What is wrong in a quoting cell; a sentence for the person who edited it."""
 
+    def _render_traceback_(self):  # of IPython: what it shows of an error
+        return [f"{type(self).__name__}: {self}"]
+
 
 # ---- what a cell says
 
