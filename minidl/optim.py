@@ -34,13 +34,14 @@ class Optimizer:
         self.state = [{} for _ in self.parameters]
 
     def rate(self, ahead=0):
-        """The learning rate of the next step, or of so many after it."""
+        """The learning rate of the next step, or `ahead` steps after it."""
         return self.lr * (self.schedule(self.steps + ahead) if self.schedule else 1.0)
 
     def update(self, p, g, state, lr, t):
         """The next value of parameter p with gradient g; each subclass writes its own.
 
-        state: dict slot -> array, which `update` fills anew.  t: the step's number, from 1.
+        state: dict slot -> array; `update` sets each slot to a new array.  t: the step's number,
+        from 1.
         """
         raise NotImplementedError
 
@@ -172,6 +173,8 @@ class Adam(Optimizer):
 
     Kingma and Ba 2015, algorithm 1.  betas: what the two means keep, each in [0, 1).
     weight_decay >= 0: this times the parameter is added to its gradient.
+    The correction counts the optimiser's steps.  PyTorch counts those of each parameter: a layer
+    that is unfrozen late begins with smaller steps there; give it an optimiser of its own.
     """
 
     slots = ("mean", "square")

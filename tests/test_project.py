@@ -47,7 +47,7 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
-    "engine": (1010, "engine"),
+    "engine": (1050, "engine"),
     "nn": (850, "nn"),
     "optim": (200, "optim"),
     "data": (550, "data"),
@@ -62,7 +62,7 @@ MAY_BE_LONGER = {"train.trainer: fit"}  # the loop reads from top to bottom
 
 # `a if condition else b`, for 100 statements: one now and then reads well, many make a puzzle.
 CONDITIONALS = {
-    "engine": 1.4,
+    "engine": 1.5,
     "nn": 6.4,
     "optim": 4.0,
     "data": 6.1,
@@ -229,7 +229,13 @@ def test_the_import_rule_notices(name, source, complaint):
 
 def test_each_part_keeps_to_its_budget():
     found = by_room(statements)
-    assert not {part: (n, BUDGETS[part][0]) for part, n in found.items() if n > BUDGETS[part][0]}
+    over = [
+        f"{part} has {n} statements, its budget is {BUDGETS[part][0]}: take something away, or "
+        "raise it in BUDGETS and say why in docs/decisions.md"
+        for part, n in found.items()
+        if n > BUDGETS[part][0]
+    ]
+    assert over == []
 
 
 def test_every_module_has_a_budget():

@@ -1,6 +1,7 @@
 """The engine: arrays that remember how they were made, and the walk back.
 
-Read it in this order: tensor, gradients, ops, shapes, reductions; then intercept, devices, random.
+Read it in this order: intercept to `no_grad` (the tables and modes that all share), tensor,
+gradients, ops, shapes, reductions; then changes, the rest of intercept, devices, random.
 
 Explained in course/07 and course/08.
 """

@@ -18,7 +18,7 @@ _changed = {"last": 0}  # memory -> the time of its last change; "last": of any
 
 
 def now():
-    """The time of a change that happens now."""
+    """The time of a change that happens at this moment, which it notes as the last."""
     _changed["last"] = clock()
     return _changed["last"]
 
@@ -41,7 +41,9 @@ def memory(a):
 
 
 def check_unchanged(y):
-    """Raise RuntimeError if what y's gradient needs was changed after y was made."""
+    """Raise RuntimeError if y or one of its inputs was changed since y was made, whether or not its
+    gradient's rule would read it.
+    """
     if y.number > _changed["last"]:
         return
     for x in (y, *y.inputs):
@@ -52,8 +54,9 @@ def check_unchanged(y):
         written = is_array(a) and _changed.get(memory(a), 0) > y.number
         if assigned or written:
             raise RuntimeError(
-                f"a tensor of shape {a.shape} that {y.op.name} needs for its gradient was changed "
-                "since: go back before it is changed, or write x = ..., which makes a new tensor"
+                f"an input or the result of {y.op.name}, of shape {a.shape}, was changed since, "
+                "and its gradient may need it as it was: go back before it is changed, or write "
+                "x = ..., which makes a new tensor"
             )
 
 
@@ -73,6 +76,8 @@ def change(x, name, other):
         )
     if other is x:
         other = before
+    elif not getattr(other, "requires_grad", False) and _overlaps(x, other):
+        other = _bare(other).copy()  # else it would change with x, under the record
     new = primitives[name](before, other)
     if new.shape != x.shape:
         raise ValueError(f"{name} in place: {x.shape} cannot become {new.shape}; write x = ...")
@@ -84,6 +89,12 @@ def change(x, name, other):
         x.op, x.inputs, x.attrs = new.op, new.inputs, new.attrs
         x.number = _changed["last"]  # what was made of the older x finds it changed
     return x
+
+
+def _overlaps(x, other):
+    """Whether `other`, an array or a Tensor, lies in the memory of the Tensor x."""
+    a = _bare(other)
+    return is_array(a) and memory(a) == memory(x.data)
 
 
 def needs_record(x, other):

@@ -22,8 +22,8 @@ _devices = {"cpu": np}  # device name -> module
 def _keep_what_is_freed():
     """Tell glibc to keep freed memory, up to 1 GB, for the next array.
 
-    A tape keeps its results alive, so each would live in fresh pages, which cost far more than the
-    arithmetic: without this, training takes up to twice as long (docs/decisions.md).
+    A record keeps its results alive, so each would live in fresh pages, which cost far more than
+    the arithmetic: without this, training takes up to twice as long (docs/decisions.md).
     """
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return

@@ -15,8 +15,10 @@ from .intercept import modes, primitives, remembering
 def walk(outputs, gradients, *, retain_graph=None, create_graph=False, targets=()):
     """Go from `outputs` back; return pairs (tensor, its gradient) of leaves and of `targets`.
 
-    A result is made after its inputs, so its number is larger.  When the largest number that waits
-    is always next, a tensor's turn comes after that of all its users, and its total is complete.
+    A result is made after its inputs, so its number is larger (what was changed since has a later
+    one, and `shares` refuses its users).  When the largest number that waits is always next, a
+    tensor's turn comes after that of all its users, and its total is complete.
+    targets: numbers of tensors whose gradient is wanted too; the walk goes on behind them.
     """
     keep = create_graph if retain_graph is None else retain_graph
     waiting, found = Waiting(), []
@@ -101,10 +103,13 @@ class QuickTotal:
 
     def add(self, share):
         piece = type(share) is Piece
+        more = share.data if piece else share
+        if self.ours and more.dtype != self.sum.dtype:
+            self.ours = False  # the sum may be of another type
         if self.ours and piece:
-            self.sum[share.key] += share.data
+            self.sum[share.key] += more
         elif self.ours:
-            self.sum += share
+            self.sum += more
         else:
             made_here = piece or self.sum is not None
             Total.add(self, share)
@@ -114,4 +119,4 @@ class QuickTotal:
     result = Total.result
 
 
-total = QuickTotal  # the seam: Total here gives the same gradients
+total = QuickTotal  # exchangeable: `total = Total` gives the same gradients

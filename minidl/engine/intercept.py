@@ -61,8 +61,9 @@ def replaced(name, *, forward=None, gradient=None):
 def intercepted(handler):
     """Inside, in this thread, an operation gives what `handler(op, inputs, attrs)` gives.
 
-    While it runs, the handler outside (`as` names it, or None) is in force: `op(*inputs, **attrs)`
-    goes on.  An operator between bare arrays is no operation.  After JAX's autodidax.
+    Inside the handler, operations go to the handler of the `with` around this one, which `as`
+    gives, or None: so `op(*inputs, **attrs)` goes on.  An operator between bare arrays is no
+    operation.  After JAX's autodidax.
     """
     thread = get_ident()
     outer = handlers.get(thread)
@@ -89,28 +90,32 @@ def intercepted(handler):
 
 
 def asked(function):
-    """The number function(): of a recorded run, one that is asked for at each run."""
+    """The number function().  While `compile` records, one that each later run asks for anew."""
     if modes.record:
         return modes.record.number(function)
     return function()
 
 
 def effect(function, *args):
-    """function(*args), called for what it does: of a recorded run, again at each run."""
+    """function(*args), called for what it does.  While `compile` records, each later run does it
+    again.
+    """
     if modes.record:
         return modes.record.effect(function, *args)
     return function(*args)
 
 
 def plain(a):
-    """The array `a`: of a recorded run, the one behind it, which holds numbers."""
+    """The array `a`.  While `compile` records, the array of numbers behind a Traced one."""
     if modes.record and hasattr(a, "array"):
         return a.array
     return a
 
 
 def captured(x):
-    """The array of the Tensor x: of a recorded run, the one whose calls are written down."""
+    """The array of the Tensor x.  While `compile` records, the Traced array that stands for it, so
+    that what is done with it is written down.
+    """
     if modes.record:
         return modes.record.capture(x)
     return x.data

@@ -236,7 +236,7 @@ def gelu(xp, a):
 
 @gelu.gradient
 def _(g, y, a):
-    p = _below(a, tanh)
+    p = _below(a, tanh)  # y = a p, and p' = 2 p (1 - p) u', where u is what tanh is taken of
     return (g * (p + y * (1 - p) * (2 * _ROOT + 6 * 0.044715 * _ROOT * (a * a))),)
 
 

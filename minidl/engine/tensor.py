@@ -78,11 +78,6 @@ class Tensor:
         self.inputs = ()
         self.attrs = None
         self.requires_grad = requires_grad
-        if requires_grad and self.dtype.kind not in "fc":
-            raise TypeError(
-                f"only floating-point tensors have gradients, this holds {self.dtype}; use "
-                ".astype('float32') first"
-            )
 
     def __setattr__(self, name, value):
         if name == "data":
@@ -92,6 +87,11 @@ class Tensor:
                 self.number = changes.now()
         elif name == "grad" and value is not None:
             _check_grad(self, value)
+        elif name == "requires_grad" and value and self.dtype.kind != "f":
+            raise TypeError(
+                f"only tensors of real floating-point numbers have gradients, this holds "
+                f"{self.dtype}; use .astype('float32') first"
+            )
         object.__setattr__(self, name, value)
 
     def __setstate__(self, state):  # what is copied or unpickled is a leaf with a number of its own
@@ -222,7 +222,7 @@ class Tensor:
         """The axes in the order `axes`, as in NumPy (reversed if none are given).
 
         PyTorch's transpose(i, j), which swaps two axes, is the order with these two exchanged.
-        Raises ValueError for an order that changes nothing.
+        Raises ValueError for an order that changes nothing: it would be PyTorch's swap, misread.
         """
         return primitives["transpose"](self, axes=_one_tuple(axes) or None)
 
@@ -234,11 +234,23 @@ class Tensor:
         return primitives["cast"](self, dtype=dtype)
 
 
-class Result(Tensor):
-    """A Tensor that an operation made.  Only the engine sets its attributes, so none is checked."""
+class _InTheMaking(Tensor):
+    """A Tensor whose attributes are set without checks; `result` turns it into an ordinary one."""
 
     __slots__ = ()
     __setattr__ = object.__setattr__
+
+
+def result(data, op=None, inputs=(), attrs=None):
+    """A new Tensor of the array `data`; op, inputs, attrs: how it was made, if that is recorded."""
+    y = object.__new__(_InTheMaking)
+    y.data = data
+    y.number = clock()
+    y.grad = None
+    y.op, y.inputs, y.attrs = op, inputs, attrs
+    y.requires_grad = op is not None
+    y.__class__ = Tensor
+    return y
 
 
 def array_of(x):
@@ -327,7 +339,7 @@ class Primitive:
     def __init__(self, forward):
         self.name = forward.__name__
         self.forward = forward
-        self.rule = self._no_rule
+        self.rule = self._no_rule  # or None: all its gradients are zero
         self.__doc__ = forward.__doc__
 
     def gradient(self, rule):
@@ -368,11 +380,10 @@ class Primitive:
             return _number_if_numbers(data, arrays)
         if type(data) not in ARRAYS:  # NumPy's sum over all axes is a number
             data = xp.asarray(data)
-        y = Result(data)
-        if modes.recording and self.rule is not None and any(x.requires_grad for x in tensors):
-            y.requires_grad = True
-            y.op, y.inputs, y.attrs = self, inputs, attrs
-        return y
+        asked = any(x.requires_grad for x in tensors)
+        if asked and modes.recording and self.rule is not None:
+            return result(data, self, inputs, attrs)
+        return result(data)
 
     def shares(self, y, g, recorded):
         """Pairs (x, share): what y's gradient g gives to each of y's inputs that asks for one.
@@ -411,9 +422,10 @@ class Primitive:
 
     def _narrowed(self, share, shape):
         """A share for an input of `shape`; if that was broadcast, summed over its repetitions."""
-        wide = getattr(share, "shape", ())
-        if wide == shape and hasattr(share, "shape"):
+        wide = getattr(share, "shape", None)  # a number has none, a Piece has that of x
+        if wide == shape:
             return share
+        wide = wide or ()
         last = wide[len(wide) - len(shape) :]
         if len(last) != len(shape) or any(n not in (1, m) for n, m in zip(shape, last)):
             raise RuntimeError(
@@ -462,21 +474,11 @@ def quick(op, a, b):
         return op(a, b)  # which says what is wrong
     if type(data) not in ARRAYS:
         data = xp.asarray(data)
-    y = _new(Result)
-    y.data = data
-    y.number = clock()
-    y.grad = None
-    asks = (x is not a and a.requires_grad) or (z is not b and b.requires_grad)
-    if asks and modes.recording and op.rule is not None:
-        y.requires_grad = True
-        y.op, y.inputs, y.attrs = op, (a, b), {}
-    else:
-        y.requires_grad = False
-        y.op, y.inputs, y.attrs = None, (), None
-    return y
-
-
-_new = object.__new__
+    # What is not its own array was a Tensor.
+    asked = (x is not a and a.requires_grad) or (z is not b and b.requires_grad)
+    if asked and modes.recording and op.rule is not None:
+        return result(data, op, (a, b), {})
+    return result(data)
 
 
 def primitive(forward):

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..engine import devices, intercept, random
 from ..engine.changes import date
-from ..engine.tensor import Result, Tensor
+from ..engine.tensor import Tensor, result
 from . import costs, drawing
 from .lines import DRAWS, Value, with_values
 from .memory import Plan
@@ -33,7 +33,7 @@ class Program:
     """A recorded function for one signature.
 
     source: the NumPy that runs.  graph: its lines.  memory: the bytes that its arrays take, without
-    states, inputs and constants; as often as threads are in it at once.
+    states, inputs and constants; each thread that runs it at the same time has as much again.
     changes: whether a run leaves anything behind (new states, gradients, counts).
     """
 
@@ -64,7 +64,7 @@ class Program:
             raise devices.explained(error, what, self.graph.inputs) from error
 
     def twin(self):
-        """The same program on the same states, that gives away none of its memory to this one."""
+        """A second program on the same states, with working memory of its own."""
         twin = copy(self)
         twin.free = [self._step()]
         return twin
@@ -72,7 +72,9 @@ class Program:
     before = property(lambda self: str(self.record_graph))
 
     def fits(self):
-        """Take over the values that states were given; False if one has another type or device."""
+        """If someone assigned `.data` since, copy it into the program's array; False if that cannot
+        be, for it has another type or device.
+        """
         for tensor, array in self.kept:
             new = tensor.data
             if new is array:
@@ -108,7 +110,7 @@ class Program:
             self._leave(tensor, g)
         for function in self.graph.after:
             function()
-        return _filled(self.graph.result, map(Result, arrays))
+        return _filled(self.graph.result, map(result, arrays))
 
     def _leave(self, tensor, g):
         """Leave a gradient in `.grad`: they add up until someone forgets them."""
@@ -247,9 +249,9 @@ class Halves:
         for a, b in zip(*grads):
             np.add(a, b, out=a)
             np.multiply(a, self.scale, out=a)
-        self.update([Result(g) for g in grads[0]])
+        self.update([result(g) for g in grads[0]])
         means = [np.asarray(self.scale * (a + b), a.dtype) for a, b in zip(*results)]
-        return _filled(self.parts[0].graph.result, map(Result, means))
+        return _filled(self.parts[0].graph.result, map(result, means))
 
 
 def _half(args):
@@ -342,7 +344,7 @@ class Compiled:
         vars(self).update(state, turn=threading.RLock())
 
     def __call__(self, *args):
-        args = [a if isinstance(a, Tensor) else Result(a) for a in args]
+        args = [a if isinstance(a, Tensor) else result(a) for a in args]
         if intercept.modes.record:  # inside another compiled function: a part of its record
             return self.function(*args)
         xp = self._array_module(args)

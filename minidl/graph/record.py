@@ -18,7 +18,7 @@ import numpy as np
 
 from ..engine import devices, intercept, random
 from ..engine.intercept import intercepted
-from ..engine.tensor import Result, Tensor
+from ..engine.tensor import Tensor, result
 from .lines import Graph, Value, flat, mapped
 from .tracing import Traced, _here, plain, write
 
@@ -371,4 +371,4 @@ def _add_gradient(tensor, array):
 
 def _untraced(r):
     """A result as the caller gets it: a copy, for it may lie in a state that later runs change."""
-    return Result(plain(r.data).copy()) if isinstance(r, Tensor) else r
+    return result(plain(r.data).copy()) if isinstance(r, Tensor) else r

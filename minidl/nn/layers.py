@@ -1,7 +1,7 @@
 """Layers: modules that own parameters, and those that only compute.
 
 The one rule of this file: a layer checks and stores what it is told, and `forward` calls one
-function of functional.py.  Parameters are drawn as PyTorch draws them.
+function of functional.py, or one operation.  Parameters are drawn as PyTorch draws them.
 
 Explained in course/09, course/13 (norms, dropout), course/14 (convolution, pooling) and
 course/18 (embedding).

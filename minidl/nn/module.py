@@ -59,7 +59,7 @@ class Module:
                 )
 
     def __call__(self, *inputs, **options):
-        if modes.record:  # another mode will need another record
+        if modes.record:  # compile notes which modules run: their mode chooses the program
             modes.record.modules[self] = None
         run = partial(self.forward, *inputs, **options)
         for watcher in _watchers.around:
@@ -239,8 +239,8 @@ def _check_key(path, key):
 def _inside(module, above, rings):
     """Pairs (name, part) of the modules in `module` that a walk enters.
 
-    above: the modules on the way here, `module` the last.  rings: those that hold one another;
-    they are entered once, or the ways round would have no end.
+    above: the modules on the way here, `module` the last.  rings: those that hold one another
+    (a.b = b, b.a = a); they are entered once, or the ways round would have no end.
     """
     for name, part in module.parts():
         if not isinstance(part, Module):

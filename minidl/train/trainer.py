@@ -138,6 +138,7 @@ class Trainer:
     history: a dict name -> list with a number for each epoch, nan where there was none.
     Raises ValueError where the optimizer holds what is not the model's, also when one of both was
     exchanged since; where two metrics have one name, or one has the name of something else.
+    Several threads may call `predict` and `evaluate` of one Trainer; two may train two models.
     """
 
     def __init__(

@@ -143,7 +143,7 @@ for _pair in MATRICES.replace(" @ ", "@").split():
     TABLE.append(case("matmul", lambda t, a, b: t.matmul(a, b), _a, _b))
 
 # Operations on single elements take any shapes; the lines for these are made of their first line.
-ONE = "neg exp log sqrt sin cos tanh sigmoid softplus relu abs".split()
+ONE = "neg exp log sqrt sin cos tanh sigmoid softplus relu abs gelu".split()
 TWO = "add sub mul div pow maximum minimum".split()
 for _case in [c for c in TABLE if c.name in ONE]:
     TABLE += [_case._replace(inputs=(shape,)) for shape in [(), (1,), (0,), (2, 0, 3)]]
@@ -278,7 +278,21 @@ def close(found, expected, tolerance):
 def test_the_table_has_every_operation():
     assert recurrent.lstm.name == "lstm"  # it is known once its file is read
     known = {name for name, op in primitives.items() if op.forward.__module__.startswith("minidl")}
-    assert known == {c.name for c in TABLE + STEPS} | set(DRAWS)
+    tested = {c.name for c in TABLE + STEPS} | set(DRAWS)
+    assert known - tested == set(), "operations without a line in TABLE"
+    assert tested - known == set(), "lines in TABLE for what is no operation"
+
+
+def test_every_operation_has_a_docstring():
+    assert not [name for name, op in primitives.items() if not op.__doc__]
+
+
+def test_what_works_element_by_element_is_tested_so():
+    """A gradient written for one element is asked for empty, 0-d and broadcast arrays, too."""
+    single = {c.name for c in TABLE if len(c.inputs) == 1 and not c.attrs}
+    single -= {"sum", "max", "reshape", "transpose", "broadcast_to", "sum_to", "softmax"}
+    single -= {"logsumexp", "argmax", "getitem", "scatter", "concatenate", "standardise"}
+    assert single - set(ONE) == set(), "element by element, and not in ONE"
 
 
 @every_case

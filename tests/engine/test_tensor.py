@@ -998,7 +998,7 @@ def test_a_backward_through_what_was_changed_raises(device):
         y = w * x
         y, wrong = change(w, x, y) or (y, True)
         if wrong:
-            with pytest.raises(RuntimeError, match=r"mul needs .* was changed since"):
+            with pytest.raises(RuntimeError, match=r"result of mul.* was changed since"):
                 y.sum().backward()
             assert w.grad is None, change.__name__
         else:
@@ -1161,7 +1161,7 @@ def test_a_rule_gives_a_gradient_for_each_input():
         for inputs in ((w, w), (w, leaf([3.0, 4.0])), (w, 2.0)):
             for create_graph in (False, True):
                 with pytest.raises(RuntimeError, match=r"the gradient rule of f " + got.replace(
-                    "ndarray", "(ndarray|Tensor|Result)"
+                    "ndarray", "(ndarray|Tensor)"
                 )):  # fmt: skip
                     op(*inputs).sum().backward(create_graph=create_graph)
     op.gradient(lambda g, y, a, b: [g * b, lambda: g * a])
