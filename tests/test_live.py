@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import copy
-import importlib.util
 import inspect
 import io
 import json
@@ -19,7 +18,7 @@ import pytest
 
 pytest.importorskip("nbgrader", reason="waits for nbgrader (pip install -e '.[test]')")
 
-from course import live
+from course import build, live
 from minidl import grad, nn, optim, tensor
 from minidl.engine import gradients, ops, shapes
 from minidl.engine import tensor as engine
@@ -35,10 +34,6 @@ def source(file, *names):
     found = build.definitions((ROOT / file).read_text(encoding="utf-8"))
     return f"# {file}: {', '.join(names)}\n" + "\n\n\n".join(found[name] for name in names)
 
-
-_spec = importlib.util.spec_from_file_location("build", ROOT / "course" / "build.py")
-build = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(build)
 
 MUL = source("minidl/engine/ops.py", "mul")
 APPLY = source("minidl/engine/tensor.py", "Primitive.apply")
@@ -122,7 +117,7 @@ def test_original_puts_all_back_and_says_what():
     before = everything()
     run(MUL, "g * b", "-g * b")
     run(WALK, "waiting.send(x, share)", "waiting.send(x, 2 * share)")
-    run(APPLY, "y = Result(data)", "y = Result(data + 1)")
+    run(APPLY, "arrays = [", "print(self)\n    arrays = [")
     assert everything() != before
     names = live.original()
     assert [name.removeprefix("minidl.engine.") for name in names] == [
@@ -190,22 +185,16 @@ def test_the_subclasses_of_a_class_its_super_and_a_named_tuple():
     assert slope(lambda x: x[:1]) == 2
 
 
-@pytest.mark.parametrize(
-    "text, before, after",
-    [
-        (APPLY, "return y", "seen.append(self.name)\n    return y"),
-        (SHARES, "return pairs", "seen.append(self.name)\n    return pairs"),
-    ],
-)
-def test_the_fast_operators_are_off_while_apply_or_shares_is_edited(text, before, after):
+@pytest.mark.parametrize("text", [APPLY, SHARES], ids=["apply", "shares"])
+def test_the_fast_operators_are_off_while_apply_or_shares_is_edited(text):
     seen = engine.seen = []
     try:
         quick, held = engine.quick.__code__, engine.quick
         run(text)
         assert engine.quick.__code__ is quick
-        run(text, before, after)
+        run(text, "arrays = [", "seen.append(self.name)\n    arrays = [")
         assert engine.quick is held and held.__code__ is live.quick.__code__
-        assert slope() == 6 and seen == [name for name in seen if name in ("mul", "sum")] != []
+        assert slope() == 6 and {"mul", "sum"} <= set(seen)
         run(text)
         assert engine.quick.__code__ is quick
     finally:
