@@ -25,7 +25,6 @@ Metadata of a notebook, under `minidl`:
 """
 
 import argparse
-import ast
 import copy
 import hashlib
 import itertools
@@ -45,7 +44,10 @@ from nbgrader import preprocessors as nbgrader
 from nbgrader.nbgraderformat import ValidationError
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKER = re.compile(r"# (minidl/(?:\w+/)*\w+\.py): (\w+(?:\.\w+)?(?:, \w+(?:\.\w+)?)*)")
+sys.path.insert(0, str(ROOT))  # so that this folder's package and helper are found
+
+from course.live import QuotationError, marked, statements  # noqa: E402
+
 FOLDERS = "course", "solutions"
 SECONDS_PER_CELL = 300
 
@@ -70,48 +72,20 @@ class BuildError(Exception):
 def definitions(source):
     """Name -> exact text of all that a module defines; methods as `Class.method`."""
     lines, found = source.splitlines(), {}
-
-    def collect(body, prefix):
-        for node, after in zip(body, [*body[1:], None]):
-            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-            for name in _bound(node):
-                rules = [ast.unparse(d) for d in getattr(after, "decorator_list", [])]
-                last = after if f"{name}.gradient" in rules else node
-                text = lines[first - 1 : last.end_lineno]
-                text = [line.removeprefix(" " * node.col_offset) for line in text]
-                found[prefix + name] = "\n".join(text)
-            if isinstance(node, ast.ClassDef) and not prefix:
-                collect(node.body, f"{node.name}.")
-
-    collect(ast.parse(source).body, "")
+    for name, nodes in statements(source).items():
+        node = nodes[0]
+        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+        text = lines[first - 1 : nodes[-1].end_lineno]
+        found[name] = "\n".join(line.removeprefix(" " * node.col_offset) for line in text)
     return found
 
 
-def _bound(node):
-    """The names that a statement defines; not `_`, which stands for a rule without a name."""
-    names = []
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        names = [node.name]
-    elif isinstance(node, ast.Assign):
-        inside = [n for target in node.targets for n in ast.walk(target)]
-        names = [n.id for n in inside if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-    return [name for name in names if name != "_"]
-
-
 def quoted_names(source):
-    """("minidl/engine/ops.py", ["mul"]) of a quoting cell, or None for any other.
-
-    Raises BuildError for a first line that was meant as a marker and is none.
-    """
-    first = source.partition("\n")[0].rstrip()
-    if not first.startswith("# minidl/"):
-        return None
-    match = MARKER.fullmatch(first)
-    if match is None:
-        raise BuildError(
-            f"{first!r} is no marker; write `# minidl/engine/ops.py: mul` or `...: mul, div`"
-        )
-    return match[1], match[2].split(", ")
+    """("minidl/engine/ops.py", ["mul"]) of a quoting cell, or None for any other."""
+    try:
+        return marked(source)
+    except QuotationError as error:
+        raise BuildError(str(error)) from None
 
 
 def quotation(source, root):
