@@ -117,7 +117,7 @@ def test_original_puts_all_back_and_says_what():
     before = everything()
     run(MUL, "g * b", "-g * b")
     run(WALK, "waiting.send(x, share)", "waiting.send(x, 2 * share)")
-    run(APPLY, "arrays = [", "print(self)\n    arrays = [")
+    run(APPLY, "try:", "print(self)\n    try:")
     assert everything() != before
     names = live.original()
     assert [name.removeprefix("minidl.engine.") for name in names] == [
@@ -192,7 +192,7 @@ def test_the_fast_operators_are_off_while_apply_or_shares_is_edited(text):
         quick, held = engine.quick.__code__, engine.quick
         run(text)
         assert engine.quick.__code__ is quick
-        run(text, "arrays = [", "seen.append(self.name)\n    arrays = [")
+        run(text, "try:", "seen.append(self.name)\n    try:")
         assert engine.quick is held and held.__code__ is live.quick.__code__
         assert slope() == 6 and {"mul", "sum"} <= set(seen)
         run(text)

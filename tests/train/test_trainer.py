@@ -18,7 +18,7 @@ import minidl
 from minidl import io, nn, optim
 from minidl.data import ArrayDataset, DataLoader, datasets, split
 from minidl.engine import devices, ops
-from minidl.engine.tensor import tensor
+from minidl.engine.tensor import Tensor, tensor
 from minidl.graph.passes import EXACT
 from minidl.nn import functional as F
 from minidl.train import (
