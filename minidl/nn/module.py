@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import partial
-from threading import Lock, local
+from threading import Lock, get_ident, local
 from types import GeneratorType
 
 import numpy as np
@@ -311,6 +311,7 @@ class Sequential(Module):
 
 
 _evaluated = {}  # id of a module -> [the module, its own mode, how many `evaluating` it]
+_trained = {}  # id of a module -> the thread that is inside `training` with it
 _evaluated_lock = Lock()
 
 
@@ -323,6 +324,11 @@ def evaluating(model):
     """
     modules = list({id(module): module for _, module in model.modules()}.values())
     with _evaluated_lock:
+        if any(_trained.get(id(module), get_ident()) != get_ident() for module in modules):
+            raise RuntimeError(
+                "another thread trains this model, so it cannot be in evaluation now: use a copy "
+                "(copy.deepcopy(model)), or wait for `fit` to end"
+            )
         for module in modules:
             entry = _evaluated.setdefault(id(module), [module, module.training, 0])
             entry[2] += 1
@@ -337,6 +343,29 @@ def evaluating(model):
                 if not entry[2]:
                     module.training = entry[1]
                     del _evaluated[id(module)]
+
+
+@contextmanager
+def training(model):
+    """Inside, this thread trains `model`: others that would evaluate it get a RuntimeError, and so
+    does this one where another is evaluating or training it already.
+    """
+    modules = list({id(module): module for _, module in model.modules()}.values())
+    with _evaluated_lock:
+        others = [_trained.get(id(module), get_ident()) != get_ident() for module in modules]
+        if any(others) or any(id(module) in _evaluated for module in modules):
+            raise RuntimeError(
+                "another thread evaluates or trains this model: train a copy "
+                "(copy.deepcopy(model)), or wait until it has done"
+            )
+        mine = [module for module in modules if id(module) not in _trained]
+        _trained.update((id(module), get_ident()) for module in mine)
+    try:
+        yield
+    finally:
+        with _evaluated_lock:
+            for module in mine:
+                del _trained[id(module)]
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from ..engine.reductions import argmax
 from ..engine.tensor import Tensor
 from ..graph import compiled
 from ..nn import functional
-from ..nn.module import Module, evaluating
+from ..nn.module import Module, evaluating, training
 from .ahead import ahead
 from .callbacks import Callback, Checkpoint, CSVLog, HistoryPlot, Progress
 from .debug import origin
@@ -150,7 +150,8 @@ class Trainer:
     history: a dict name -> list with a number for each epoch, nan where there was none.
     Raises ValueError where the optimizer holds what is not the model's, also when one of both was
     exchanged since; where two metrics have one name, or one has the name of something else.
-    Several threads may call `predict` and `evaluate` of one Trainer; two may train two models.
+    Several threads may call `predict` and `evaluate` of one Trainer, but not while another is in
+    `fit`: RuntimeError.  Two may train two models.
     """
 
     def __init__(
@@ -221,6 +222,12 @@ class Trainer:
             self.load(resume)
             self.n_epochs = epochs
         self._checked = None, None
+        with training(self.model):
+            self._epochs(loader, valid, weigh)
+        return self.history
+
+    def _epochs(self, loader, valid, weigh):
+        """The epochs that are left to do."""
         self._tell("on_train_begin")
         try:
             while self.epoch < self.n_epochs and not self.stopped:
@@ -253,7 +260,6 @@ class Trainer:
                 self._tell("on_epoch_end")
         finally:
             self._tell("on_train_end")
-        return self.history
 
     def _remember(self, logs):
         """Add an epoch's numbers to the history, in which every list is as long as the others."""

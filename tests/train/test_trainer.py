@@ -1009,3 +1009,30 @@ def test_metrics_refuse_shapes_that_would_only_broadcast(metric, y, labels):
         labels = np.zeros((3, 1), int)
     with pytest.raises(ValueError, match=r"labels of shape .* belong to outputs .*, got"):
         metric(Tensor(y), Tensor(labels))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_model_that_one_thread_trains_is_not_evaluated_by_another(compiled):
+    x = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
+    data = ArrayDataset(x, np.zeros(64, int))
+    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 2))
+    trainer = Trainer(model, optim.SGD(model.parameters(), 0.0), "cross_entropy", compile=compiled)
+    expected, found = trainer.predict(x), []
+
+    class Look(Callback):
+        def on_batch_end(self, trainer):
+            if found:
+                return
+            with ThreadPoolExecutor(1) as pool:  # another thread, in the middle of an epoch
+                for look in (lambda: trainer.predict(x), lambda: trainer.evaluate(data)):
+                    with pytest.raises(RuntimeError, match=r"another thread trains .*deepcopy"):
+                        pool.submit(look).result(60)
+                found.append(pool.submit(lambda: deepcopy(model).eval()(Tensor(x))).result(60))
+            np.testing.assert_array_equal(trainer.predict(x), expected, "this thread may")
+
+    trainer.fit(data, epochs=2, progress=False, callbacks=[Look()])
+    np.testing.assert_array_equal(found[0].numpy(), expected)
+    np.testing.assert_array_equal(trainer.predict(x), expected)
+    with nn.evaluating(model), pytest.raises(RuntimeError, match="evaluates or trains this model"):
+        trainer.fit(data, progress=False)
+    trainer.fit(data, progress=False)
