@@ -54,7 +54,7 @@ test-fast: $(INSTALLED) ## while you work, the fast part of it: a minute on two 
 	@$(PARTS); \
 	part $(PY) -m ruff check .; \
 	part $(PY) -m ruff format --check .; \
-	part $(PY) -m pytest $(PARALLEL) -m 'not slow'; \
+	part $(PY) -m pytest $(PARALLEL) -m 'not slow' --device cpu; \
 	$(VERDICT)
 
 torch: $(INSTALLED) ## add PyTorch, for the parity tests and benchmarks

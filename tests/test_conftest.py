@@ -55,6 +55,7 @@ def run(folder, *options, **environment):
 @pytest.mark.parametrize(
     "options", [(), ("-n", "2", "--dist", "worksteal")], ids=["one", "several"]
 )
+@pytest.mark.slow
 def test_what_waited_and_what_is_noted_is_said(tmp_path, options):
     done = run(tmp_path, *options)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -182,6 +182,7 @@ def all_leave_alone(graph):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_pass_leaves_the_steps_of_models_alone(name, device):
     for program, _ in made(name, device)[:1]:
