@@ -13,13 +13,16 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock, get_ident, local
-from types import GeneratorType
+from types import FunctionType, GeneratorType, MethodType
 
 import numpy as np
 
 from ..engine import devices, intercept
 from ..engine.intercept import intercepted, modes, remembering
 from ..engine.tensor import Primitive, Tensor, grad, tensor
+
+
+_METHODS = FunctionType, MethodType, partial  # which may stand in for a method
 
 
 class _Watchers(local):
@@ -59,6 +62,12 @@ class Module:
                 )
 
     def __setattr__(self, name, value):
+        hides = callable(getattr(Module, name, None)) and not isinstance(value, _METHODS)
+        if hides:
+            raise AttributeError(
+                f"{type(self).__name__}.{name}: every Module has a method of that name; choose "
+                "another"
+            )
         trained = isinstance(vars(self).get(name), Parameter)
         if trained and not isinstance(value, (Parameter, type(None))):
             raise TypeError(

@@ -506,7 +506,7 @@ def test_a_sequential_runs_what_it_was_made_of_and_owns_the_rest():
     class Net(nn.Sequential):
         def __init__(self):
             super().__init__(layer(), nn.Tanh())
-            self.extra, self.scale = {"a": nn.Linear(5, 5), "b": [nn.Linear(7, 7)]}, tensor([2.0])
+            self.more, self.scale = {"a": nn.Linear(5, 5), "b": [nn.Linear(7, 7)]}, tensor([2.0])
 
     net = Net()
     assert len(net) == 2 and isinstance(net[1], nn.Tanh) and len(net.parameters()) == 6
@@ -522,3 +522,9 @@ def test_a_parameter_is_not_replaced_by_what_would_not_be_trained(value):
     part.weight = nn.Parameter(np.zeros((2, 2), "f"))
     part.bias = None
     assert list(part.state_dict()) == ["weight"]
+
+
+@pytest.mark.parametrize("name", ["parts", "modules", "parameters", "forward", "to", "train"])
+def test_an_attribute_does_not_hide_a_method(name):
+    with pytest.raises(AttributeError, match=f"Linear.{name}: every Module has a method"):
+        setattr(layer(), name, {})
