@@ -21,7 +21,6 @@ from ..engine import devices, intercept
 from ..engine.intercept import intercepted, modes, remembering
 from ..engine.tensor import Primitive, Tensor, grad, tensor
 
-
 _METHODS = FunctionType, MethodType, partial  # which may stand in for a method
 
 
