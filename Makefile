@@ -40,7 +40,7 @@ course: $(INSTALLED) ## open JupyterLab at the course's first lesson
 	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.log_level=WARN \
 	    --LabApp.default_url=/lab/tree/$(or $(FIRST),course) $$flags
 
-test: $(INSTALLED) ## run everything that CI runs, the fast part first: 8 minutes on two cores
+test: $(INSTALLED) ## run everything that CI runs, the fast part first: 5 minutes on two cores
 	@$(PARTS); \
 	part $(PY) -m ruff check .; \
 	part $(PY) -m ruff format --check .; \
