@@ -244,8 +244,9 @@ def test_an_example_ends_alike_with_a_compiled_trainer(name, device, tmp_path, m
         return contents([history, *(part.state_dict() for part in parts)], [])
 
     expected = run("eager")
-    equal([run("exact", EXACT)], [expected])
-    equal([run("all", PASSES)], [expected], 1e-5)
+    rtol = 1e-3 if device == "cuda" else 0  # the order of sums by index, over many steps
+    equal([run("exact", EXACT)], [expected], rtol)
+    equal([run("all", PASSES)], [expected], max(rtol, 1e-5))
 
 
 # ---- lessons 03 to 07: their steps, in Tensors

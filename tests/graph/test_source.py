@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from static import MODELS, contents, drawn, equal, gpt, programs, read, written_on
+from static import MODELS, contents, drawn, equal, exactly, gpt, programs, read, written_on
 from test_ops import TABLE, apply, label, leaves, numbers, weights
 
 import minidl
@@ -123,7 +123,7 @@ def test_source_runs_on_its_own(name, device):
         asked = [n.data() for n in program.graph.numbers]
         found = contents(step(*arrays, *asked), [])
         minidl.manual_seed(0)
-        equal([found], [contents(program.run(arrays), [])])
+        equal([found], [contents(program.run(arrays), [])], exactly(device))
 
 
 @pytest.mark.slow
