@@ -65,7 +65,7 @@ CONDITIONALS = {
     "engine": 1.7,
     "nn": 6.4,
     "optim": 4.0,
-    "data": 6.1,
+    "data": 2.8,
     "train": 7.9,
     "graph": 3.1,
     "gpu": 0.0,
