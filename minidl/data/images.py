@@ -20,13 +20,13 @@ from numpy.typing import ArrayLike
 from .loader import ArrayDataset
 
 
-def _check(name, x, rng=None, h=1, w=1):
+def _check(name, x, rng=None, h=1, w=1, drawn_from=Generator | None):
     fits = isinstance(x, np.ndarray) and x.ndim == 4 and x.dtype.kind == "f"
     if not (fits and x.shape[2] >= h and x.shape[3] >= w):
         got = f"{getattr(x, 'dtype', type(x).__name__)} {getattr(x, 'shape', '')}"
         raise ValueError(f"{name}: expected NumPy floats (N, C, H, W), at least {h} x {w} pixels, "
                          f"got {got}; bytes are x / 255, one image x[None]")  # fmt: skip
-    if not isinstance(rng, Generator | None):
+    if not isinstance(rng, drawn_from):
         raise ValueError(f"{name}: expected a numpy Generator as rng, got {rng!r:.60}")
 
 
@@ -143,7 +143,7 @@ def color_jitter(
     saturation: likewise, of the distance of each pixel from its own grey.
     After each the pixels are cut to [0, 1].
     """
-    _check("color_jitter", x, rng)
+    _check("color_jitter", x, rng, drawn_from=Generator)
     amounts = _numbers("color_jitter", (brightness, contrast, saturation), 3, 0, kinds="iuf")
     shares = [0.299, 0.587, 0.114] if x.shape[1] == 3 else None  # ITU-R 601, how bright each looks
     for kind, amount in enumerate(amounts):
@@ -159,7 +159,7 @@ def cutout(x: np.ndarray, rng: Generator, *, size: int | Sequence[int]) -> np.nd
 
     The rectangle's middle is any pixel of the image, so that a part of it may lie outside.
     """
-    _check("cutout", x, rng)
+    _check("cutout", x, rng, drawn_from=Generator)
     h, w = _numbers("cutout: size", size, low=0)
     y = x.copy()
     for image in y:
