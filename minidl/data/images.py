@@ -173,8 +173,9 @@ def mixup(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A batch whose samples are each mixed with another one (Zhang et al. 2018): (x, targets).
 
-    batch: x (N, ...), floats, and labels (N,) in [0, classes).  Of these, targets (N, classes) are
-    the probabilities: the share of each sample is its label's.  `cross_entropy` takes them.
+    batch: x (N, ...) and labels (N,), integers in [0, classes).
+    targets (N, classes): the share of each of the two samples stands at its label.  They are
+    probabilities, which the loss `cross_entropy` takes in place of labels.
     alpha: the share is drawn from Beta(alpha, alpha), once for the batch, as in the paper's code.
     """
     x, labels = batch
