@@ -7,6 +7,8 @@ alone.  A size is a number of pixels, or a pair (height, width).
 Explained in course/11.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from functools import reduce
 from os import PathLike
@@ -14,19 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from .loader import ArrayDataset
 
 
-def _check(name, x, rng=None, h=1, w=1, drawn_from=Generator | None):
+def _check(name, x, rng=None, h=1, w=1, needed=False):
     fits = isinstance(x, np.ndarray) and x.ndim == 4 and x.dtype.kind == "f"
     if not (fits and x.shape[2] >= h and x.shape[3] >= w):
         got = f"{getattr(x, 'dtype', type(x).__name__)} {getattr(x, 'shape', '')}"
         raise ValueError(f"{name}: expected NumPy floats (N, C, H, W), at least {h} x {w} pixels, "
                          f"got {got}; bytes are x / 255, one image x[None]")  # fmt: skip
-    if not isinstance(rng, drawn_from):
+    if not (isinstance(rng, np.random.Generator) or (rng is None and not needed)):
         raise ValueError(f"{name}: expected a numpy Generator as rng, got {rng!r:.60}")
 
 
@@ -57,7 +58,7 @@ def resize(x: np.ndarray, size: int | Sequence[int]) -> np.ndarray:
 
 def crop(
     x: np.ndarray,
-    rng: Generator | None = None,
+    rng: np.random.Generator | None = None,
     *,
     size: int | Sequence[int],
     padding: int | Sequence[int] = 0,
@@ -77,7 +78,7 @@ def crop(
     return parts[np.arange(len(x)), :, top, left]  # (N, C, places, places, h, w) -> (N, C, h, w)
 
 
-def flip(x: np.ndarray, rng: Generator | None = None, *, p: float = 0.5) -> np.ndarray:
+def flip(x: np.ndarray, rng: np.random.Generator | None = None, *, p: float = 0.5) -> np.ndarray:
     """The images with left and right exchanged.
 
     Without `rng` all of them, with it each with probability p.
@@ -87,7 +88,9 @@ def flip(x: np.ndarray, rng: Generator | None = None, *, p: float = 0.5) -> np.n
     return np.where(rng.random((len(x), 1, 1, 1)) < p if rng else True, x[..., ::-1], x)
 
 
-def rotate(x: np.ndarray, rng: Generator | None = None, *, degrees: ArrayLike) -> np.ndarray:
+def rotate(
+    x: np.ndarray, rng: np.random.Generator | None = None, *, degrees: ArrayLike
+) -> np.ndarray:
     """The images turned counterclockwise around their centres, in frames of the same size.
 
     degrees: by how much, a number for all or (N,); with `rng` each image is turned by an angle
@@ -129,7 +132,7 @@ def normalize(
 
 def color_jitter(
     x: np.ndarray,
-    rng: Generator,
+    rng: np.random.Generator,
     *,
     brightness: float = 0.0,
     contrast: float = 0.0,
@@ -143,7 +146,7 @@ def color_jitter(
     saturation: likewise, of the distance of each pixel from its own grey.
     After each the pixels are cut to [0, 1].
     """
-    _check("color_jitter", x, rng, drawn_from=Generator)
+    _check("color_jitter", x, rng, needed=True)
     amounts = _numbers("color_jitter", (brightness, contrast, saturation), 3, 0, kinds="iuf")
     shares = [0.299, 0.587, 0.114] if x.shape[1] == 3 else None  # ITU-R 601, how bright each looks
     for kind, amount in enumerate(amounts):
@@ -154,12 +157,12 @@ def color_jitter(
     return x
 
 
-def cutout(x: np.ndarray, rng: Generator, *, size: int | Sequence[int]) -> np.ndarray:
+def cutout(x: np.ndarray, rng: np.random.Generator, *, size: int | Sequence[int]) -> np.ndarray:
     """The images with a rectangle of zeros in each (DeVries and Taylor 2017).
 
     The rectangle's middle is any pixel of the image, so that a part of it may lie outside.
     """
-    _check("cutout", x, rng, drawn_from=Generator)
+    _check("cutout", x, rng, needed=True)
     h, w = _numbers("cutout: size", size, low=0)
     y = x.copy()
     for image in y:
@@ -169,7 +172,11 @@ def cutout(x: np.ndarray, rng: Generator, *, size: int | Sequence[int]) -> np.nd
 
 
 def mixup(
-    batch: tuple[np.ndarray, ArrayLike], rng: Generator, *, classes: int, alpha: float = 0.2
+    batch: tuple[np.ndarray, ArrayLike],
+    rng: np.random.Generator,
+    *,
+    classes: int,
+    alpha: float = 0.2,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A batch whose samples are each mixed with another one (Zhang et al. 2018): (x, targets).
 
@@ -187,8 +194,8 @@ def mixup(
 
 
 def augment(
-    *functions: Callable[[np.ndarray, Generator], np.ndarray],
-) -> Callable[[tuple[Any, ...], Generator], tuple[Any, ...]]:
+    *functions: Callable[[np.ndarray, np.random.Generator], np.ndarray],
+) -> Callable[[tuple[Any, ...], np.random.Generator], tuple[Any, ...]]:
     """A DataLoader's transform: these functions (x, rng) -> x one after another, on the images of a
     batch; its labels stay.
 

@@ -6,6 +6,8 @@ and of nothing else, so a run can go on from any batch exactly, whatever the thr
 Explained in course/11.
 """
 
+from __future__ import annotations
+
 import csv
 import math
 from collections import deque
@@ -121,12 +123,11 @@ def weigher(given, by_class):
         if given:
             *batch, weight = batch
         if by_class is not None:
-            labels = batch[-1]
-            classes, which = np.unique(labels, return_inverse=True)
+            classes, which = np.unique(batch[-1], return_inverse=True)
             if missing := set(classes.tolist()) - by_class.keys():
                 raise ValueError(f"class_weight has nothing for {missing}, only for {[*by_class]}")
             of_class = np.array([by_class[k] for k in classes.tolist()])
-            of_label = of_class[which.reshape(labels.shape)]  # (N,) or (N, T)
+            of_label = of_class[which.reshape(batch[-1].shape)]  # (N,) or (N, T)
             weight = (of_label.T * weight).T  # a sample's weight counts for all its labels
         return [*batch], np.asarray(weight, np.float32)
 
@@ -207,8 +208,7 @@ def pad_sequence(
                 'pad_sequence(ids, value=vocabulary.numbers["<pad>"]), or with '
                 "partial(pad_collate, value=...)"
             )
-    value = 0 if value is None else value
-    fill = _kept(np.asarray(value), joined.dtype, "a value to pad with")
+    fill = _kept(np.asarray(0 if value is None else value), joined.dtype, "a value to pad with")
     y = np.full((len(lengths), lengths.max(initial=0), *joined.shape[1:]), fill)
     y[np.arange(y.shape[1]) < lengths[:, None]] = joined  # row after row
     return y, lengths

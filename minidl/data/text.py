@@ -6,6 +6,8 @@ them, as does `pad_sequence` in `loader.py`.
 Explained in course/11.
 """
 
+from __future__ import annotations
+
 import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -123,7 +125,7 @@ class BytePairEncoding:
         return len(self.tokens)
 
     @classmethod
-    def train(cls, text: str, size: int) -> "BytePairEncoding":
+    def train(cls, text: str, size: int) -> BytePairEncoding:
         """An encoding learned from `text`, with `size` tokens, at least 256.
 
         Begins with bytes.  Merges the pair of neighbours that is most frequent in the text (of
