@@ -161,9 +161,8 @@ def test_a_copy_whose_origin_is_unknown_is_all_the_learners(root):
     """Copied by hand, or .versions was deleted: every text that is not in the newer one stays."""
     path = root / "my/exercises/00_a.ipynb"
     path.parent.mkdir(parents=True)
-    nbformat.write(
-        notebook(("markdown", "mine"), ("code", "def f(x):\n    return 1", ANSWER)), path
-    )
+    answer = "def f(x):\n    return 1"
+    nbformat.write(notebook(("markdown", "mine"), ("code", answer, ANSWER)), path)
     (told,) = lay_out(root)
     assert "there is a newer version" in told
     found = texts(root / "my/exercises/00_a_new.ipynb")
