@@ -30,8 +30,8 @@ PACKAGE = {dotted(path): path for path in sorted((ROOT / "minidl").rglob("*.py")
 # file stands higher, imports nothing there.  minidl's own __init__ and __main__ are free.
 ORDER = """
     gpu gpu.streams gpu.doubts
-    engine.random engine.intercept engine.devices engine.changes engine.gradients engine.tensor
-        engine.shapes engine.ops engine.reductions engine
+    engine.checks engine.random engine.intercept engine.devices engine.changes engine.gradients
+        engine.tensor engine.shapes engine.ops engine.reductions engine
     gpu.nccl
     nn.functional nn.module nn.layers nn.init nn.recurrent nn.transformer nn
     optim
@@ -39,7 +39,8 @@ ORDER = """
         graph.memory graph.source graph.compiled graph
     data.loader data.images data.text data.datasets data
     io
-    train.ahead train.callbacks train.precision train.debug train.trainer train
+    train.ahead train.metrics train.callbacks train.precision train.debug train.steps
+        train.trainer train
     pytorch estimators onnx distributed
 """.split()
 FREE = {"__init__", "__main__"}
@@ -88,10 +89,19 @@ def read(name):
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+def executed(node):
+    """The nodes in `node`, without what stands under `if TYPE_CHECKING:`, which no run imports."""
+    yield node
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return
+    for inner in ast.iter_child_nodes(node):
+        yield from executed(inner)
+
+
 def imports(name, tree):
     """Dotted names that module `name` of minidl imports, at its top or inside a function."""
     here = ["minidl", *name.split(".")]
-    for node in ast.walk(tree):
+    for node in executed(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -194,6 +204,7 @@ def test_imports_go_only_downwards(name):
         ("engine.tensor", "from minidl.engine import ops", "engine.tensor imports engine.ops"),
         ("engine.tensor", "from ..nn import Linear", "engine.tensor imports nn"),
         ("engine.tensor", "def f():\n    from .. import train", "engine.tensor imports train"),
+        ("engine.tensor", "if TYPE_CHECKING:\n    from .. import train", None),
         ("engine.tensor", "from . import tensor", "engine.tensor imports engine.tensor"),
         ("engine.tensor", "from . import Tensor", "engine.tensor imports engine,"),
         ("nn.layers", "from ..engine import ops", None),

@@ -3,16 +3,19 @@
 Explained in course/22.
 """
 
+from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import Any
 
 from ..engine.devices import device_module, send, to_numpy
 
 
-def ahead(batches, device):
+def ahead(batches: Iterable[tuple[Any, ...]], device: str) -> Iterator[tuple[Any, ...]]:
     """The batches, tuples of arrays, on `device`; the next is sent before each is given, so that
     copying it and computing with this one go on side by side.
     """
-    module, before = device_module(device), None
+    module = device_module(device)
+    before = None  # the batch that is on its way
     for batch in chain(batches, [None]):
         sent = None
         if batch is not None:

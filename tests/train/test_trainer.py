@@ -31,7 +31,7 @@ from minidl.train import (
     find_rate,
     top5,
 )
-from minidl.train.trainer import LOSSES, METRICS
+from minidl.train.metrics import LOSSES, METRICS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -295,10 +295,15 @@ def test_a_weight_of_two_counts_as_two_copies(device):
         ({"sample_weight": 2.0}, r"got shape \(\) for a"),
         ({"class_weight": {0: 1.0, 1: 2.0}}, r"class_weight has nothing for \{2\}, only for"),
         ({"class_weight": [1.0, 2.0]}, r"class_weight has nothing for \{2\}, only for \[0, 1\]"),
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"valid": 1.5}, r"fraction must be in \[0, 1\]"),
-        ({"valid": 0.0}, "the validation data gives no batch"),
-        ({"valid": 1.0}, "the training data gives no batch"),
+        ({"epochs": 0}, "fit: epochs must be a whole number from 1, got 0"),
+        ({"epochs": 1.5}, r"fit: epochs must be a whole number from 1, got 1\.5"),
+        ({"valid": 1}, r"valid: .* the share .* in \(0, 1\).*, got 1; .* epochs=10"),
+        ({"valid": 1.5}, r"the share .* in \(0, 1\).*, got 1\.5"),
+        ({"valid": 0.0}, r"the share .* in \(0, 1\).*, got 0\.0"),
+        ({"valid": np.float32(1.0)}, r"the share .* in \(0, 1\).*, got .*1\.0"),
+        ({"valid": True}, r"the share .* in \(0, 1\).*, got True"),
+        ({"valid": 0.01}, "the validation data gives no batch"),
+        ({"valid": 0.99}, "the training data gives no batch"),
         ({"valid": ArrayDataset(X[:0], LABELS[:0])}, "the validation data gives no batch"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
     ],
@@ -347,7 +352,7 @@ def test_what_a_trainer_is_not_made_of():
     for optimizer in ("adam", optim.Adam):
         with pytest.raises(ValueError, match=r"expected an optimizer such as optim\.Adam"):
             Trainer(model, optimizer, "mse")
-    with pytest.raises(ValueError, match="accumulate from 1, got 0"):
+    with pytest.raises(ValueError, match="accumulate must be a whole number from 1, got 0"):
         linear_trainer(accumulate=0)
     with pytest.raises(TypeError, match=r"callbacks must be Callbacks, .* got \[<class"):
         linear_trainer().fit(SPIRALS, callbacks=[AverageWeights])

@@ -1,0 +1,276 @@
+"""One update of the weights: as it is written, as compiled source, and by a group of processes.
+
+The one rule of this file: a step is called with batches, each beside the weights of its samples,
+and gives the means of what it measured.  It reads the trainer's public attributes, and leaves
+nothing behind but the model, the optimiser and the loss scaler as they are after the update.
+
+A step has two halves.  A call computes the gradients; `update` makes of them the next weights.
+Made with `whole`, a call does both.  In a group the processes meet between the halves.
+
+Explained in course/12 and course/23 (groups).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import optim
+from ..engine import devices, intercept
+from ..engine.tensor import Tensor
+from ..graph.compiled import Compiled, compile
+from ..nn.module import Parameter
+from .debug import origin
+from .precision import autocast
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+Batches = Sequence[tuple[Sequence[Any], Any]]  # pairs (inputs ..., target), weights (N,) or None
+
+
+class EagerStep:
+    """A step as it is written: one operation after the other, with half the bits if so wished.
+
+    whole: whether a call ends with the update; else with the gradients.
+    """
+
+    compiled: Compiled | None = None
+
+    def __init__(self, trainer: Trainer, *, whole: bool = True):
+        self.trainer = trainer
+        self.whole = whole
+
+    def __call__(self, batches: Batches) -> dict[str, float]:
+        """The means over all samples; the gradients are those of one large batch."""
+        trainer = self.trainer
+        trainer.optimizer.zero_grad()
+        n = sum(len(batch[0]) for batch, _ in batches)
+        measured = []
+        with overflow_is_watched(trainer.scaler):
+            for batch, weight in batches:
+                loss, found = self._measured(batch, weight, len(measured))
+                share = loss * (len(batch[0]) / n)
+                if trainer.scaler:
+                    share = trainer.scaler.scale(share)
+                share.backward()
+                measured.append((found, len(batch[0])))
+        if self.whole:
+            self.update()
+        return mean(measured)
+
+    def _measured(self, batch, weight, done):
+        """The loss, and what was measured, of the batch after `done` others of this step."""
+        trainer = self.trainer
+        half = autocast() if trainer.scaler else nullcontext()
+        with half:
+            loss, found = measure(trainer, batch, weight)
+        if not math.isfinite(found["loss"]):
+            raise FloatingPointError(
+                f"the loss became {found['loss']} at step {trainer.optimizer.steps} "
+                f"({_place(trainer, done)}): {origin(loss, trainer.model)}"
+            )
+        return loss, found
+
+    def update(self) -> None:
+        """Cut the gradients to `clip_norm` and change the weights."""
+        optimizer, scaler = self.trainer.optimizer, self.trainer.scaler
+        with overflow_is_watched(scaler):
+            if scaler is None:
+                _clipped(self.trainer).step()
+            else:
+                scaler.unscale(optimizer)
+                scaler.step(_clipped(self.trainer))
+
+
+class CompiledStep:
+    """A step that `minidl.compile` records when it is first called, and runs as NumPy source.
+
+    options: those of `compile`.  whole: whether what is recorded ends with the update; else with
+    the gradients, and the update is recorded by itself.
+    compiled: the compiled function that ran last, or will run first; its `source` can be read.
+    """
+
+    def __init__(self, trainer: Trainer, options: dict[str, Any], *, whole: bool = True):
+        self.trainer = trainer
+        self.whole = whole
+        # Two functions, or a weight of each sample might be taken for one input more.
+        self.plain = compile(partial(self._recorded, False), **options)
+        self.weighted = compile(partial(self._recorded, True), **options)
+        self.rest = compile(self._update, **options)
+        self.compiled = self.plain
+
+    def __call__(self, batches: Batches) -> dict[str, float]:
+        """The means over the samples of the one batch; none is measured where there is none."""
+        trainer = self.trainer
+        trainer.optimizer.zero_grad()
+        if not batches:
+            return {}
+        ((batch, weight),) = batches
+        given = tensors(trainer, batch)
+        target = given[-1]
+        self.compiled = self.plain
+        if weight is not None:
+            self.compiled = self.weighted
+            given.append(Tensor(devices.to_device(weight, trainer.device)))
+        loss, y = self.compiled(*given)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the loss became {value} ({_place(trainer)}); "
+                                     "compile=False says which operation made it")  # fmt: skip
+        return {"loss": value} | numbers(trainer, y, target)
+
+    def update(self) -> None:
+        """Cut the gradients to `clip_norm` and change the weights."""
+        grads = [p.grad for p in self._trained()]
+        self.trainer.optimizer.zero_grad()  # a record knows of no gradients from before
+        self.rest(*grads)
+
+    def _trained(self):
+        """The parameters that a group leaves a gradient in."""
+        parameters = self.trainer.optimizer.parameters
+        return [p for p in parameters if p.requires_grad and isinstance(p, Parameter)]
+
+    def _recorded(self, weighted, *given):
+        """The loss and the outputs of a batch, whose last array may be the samples' weights."""
+        trainer, weight = self.trainer, None
+        if weighted:
+            *given, weight = given
+        *inputs, target = given
+        y = trainer.model(*inputs)
+        loss = loss_of(trainer, y, target, weight)
+        loss.backward()
+        if self.whole:
+            _clipped(trainer).step()
+            trainer.optimizer.zero_grad()
+        return loss, y
+
+    def _update(self, *grads):
+        for p, g in zip(self._trained(), grads, strict=True):
+            p.grad = g
+        _clipped(self.trainer).step()
+        self.trainer.optimizer.zero_grad()
+
+
+class GroupStep:
+    """A step of one of several processes, each of which works on its part of the batches.
+
+    step: one of the others, not `whole`.  Its gradients become the means over all processes.
+    """
+
+    def __init__(self, step: EagerStep | CompiledStep):
+        self.step = step
+
+    @property
+    def compiled(self) -> Compiled | None:
+        """What its step has compiled."""
+        return self.step.compiled
+
+    def __call__(self, batches: Batches) -> dict[str, float]:
+        """The means over the samples of this process; none where its part is empty."""
+        trainer = self.step.trainer
+        mine = [(batch, weight) for batch, weight in batches if len(batch[0])]
+        found = self.step(mine)
+        n = sum(len(batch[0]) for batch, _ in mine)
+        with overflow_is_watched(trainer.scaler):
+            trainer.group.average_gradients(trainer.model, n)
+        self.update()
+        return found
+
+    def update(self) -> None:
+        """Cut the gradients to `clip_norm` and change the weights."""
+        self.step.update()
+
+
+def make_step(trainer: Trainer, compile: Any) -> EagerStep | CompiledStep | GroupStep:
+    """The step of a trainer.  compile: see `Trainer`."""
+    whole = trainer.group is None
+    if not compile:
+        step = EagerStep(trainer, whole=whole)
+    else:
+        options = {}
+        if isinstance(compile, dict):
+            options = compile
+        elif compile is not True:
+            options = {"passes": compile}
+        step = CompiledStep(trainer, options, whole=whole)
+    if whole:
+        return step
+    return GroupStep(step)
+
+
+# ---- what steps have in common, and evaluation too
+
+
+def tensors(trainer: Trainer, batch: Sequence[Any], least: int = 2) -> list[Tensor]:
+    """The arrays of a batch, at least so many, as Tensors on the trainer's device."""
+    if len(batch) < least or not len(batch[0]):
+        raise ValueError("a batch must be (inputs ..., target), and not empty; got shapes "
+                         f"{[np.shape(a) for a in batch]}")  # fmt: skip
+    return [Tensor(devices.to_device(a, trainer.device)) for a in batch]
+
+
+def measure(trainer: Trainer, batch: Sequence[Any], weight: Any = None) -> tuple[Tensor, dict]:
+    """The loss for a batch, a Tensor, and a dict of the loss and metrics as numbers."""
+    *inputs, target = tensors(trainer, batch)
+    y = trainer.model(*inputs)
+    if weight is not None:
+        weight = devices.to_device(weight, trainer.device)
+    loss = loss_of(trainer, y, target, weight)
+    found = numbers(trainer, y, target)
+    return loss, {"loss": loss.item()} | found
+
+
+def numbers(trainer: Trainer, y: Tensor, target: Tensor) -> dict[str, float]:
+    """The metrics of outputs y, by name."""
+    with intercept.no_grad():
+        return {name: float(metric(y, target)) for name, metric in trainer.metrics.items()}
+
+
+def loss_of(trainer: Trainer, y: Tensor, target: Tensor, weight: Any) -> Tensor:
+    """The loss of outputs y, checked to be a Tensor with one element."""
+    options = {}
+    if weight is not None:
+        options["sample_weight"] = weight
+    loss = trainer.loss(y, target, **options)
+    expected = "the loss must be a Tensor with one element, the mean over the batch, got"
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"{expected} a {type(loss).__name__}; compute it of the outputs in "
+                        "Tensors, without float(), .item() or .numpy()")  # fmt: skip
+    if loss.size != 1:
+        raise ValueError(f"{expected} a Tensor of shape {loss.shape}; end it with .mean()")
+    return loss
+
+
+def mean(measured: Sequence[tuple[dict[str, float], int]]) -> dict[str, float]:
+    """The mean, by name, of dicts of numbers, each with how many samples it stands for.
+
+    The names are those of the last; where another lacks one, it counts as 0.
+    """
+    total = sum(n for _, n in measured)
+    if not total:
+        return {}
+    return {k: sum(d.get(k, 0.0) * n for d, n in measured) / total for k in measured[-1][0]}
+
+
+def overflow_is_watched(scaler: Any) -> Any:
+    """A context in which numbers may overflow, where a loss scaler then skips the update."""
+    if scaler is None:
+        return nullcontext()
+    return np.errstate(over="ignore", invalid="ignore")
+
+
+def _clipped(trainer):
+    """The optimizer, whose gradients are cut to `clip_norm`."""
+    if trainer.clip_norm is not None:
+        optim.clip_grad_norm(trainer.optimizer.parameters, trainer.clip_norm)
+    return trainer.optimizer
+
+
+def _place(trainer, done=0):
+    return f"epoch {trainer.epoch + 1}, batch {trainer.batch + done + 1}"
