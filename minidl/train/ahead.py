@@ -3,11 +3,16 @@
 Explained in course/22.
 """
 
-from collections.abc import Iterable, Iterator
+from __future__ import annotations
+
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..engine.devices import device_module, send, to_numpy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
 
 
 def ahead(batches: Iterable[tuple[Any, ...]], device: str) -> Iterator[tuple[Any, ...]]:

@@ -9,15 +9,13 @@ Explained in course/12.
 from __future__ import annotations
 
 import csv
-import os
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO, StringIO
 from itertools import count
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +26,10 @@ from ..io import write_atomically
 from .metrics import meant
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+    from typing import Any
+
     from matplotlib.figure import Figure
 
     from .trainer import Trainer
@@ -81,8 +83,7 @@ class Progress(Callback):
             print(text)
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
-        self.name = f"epoch {trainer.epoch + 1}/{trainer.n_epochs}"
-        self.began = time.perf_counter()
+        self.name, self.began = f"epoch {trainer.epoch + 1}/{trainer.n_epochs}", time.perf_counter()
         with suppress(ImportError):
             from tqdm.auto import tqdm
 
@@ -124,13 +125,11 @@ class Monitor(Callback):
             largest = monitor.endswith(("accuracy", "top5"))
         self.patience, self.monitor = patience, monitor
         self.sign = -1 if largest else 1
-        self.best = None
-        self.waited = 0
+        self.best, self.waited = None, 0
 
     def renew(self, trainer: Trainer) -> None:
         if trainer is not self.trainer:
-            self.trainer = trainer
-            self.best = None
+            self.trainer, self.best = trainer, None
         self.waited = 0
 
     def improved(self, trainer: Trainer) -> bool:
@@ -142,11 +141,8 @@ class Monitor(Callback):
             raise ValueError(f"no {self.monitor!r} to watch; there are {sorted(trainer.logs)}")
         value = self.sign * trainer.logs[self.monitor]
         better = self.best is None or value < self.best
-        if better:
-            self.best = value
-            self.waited = 0
-        else:
-            self.waited += 1
+        self.waited = 0 if better else self.waited + 1
+        self.best = value if better else self.best
         return better
 
 
@@ -300,8 +296,7 @@ class HistoryPlot(Callback):
         self.path = path
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        self.name = f"history {time.time_ns()}"  # each run has its own picture
-        self.shown = False
+        self.name, self.shown = f"history {time.time_ns()}", False  # each run has its own picture
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         if "IPython" in sys.modules and sys.modules["IPython"].get_ipython():

@@ -8,11 +8,9 @@ Explained in course/12.
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +22,10 @@ from ..graph.drawing import figure_of, saved
 from ..nn.module import Module, watched
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
     from matplotlib.figure import Figure
 
 # Operations that only move elements or choose among them; any other computes with all it is given.
@@ -34,14 +36,11 @@ def _held(x):
     """ "NaN" or "infinity" if a number in x is one, the former before the latter; else ""."""
     if isinstance(x, (Piece, Product)):
         x = x.whole()
-    if isinstance(x, Tensor):
-        x = x.data
-    xp = array_module(x)
-    if xp.isfinite(x).all():
+    a = x.data if isinstance(x, Tensor) else x
+    xp = array_module(a)
+    if xp.isfinite(a).all():
         return ""
-    if xp.isnan(x).any():
-        return "NaN"
-    return "infinity"
+    return "NaN" if xp.isnan(a).any() else "infinity"
 
 
 def _made(x, op, inputs):
@@ -164,8 +163,7 @@ def statistics(
             calls.append((f"{path} ({type(module).__name__})", first, p))
         return y
 
-    tensors = [x if isinstance(x, Tensor) else Tensor(x) for x in batch]
-    *inputs, target = tensors
+    *inputs, target = (x if isinstance(x, Tensor) else Tensor(x) for x in batch)
     with watched(model, around):
         value = loss(model(*inputs), target)
     wanted = [x for _, *pair in calls for x in pair if x is not None]
@@ -174,13 +172,14 @@ def statistics(
     rows = []
     for layer, y, p in calls:
         a = y.numpy()
-        row = {"layer": layer, "mean": float(a.mean(dtype=float)), "std": _std(y)}
-        row["zeros"] = float((a == 0).mean())
-        row["gradient"] = _std(next(gradients))
-        row["weights"] = math.nan
-        if p is not None:
-            row["weights"] = _std(next(gradients))
-        rows.append(row)
+        rows.append({
+            "layer": layer,
+            "mean": float(a.mean(dtype=float)),
+            "std": _std(y),
+            "zeros": float((a == 0).mean()),
+            "gradient": _std(next(gradients)),
+            "weights": math.nan if p is None else _std(next(gradients)),
+        })  # fmt: skip
     return rows
 
 

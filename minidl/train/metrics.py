@@ -7,17 +7,21 @@ Explained in course/12.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..engine.ops import one_hot, where
 from ..engine.reductions import argmax
-from ..engine.tensor import Tensor
 from ..nn import functional
 
-Metric = Callable[[Tensor, Tensor], Any]  # gives a number, or a Tensor with one element
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+    from ..engine.tensor import Tensor
+
+    Metric = Callable[[Tensor, Tensor], Any]  # gives a number, or a Tensor with one element
 
 
 def accuracy(y: Tensor, labels: Tensor) -> float:
@@ -87,9 +91,7 @@ def called(kind: str, given: Any, known: Mapping[str, Any]) -> Any:
 def meant(given: object, known: Iterable[str]) -> str:
     """The end of a sentence that names the nearest of `known`; "" if none is near."""
     near = get_close_matches(str(given), known, n=1)
-    if not near:
-        return ""
-    return f"; did you mean {near[0]!r}?"
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def by_name(metrics: Any) -> dict[str, Metric]:
@@ -103,7 +105,7 @@ def by_name(metrics: Any) -> dict[str, Metric]:
     if isinstance(metrics, dict):
         pairs = metrics.items()
     else:
-        pairs = [(_own_name(metric), metric) for metric in metrics]
+        pairs = [(m if isinstance(m, str) else getattr(m, "__name__", None), m) for m in metrics]
     found = {}
     for name, metric in pairs:
         function = called("metrics", metric, METRICS)
@@ -116,9 +118,3 @@ def by_name(metrics: Any) -> dict[str, Metric]:
             raise ValueError(f"metrics: two are called {name!r}, {found[name]!r} and {function!r}; "
                              "give a dict name -> function")  # fmt: skip
     return found
-
-
-def _own_name(metric):
-    if isinstance(metric, str):
-        return metric
-    return getattr(metric, "__name__", None)

@@ -7,13 +7,17 @@ Micikevicius et al. 2018.  Explained in course/22.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from ..engine import devices
 from ..engine.intercept import intercepted
 from ..engine.ops import cast
 from ..engine.tensor import Tensor
-from ..optim import Optimizer
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from ..optim import Optimizer
 
 HALF = {"matmul"}  # most of the work
 SINGLE = set(  # lose much
@@ -30,7 +34,8 @@ def autocast(dtype: str = "float16") -> AbstractContextManager:
     """
 
     def handler(op, inputs, attrs):
-        if op.name in SINGLE or _is_square(op, inputs):
+        square = op.name == "mul" and inputs[0] is inputs[1]
+        if op.name in SINGLE or square:
             inputs = [_cast(x, dtype, "float32") for x in inputs]
         elif op.name in HALF or _adds_bias(op, inputs, dtype):
             inputs = [_cast(x, "float32", dtype) for x in inputs]
@@ -41,17 +46,11 @@ def autocast(dtype: str = "float16") -> AbstractContextManager:
 
 def _cast(x, wrong, right):
     """x in the type `right` if its type is `wrong`; what has another, or none, stays."""
-    if _kind(x) == wrong:
-        return cast(x, dtype=right)
-    return x
+    return cast(x, dtype=right) if _kind(x) == wrong else x
 
 
 def _kind(x):
     return str(getattr(x, "dtype", ""))
-
-
-def _is_square(op, inputs):
-    return op.name == "mul" and inputs[0] is inputs[1]
 
 
 def _adds_bias(op, inputs, dtype):
@@ -100,14 +99,12 @@ class LossScaler:
         self.unscale(optimizer)
         self.unscaled = False
         if not _are_finite([p.grad.data for p in optimizer.parameters if p.grad is not None]):
-            self.factor = max(1.0, self.factor * self.backoff)
-            self.good = 0
+            self.factor, self.good = max(1.0, self.factor * self.backoff), 0
             return False
         optimizer.step()
         self.good += 1
         if self.good == self.every:
-            self.factor *= self.growth
-            self.good = 0
+            self.factor, self.good = self.factor * self.growth, 0
         return True
 
     def state_dict(self) -> dict[str, float]:
@@ -116,8 +113,7 @@ class LossScaler:
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Take back what `state_dict` gave."""
-        self.factor = float(state["scale"])
-        self.good = int(state["good"])
+        self.factor, self.good = float(state["scale"]), int(state["good"])
 
 
 def _are_finite(arrays):

@@ -13,25 +13,30 @@ Explained in course/12 and course/23 (groups).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import optim
 from ..engine import devices, intercept
 from ..engine.tensor import Tensor
-from ..graph.compiled import Compiled, compile
+from ..graph.compiled import compile
 from ..nn.module import Parameter
 from .debug import origin
 from .precision import autocast
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from ..graph.compiled import Compiled
     from .trainer import Trainer
 
-Batches = Sequence[tuple[Sequence[Any], Any]]  # pairs (inputs ..., target), weights (N,) or None
+    Batches = Sequence[
+        tuple[Sequence[Any], Any]
+    ]  # pairs (inputs ..., target), weights (N,) or None
 
 
 class EagerStep:
@@ -43,8 +48,7 @@ class EagerStep:
     compiled: Compiled | None = None
 
     def __init__(self, trainer: Trainer, *, whole: bool = True):
-        self.trainer = trainer
-        self.whole = whole
+        self.trainer, self.whole = trainer, whole
 
     def __call__(self, batches: Batches) -> dict[str, float]:
         """The means over all samples; the gradients are those of one large batch."""
@@ -52,40 +56,30 @@ class EagerStep:
         trainer.optimizer.zero_grad()
         n = sum(len(batch[0]) for batch, _ in batches)
         measured = []
-        with overflow_is_watched(trainer.scaler):
-            for batch, weight in batches:
-                loss, found = self._measured(batch, weight, len(measured))
-                share = loss * (len(batch[0]) / n)
-                if trainer.scaler:
-                    share = trainer.scaler.scale(share)
-                share.backward()
-                measured.append((found, len(batch[0])))
+        for batch, weight in batches:
+            with autocast() if trainer.scaler else nullcontext():
+                loss, found = measure(trainer, batch, weight)
+            if not math.isfinite(found["loss"]):
+                place = f"step {trainer.optimizer.steps} ({_place(trainer, len(measured))})"
+                raise FloatingPointError(f"the loss became {found['loss']} at {place}: "
+                                         f"{origin(loss, trainer.model)}")  # fmt: skip
+            share = loss * (len(batch[0]) / n)
+            if trainer.scaler:
+                share = trainer.scaler.scale(share)
+            share.backward()
+            measured.append((found, len(batch[0])))
         if self.whole:
             self.update()
         return mean(measured)
 
-    def _measured(self, batch, weight, done):
-        """The loss, and what was measured, of the batch after `done` others of this step."""
-        trainer = self.trainer
-        half = autocast() if trainer.scaler else nullcontext()
-        with half:
-            loss, found = measure(trainer, batch, weight)
-        if not math.isfinite(found["loss"]):
-            raise FloatingPointError(
-                f"the loss became {found['loss']} at step {trainer.optimizer.steps} "
-                f"({_place(trainer, done)}): {origin(loss, trainer.model)}"
-            )
-        return loss, found
-
     def update(self) -> None:
         """Cut the gradients to `clip_norm` and change the weights."""
-        optimizer, scaler = self.trainer.optimizer, self.trainer.scaler
-        with overflow_is_watched(scaler):
-            if scaler is None:
-                _clipped(self.trainer).step()
-            else:
-                scaler.unscale(optimizer)
-                scaler.step(_clipped(self.trainer))
+        scaler = self.trainer.scaler
+        if scaler is None:
+            _clipped(self.trainer).step()
+        else:
+            scaler.unscale(self.trainer.optimizer)
+            scaler.step(_clipped(self.trainer))
 
 
 class CompiledStep:
@@ -97,8 +91,7 @@ class CompiledStep:
     """
 
     def __init__(self, trainer: Trainer, options: dict[str, Any], *, whole: bool = True):
-        self.trainer = trainer
-        self.whole = whole
+        self.trainer, self.whole = trainer, whole
         # Two functions, or a weight of each sample might be taken for one input more.
         self.plain = compile(partial(self._recorded, False), **options)
         self.weighted = compile(partial(self._recorded, True), **options)
@@ -177,31 +170,21 @@ class GroupStep:
         mine = [(batch, weight) for batch, weight in batches if len(batch[0])]
         found = self.step(mine)
         n = sum(len(batch[0]) for batch, _ in mine)
-        with overflow_is_watched(trainer.scaler):
-            trainer.group.average_gradients(trainer.model, n)
-        self.update()
-        return found
-
-    def update(self) -> None:
-        """Cut the gradients to `clip_norm` and change the weights."""
+        trainer.group.average_gradients(trainer.model, n)
         self.step.update()
+        return found
 
 
 def make_step(trainer: Trainer, compile: Any) -> EagerStep | CompiledStep | GroupStep:
     """The step of a trainer.  compile: see `Trainer`."""
     whole = trainer.group is None
-    if not compile:
-        step = EagerStep(trainer, whole=whole)
-    else:
-        options = {}
-        if isinstance(compile, dict):
-            options = compile
-        elif compile is not True:
-            options = {"passes": compile}
+    if compile:
+        options = {} if compile is True else {"passes": compile}
+        options = compile if isinstance(compile, dict) else options
         step = CompiledStep(trainer, options, whole=whole)
-    if whole:
-        return step
-    return GroupStep(step)
+    else:
+        step = EagerStep(trainer, whole=whole)
+    return step if whole else GroupStep(step)
 
 
 # ---- what steps have in common, and evaluation too
@@ -233,36 +216,26 @@ def numbers(trainer: Trainer, y: Tensor, target: Tensor) -> dict[str, float]:
 
 
 def loss_of(trainer: Trainer, y: Tensor, target: Tensor, weight: Any) -> Tensor:
-    """The loss of outputs y, checked to be a Tensor with one element."""
-    options = {}
-    if weight is not None:
-        options["sample_weight"] = weight
-    loss = trainer.loss(y, target, **options)
-    expected = "the loss must be a Tensor with one element, the mean over the batch, got"
-    if not isinstance(loss, Tensor):
-        raise TypeError(f"{expected} a {type(loss).__name__}; compute it of the outputs in "
-                        "Tensors, without float(), .item() or .numpy()")  # fmt: skip
-    if loss.size != 1:
-        raise ValueError(f"{expected} a Tensor of shape {loss.shape}; end it with .mean()")
+    """The loss of outputs y.  Raises TypeError unless it is a Tensor with one element."""
+    weights = {} if weight is None else {"sample_weight": weight}
+    loss = trainer.loss(y, target, **weights)
+    if not isinstance(loss, Tensor) or loss.size != 1:
+        shape = f" of shape {loss.shape}" if isinstance(loss, Tensor) else ""
+        raise TypeError("the loss must be a Tensor with one element, the mean over the batch, got "
+                        f"a {type(loss).__name__}{shape}; compute it of the outputs without "
+                        "float(), .item() or .numpy(), and end it with .mean()")  # fmt: skip
     return loss
 
 
 def mean(measured: Sequence[tuple[dict[str, float], int]]) -> dict[str, float]:
     """The mean, by name, of dicts of numbers, each with how many samples it stands for.
 
-    The names are those of the last; where another lacks one, it counts as 0.
+    The names are those of the last; where another lacks one, it counts as 0.  Of nothing: {}.
     """
-    total = sum(n for _, n in measured)
-    if not total:
+    if not measured:
         return {}
+    total = sum(n for _, n in measured)
     return {k: sum(d.get(k, 0.0) * n for d, n in measured) / total for k in measured[-1][0]}
-
-
-def overflow_is_watched(scaler: Any) -> Any:
-    """A context in which numbers may overflow, where a loss scaler then skips the update."""
-    if scaler is None:
-        return nullcontext()
-    return np.errstate(over="ignore", invalid="ignore")
 
 
 def _clipped(trainer):

@@ -12,13 +12,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from copy import copy, deepcopy
 from inspect import Parameter, signature
 from itertools import count, islice
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,15 +29,19 @@ from ..engine.tensor import Tensor
 from ..nn.module import Module, evaluating, training
 from .ahead import ahead
 from .callbacks import Callback, Checkpoint, CSVLog, HistoryPlot, Progress
-from .metrics import LOSSES, Metric, by_name, called, meant, takes_weight
+from .metrics import LOSSES, by_name, called, meant, takes_weight
 from .precision import LossScaler
 from .steps import EagerStep, make_step, mean, measure, tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, Never
+
     from numpy.typing import ArrayLike
 
     from ..distributed import Group
     from ..graph.compiled import Compiled
+    from .metrics import Metric
 
 _WRITERS = Progress, Checkpoint, CSVLog, HistoryPlot
 _PLACE = "epoch", "batch", "seen", "logs", "history", "stopped", "n_inputs"  # in a checkpoint
@@ -106,11 +109,9 @@ class Trainer:
         _check_that_they_belong_together(model, optimizer)
         self.metrics = by_name(metrics)
         self.loss = called("loss", loss, LOSSES)
-        self.model, self.device = model.to(device), device
-        self.optimizer = optimizer
-        self.clip_norm, self.accumulate = clip_norm, accumulate
+        self.model, self.optimizer, self.device = model.to(device), optimizer, device
+        self.clip_norm, self.accumulate, self.group = clip_norm, accumulate, group
         self.scaler = LossScaler() if mixed_precision else None
-        self.group = group
         if group:
             group.start(self.model)
         self.step = make_step(self, compile)
@@ -170,8 +171,7 @@ class Trainer:
         check_whole("fit", epochs=epochs)
         train, valid = prepared(train, _checked_valid(valid), sample_weight, seed)
         loader = _loader(train, batch_size, "training ", shuffle=True, seed=seed)
-        if valid is not None:
-            valid = _loader(valid, batch_size, "validation ")
+        valid = None if valid is None else _loader(valid, batch_size, "validation ")
         weigh = weigher(sample_weight is not None, class_weight)
         if weigh and not takes_weight(self.loss):
             raise TypeError("sample_weight and class_weight need a loss with an argument "
@@ -213,7 +213,7 @@ class Trainer:
         self.n_batches = len(loader)
         self._tell("on_epoch_begin")
         # However this ends, the loader's threads end with it.
-        with closing(_batches(loader, self.epoch, self.batch)) as batches:
+        with closing(_batches(loader, [self.epoch], self.batch)) as batches:
             if self.group:
                 batches = map(self.group.part, batches)
             if self.device != "cpu" and not weigh:  # weights are worked out on the host
@@ -254,10 +254,10 @@ class Trainer:
         """
         try:
             self._begin_step()
-            weighed = [(batch, None) for batch in batches]
-            if weigh:
-                weighed = [weigh(batch) for batch in batches]
-            found = self.step(weighed)
+            weighed = [weigh(batch) if weigh else (batch, None) for batch in batches]
+            # A scaled gradient may overflow: the scaler then skips the update.
+            with np.errstate(over="ignore", invalid="ignore") if self.scaler else nullcontext():
+                found = self.step(weighed)
         except Exception as error:
             if self.group:  # the other processes do not wait for this one
                 self.group.fail(self.model, error)
@@ -402,7 +402,7 @@ def _check_that_they_belong_together(model, optimizer):
         )
     if optimizer.schedule:
         factor = optimizer.schedule(optimizer.steps)
-        if not isinstance(factor, (Real, Tensor)):
+        if not isinstance(factor, (Real, Tensor, np.ndarray)):
             raise TypeError(
                 "schedule: expected a function from the number of steps done to a factor of lr, "
                 f"such as optim.cosine(1000), got {optimizer.schedule!r}, which gives "
@@ -436,10 +436,9 @@ def _n_taken(function):
     parameters = signature(function).parameters.values()
     kinds = Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD
     places = [p for p in parameters if p.kind in kinds]
+    many = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
     least = sum(p.default is Parameter.empty for p in places)
-    if any(p.kind is Parameter.VAR_POSITIONAL for p in parameters):
-        return least, math.inf
-    return least, len(places)
+    return least, math.inf if many else len(places)
 
 
 # ---- what is iterated over
@@ -454,23 +453,19 @@ def _arrays(data):
 
 
 def _loader(data, batch_size, which="", **options):
-    loader = data
-    if not isinstance(data, DataLoader):
-        loader = DataLoader(data, batch_size, **options)
+    loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size, **options)
     if not len(loader):
         raise ValueError(f"the {which}data gives no batch: it is empty, or smaller than a batch")
     return loader
 
 
-def _batches(loader, epoch=0, start=0):
-    """The batches of an epoch; a generator, so that it can be closed, and the loader's with it."""
-    yield from loader.batches(epoch, start)
+def _batches(loader, epochs=(0,), start=0):
+    """The batches of some epochs; a generator, so that it can be closed, and the loader's with it.
 
-
-def _endless(loader):
-    """The batches of one epoch after the other."""
-    for epoch in count():
-        yield from loader.batches(epoch)
+    start: the first batch's number in its epoch.
+    """
+    for epoch in epochs:
+        yield from loader.batches(epoch, start)
 
 
 def find_rate(
@@ -502,7 +497,7 @@ def find_rate(
     rates, losses = [], []
     loader = _loader(data, batch_size, shuffle=True)
     quiet = np.errstate(over="ignore", invalid="ignore")
-    with closing(_endless(loader)) as batches, suppress(FloatingPointError), quiet:
+    with closing(_batches(loader, count())) as batches, suppress(FloatingPointError), quiet:
         for rate in np.geomspace(lowest, highest, steps).tolist():
             trial.optimizer.lr = rate
             losses.append(trial.train_step(next(batches))["loss"])
