@@ -52,14 +52,13 @@ BUDGETS = {
     "nn": (875, "nn"),
     "optim": (200, "optim"),
     "data": (550, "data"),
-    "train": (750, "train"),
+    "train": (870, "train"),
     "graph": (1700, "graph"),
     "gpu": (200, "gpu"),
-    "files and estimators": (330, "io estimators pytorch"),
+    "files and estimators": (360, "io estimators pytorch"),
     "onnx, web and distributed": (650, "onnx distributed"),
 }
 FUNCTION_STATEMENTS = 40
-MAY_BE_LONGER = {"train.trainer: fit"}  # the loop reads from top to bottom
 
 # `a if condition else b`, for 100 statements: one now and then reads well, many make a puzzle.
 CONDITIONALS = {
@@ -67,10 +66,10 @@ CONDITIONALS = {
     "nn": 6.4,
     "optim": 4.0,
     "data": 6.1,
-    "train": 7.9,
+    "train": 3.0,
     "graph": 3.1,
     "gpu": 0.0,
-    "files and estimators": 6.3,
+    "files and estimators": 2.9,
     "onnx, web and distributed": 1.5,
 }
 
@@ -171,7 +170,7 @@ def long_functions(name, tree):
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             n, what = statements(node), f"{name}: {node.name}"
-            if n > FUNCTION_STATEMENTS and what not in MAY_BE_LONGER:
+            if n > FUNCTION_STATEMENTS:
                 yield what, n
 
 

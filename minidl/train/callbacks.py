@@ -210,7 +210,7 @@ class Checkpoint(Monitor):
     """
 
     def __init__(
-        self, path: str | os.PathLike, *, every: int | None = None, best_only: bool = False,
+        self, path: str | os.PathLike[str], *, every: int | None = None, best_only: bool = False,
         monitor: str = "valid_loss", largest: bool | None = None,
     ):  # fmt: skip
         super().__init__(monitor=monitor, largest=largest)
@@ -279,7 +279,7 @@ def _are_same(average, state):
 class CSVLog(Callback):
     """Writes the history to `path`, anew after each epoch, so a resumed run repeats no line."""
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path = path
 
     def on_epoch_end(self, trainer: Trainer) -> None:
@@ -292,7 +292,7 @@ class CSVLog(Callback):
 class HistoryPlot(Callback):
     """Draws the history after each epoch: one picture that changes, in a notebook; else `path`."""
 
-    def __init__(self, path: str | os.PathLike | None = None):
+    def __init__(self, path: str | os.PathLike[str] | None = None):
         self.path = path
 
     def on_train_begin(self, trainer: Trainer) -> None:
@@ -311,7 +311,7 @@ class HistoryPlot(Callback):
 
 
 def plot_history(
-    history: dict[str, list[float]], path: str | os.PathLike | BytesIO | None = None
+    history: dict[str, list[float]], path: str | os.PathLike[str] | BytesIO | None = None
 ) -> Figure:
     """Curves of the history, or of what `find_rate` gives: losses left, metrics right.
 

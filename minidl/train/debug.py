@@ -188,7 +188,9 @@ def _std(x):
     return float(np.std(x.numpy(), dtype=float))
 
 
-def plot_statistics(rows: list[dict[str, Any]], path: str | os.PathLike | None = None) -> Figure:
+def plot_statistics(
+    rows: list[dict[str, Any]], path: str | os.PathLike[str] | None = None
+) -> Figure:
     """A picture of `statistics` by layer, deviations on a log scale, where a slope shows at once.
 
     Gradients that shrink towards the left vanish; that grow, explode.  Returns matplotlib's

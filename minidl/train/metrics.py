@@ -80,7 +80,7 @@ def called(kind: str, given: Any, known: Mapping[str, Any]) -> Any:
     """
     if callable(given):
         return given
-    if given not in known:
+    if not isinstance(given, str) or given not in known:
         raise ValueError(
             f"{kind}: expected a function or one of {sorted(known)}, got {given!r}"
             f"{meant(given, known)}"
@@ -90,8 +90,9 @@ def called(kind: str, given: Any, known: Mapping[str, Any]) -> Any:
 
 def meant(given: object, known: Iterable[str]) -> str:
     """The end of a sentence that names the nearest of `known`; "" if none is near."""
-    near = get_close_matches(str(given), known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    small = {name.lower(): name for name in known}
+    near = get_close_matches(str(given).lower(), small, n=1)
+    return f"; did you mean {small[near[0]]!r}?" if near else ""
 
 
 def by_name(metrics: Any) -> dict[str, Metric]:

@@ -25,7 +25,7 @@ SINGLE = set(  # lose much
 )
 
 
-def autocast(dtype: str = "float16") -> AbstractContextManager:
+def autocast(dtype: str = "float16") -> AbstractContextManager[None]:
     """A context for the forward pass, in which matrix products get and give `dtype`.
 
     A bias that is added to such a product becomes `dtype` too.  What would lose much (`SINGLE`,

@@ -34,9 +34,8 @@ if TYPE_CHECKING:
     from ..graph.compiled import Compiled
     from .trainer import Trainer
 
-    Batches = Sequence[
-        tuple[Sequence[Any], Any]
-    ]  # pairs (inputs ..., target), weights (N,) or None
+    # Pairs: the arrays (inputs ..., target), and the weights of the samples, (N,), or None.
+    Batches = Sequence[tuple[Sequence[Any], Any]]
 
 
 class EagerStep:
@@ -120,9 +119,7 @@ class CompiledStep:
 
     def update(self) -> None:
         """Cut the gradients to `clip_norm` and change the weights."""
-        grads = [p.grad for p in self._trained()]
-        self.trainer.optimizer.zero_grad()  # a record knows of no gradients from before
-        self.rest(*grads)
+        self.rest(*(p.grad for p in self._trained()))
 
     def _trained(self):
         """The parameters that a group leaves a gradient in."""
@@ -144,6 +141,7 @@ class CompiledStep:
         return loss, y
 
     def _update(self, *grads):
+        self.trainer.optimizer.zero_grad()  # a record knows of no gradients from before
         for p, g in zip(self._trained(), grads, strict=True):
             p.grad = g
         _clipped(self.trainer).step()
@@ -198,7 +196,9 @@ def tensors(trainer: Trainer, batch: Sequence[Any], least: int = 2) -> list[Tens
     return [Tensor(devices.to_device(a, trainer.device)) for a in batch]
 
 
-def measure(trainer: Trainer, batch: Sequence[Any], weight: Any = None) -> tuple[Tensor, dict]:
+def measure(
+    trainer: Trainer, batch: Sequence[Any], weight: Any = None
+) -> tuple[Tensor, dict[str, float]]:
     """The loss for a batch, a Tensor, and a dict of the loss and metrics as numbers."""
     *inputs, target = tensors(trainer, batch)
     y = trainer.model(*inputs)

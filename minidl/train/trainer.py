@@ -95,7 +95,7 @@ class Trainer:
         clip_norm: float | None = None,
         accumulate: int = 1,
         mixed_precision: bool = False,
-        compile: bool | Sequence[Callable] | dict[str, Any] = False,
+        compile: bool | Sequence[Callable[..., Any]] | dict[str, Any] = False,
         group: Group | None = None,
     ):
         if not isinstance(model, Module):
@@ -118,6 +118,7 @@ class Trainer:
         self.history: dict[str, list[float]] = {}
         self.callbacks: list[Callback] = []
         self.epoch = 0  # the one that runs
+        self.n_epochs = self.n_batches = 0  # how many there will be; of the epoch that runs
         self.batch = 0  # how many batches of it are done
         self.logs: dict[str, float] = {}  # the means over these batches
         self.seen = 0  # how many samples these are
@@ -140,7 +141,7 @@ class Trainer:
         seed: int = 0,
         callbacks: Callback | Iterable[Callback] = (),
         progress: bool = True,
-        resume: str | os.PathLike | None = None,
+        resume: str | os.PathLike[str] | None = None,
         sample_weight: ArrayLike | bool | None = None,
         class_weight: ArrayLike | dict[int, float] | None = None,
         **unknown: Never,
@@ -245,7 +246,7 @@ class Trainer:
         self._tell("on_epoch_end")
 
     def train_step(
-        self, *batches: Sequence[Any], weigh: Callable | None = None
+        self, *batches: Sequence[Any], weigh: Callable[..., Any] | None = None
     ) -> dict[str, float]:
         """One update from a batch (inputs ..., target), or from several as if they were one.
 
@@ -334,7 +335,7 @@ class Trainer:
             "Give the inputs alone, predict(x) or predict((x1, x2))"
         )
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that the rest of the run depends on to `path`, a safetensors file."""
         parts = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         place = {name: getattr(self, name) for name in _PLACE}
@@ -349,7 +350,7 @@ class Trainer:
         arrays = {f"{part}.{k}": a for part, state in parts.items() for k, a in state.items()}
         io.save(path, arrays, {"minidl.trainer": json.dumps(place)})
 
-    def load(self, path: str | os.PathLike) -> None:
+    def load(self, path: str | os.PathLike[str]) -> None:
         """Go back to the state that `save` wrote.  Raises ValueError when it does not fit."""
         arrays, metadata = io.load(path)
         if "minidl.trainer" not in metadata:
