@@ -34,7 +34,7 @@ from .train.metrics import called
 from .train.trainer import Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, Self
 
     from numpy.typing import ArrayLike
@@ -45,7 +45,7 @@ _lock = RLock()  # all threads share one random generator
 class MinidlEstimator(BaseEstimator):
     """What both estimators share; they differ in what targets and outputs mean, and in the loss.
 
-    hidden: a tuple of widths; or a function (n_in, n_out) -> Module; or a Module with n_out
+    hidden: a tuple of widths, or one; or a function (n_in, n_out) -> Module; or a Module with n_out
         outputs, of which a copy is trained.
     activation: a class of `nn`, its name, or a function () -> Module.
     optimizer: a class of `optim`, its name, or a function (parameters, lr) -> Optimizer.
@@ -67,7 +67,7 @@ class MinidlEstimator(BaseEstimator):
 
     def __init__(
         self,
-        hidden: tuple[int, ...] | Callable[[int, int], nn.Module] | nn.Module = (100,),
+        hidden: int | Sequence[int] | Callable[[int, int], nn.Module] | nn.Module = (100,),
         *,
         activation: str | Callable[[], nn.Module] = "ReLU",
         optimizer: str | Callable[..., optim.Optimizer] = "Adam",

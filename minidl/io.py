@@ -21,7 +21,8 @@ import numpy as np
 from .engine import devices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
     from .engine.tensor import Tensor
 
@@ -36,8 +37,8 @@ _LONGEST_HEADER = 100_000_000  # bytes, the limit of the official reader
 
 def save(
     path: str | os.PathLike[str],
-    tensors: dict[str, Tensor | np.ndarray],
-    metadata: dict[str, str] | None = None,
+    tensors: Mapping[str, Tensor | Any],
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write `tensors`, a dict name -> array or Tensor, to `path` as safetensors.
 
@@ -69,9 +70,10 @@ def _plain(name, value):
     """`value` as a contiguous little-endian NumPy array of a type the format knows."""
     if not isinstance(name, str) or name == "__metadata__":
         raise TypeError(f"a tensor's name must be a string other than __metadata__, got {name!r}")
-    if hasattr(value, "numpy"):  # a Tensor
-        value = value.data
-    a = devices.to_numpy(value)
+    if hasattr(value, "numpy"):  # a Tensor, also another library's
+        a = value.numpy()
+    else:
+        a = devices.to_numpy(value)
     a = np.asarray(a, dtype=a.dtype.newbyteorder("<"), order="C")
     if a.dtype not in _NAMES:
         raise TypeError(f"{name}: safetensors has no elements of type {a.dtype}; convert them")

@@ -27,7 +27,7 @@ from .metrics import meant
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from matplotlib.figure import Figure
@@ -311,7 +311,7 @@ class HistoryPlot(Callback):
 
 
 def plot_history(
-    history: dict[str, list[float]], path: str | os.PathLike[str] | BytesIO | None = None
+    history: Mapping[str, Sequence[float]], path: str | os.PathLike[str] | BytesIO | None = None
 ) -> Figure:
     """Curves of the history, or of what `find_rate` gives: losses left, metrics right.
 

@@ -34,7 +34,7 @@ from .precision import LossScaler
 from .steps import EagerStep, make_step, mean, measure, tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, Never
 
     from numpy.typing import ArrayLike
@@ -89,7 +89,7 @@ class Trainer:
         model: Module,
         optimizer: optim.Optimizer,
         loss: str | Callable[..., Tensor],
-        metrics: str | Metric | Iterable[str | Metric] | dict[str, str | Metric] = (),
+        metrics: str | Metric | Iterable[str | Metric] | Mapping[str, str | Metric] = (),
         *,
         device: str = "cpu",
         clip_norm: float | None = None,
@@ -143,7 +143,7 @@ class Trainer:
         progress: bool = True,
         resume: str | os.PathLike[str] | None = None,
         sample_weight: ArrayLike | bool | None = None,
-        class_weight: ArrayLike | dict[int, float] | None = None,
+        class_weight: ArrayLike | Mapping[int, float] | None = None,
         **unknown: Never,
     ) -> dict[str, list[float]]:
         """Train for `epochs` epochs more; return the history, to which each call adds.
