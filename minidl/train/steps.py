@@ -205,14 +205,14 @@ def measure(
     if weight is not None:
         weight = devices.to_device(weight, trainer.device)
     loss = loss_of(trainer, y, target, weight)
-    found = numbers(trainer, y, target)
+    with intercept.no_grad():
+        found = numbers(trainer, y, target)
     return loss, {"loss": loss.item()} | found
 
 
 def numbers(trainer: Trainer, y: Tensor, target: Tensor) -> dict[str, float]:
     """The metrics of outputs y, by name."""
-    with intercept.no_grad():
-        return {name: float(metric(y, target)) for name, metric in trainer.metrics.items()}
+    return {name: float(metric(y, target)) for name, metric in trainer.metrics.items()}
 
 
 def loss_of(trainer: Trainer, y: Tensor, target: Tensor, weight: Any) -> Tensor:
