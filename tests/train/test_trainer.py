@@ -394,11 +394,11 @@ def test_what_a_trainer_is_not_made_of():
         ("initial_epoch", "called resume"),
         ("y", r"fit\(ArrayDataset\(x, y\)\)"),
         ("epoch", "did you mean 'epochs'"),
-        ("anything", "unexpected keyword argument 'anything'$"),
+        ("anything", "$"),
     ],
 )
 def test_an_argument_of_keras_is_told_minidls_name(name, hint):
-    with pytest.raises(TypeError, match=rf"fit\(\) got an unexpected .*{name!r}.*{hint}|{hint}"):
+    with pytest.raises(TypeError, match=rf"unexpected keyword argument {name!r}.*{hint}"):
         linear_trainer().fit(SPIRALS, **{name: 1})
 
 
