@@ -12,7 +12,6 @@ import math
 import numpy as np
 
 from ..engine import intercept, ops, random
-from ..engine.checks import check_whole
 from ..engine.tensor import Tensor
 from . import functional as F
 from .module import Module, Parameter, Sequential
@@ -26,7 +25,10 @@ def _uniform(shape, bound):
 
 def check_counts(layer, **counts):
     """Raise ValueError unless each of `counts` is a whole number from 1."""
-    check_whole(type(layer).__name__, **counts)
+    for name, n in counts.items():
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+            kind = type(layer).__name__
+            raise ValueError(f"{kind}: {name} must be a whole number from 1, got {n!r}")
 
 
 def _check_last(layer, x, n):
