@@ -52,9 +52,9 @@ def _centred(a, axis, eps):
 
 
 def _mean(a, axis):
+    """The mean over `axis`, which stays as length 1; of no elements it is nan."""
     total = sum(a, axis=axis, keepdims=True)
-    n = math.prod(a.shape)
-    return total * (math.prod(total.shape) / n if n else math.nan)
+    return total * (math.prod(total.shape) / (math.prod(a.shape) or math.nan))
 
 
 @primitive
