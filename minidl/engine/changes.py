@@ -43,7 +43,7 @@ def mark_changed(*arrays: Array) -> None:
         _changed[memory(a)] = time
 
 
-def memory(a: Array) -> int:
+def memory(a: Any) -> int:
     """A number for the memory in which array `a` lies; all its views have the same."""
     a = untraced(a)
     while is_array(getattr(a, "base", None)):

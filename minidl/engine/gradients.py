@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 
 def walk(starts: Pairs, *, retain_graph: bool, create_graph: bool, targets: set[int]) -> Pairs:
-    """Go back from `starts`; give the leaves and `targets` that were met.  Both are pairs
-    (tensor, its gradient).
+    """The leaves and `targets` behind `starts`, as pairs (tensor, its gradient), as `starts` are.
 
     A result is made after its inputs, so its number is larger (what was changed since has a later
     one, and `shares` refuses its users).  When the largest number that waits is always next, a

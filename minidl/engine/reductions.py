@@ -77,8 +77,7 @@ def _(g, y, a, *, axis=-1):
 def label_loss(xp, logits, labels):
     """-log(softmax(logits) at the labels): logits (..., K), labels (...) in [0, K) -> (...)."""
     check_labels(logits.shape[-1], labels)
-    top = logits.max(axis=-1, keepdims=True)
-    top = xp.maximum(top, xp.finfo(logits.dtype).min)
+    top = xp.maximum(logits.max(axis=-1, keepdims=True), xp.finfo(logits.dtype).min)
     total = xp.log(xp.exp(logits - top).sum(axis=-1, keepdims=True)) + top
     rows = xp.arange(labels.size).reshape(labels.shape) * logits.shape[-1]
     return total[..., 0] - xp.take(logits.reshape(-1), rows + labels.astype("int64"))

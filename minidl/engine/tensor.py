@@ -234,13 +234,18 @@ class Tensor:
     __truediv__, __rtruediv__ = _operator("div"), _swapped("div")
     __pow__, __rpow__ = _operator("pow"), _swapped("pow")
     __matmul__, __rmatmul__ = _operator("matmul"), _swapped("matmul")
-    __eq__, __ne__ = _operator("equal"), _operator("not_equal")
     __lt__, __gt__ = _operator("less"), _swapped("less")
     __le__, __ge__ = _operator("less_equal"), _swapped("less_equal")
     __iadd__, __isub__, __imul__ = _in_place("add"), _in_place("sub"), _in_place("mul")
     __itruediv__, __ipow__, __imatmul__ = _in_place("div"), _in_place("pow"), _in_place("matmul")
     __neg__, exp, log = _function("neg"), _function("exp"), _function("log")
     sqrt, tanh = _function("sqrt"), _function("tanh")
+
+    def __eq__(self, other: Operand) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return quick(primitives["equal"], self, other)
+
+    def __ne__(self, other: Operand) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return quick(primitives["not_equal"], self, other)
 
     def __getitem__(self, key: Any) -> Tensor:
         arrays, plan = _split_key(key, array_module(self.data))
