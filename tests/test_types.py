@@ -161,10 +161,10 @@ def test_readme_has_no_type_error(said):
     assert not [e for i in range(len(readme())) for e in errors(said[f"readme_{i}.py"])]
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_examples_have_no_type_error(name, said):
-    found = errors(said[name])
-    assert not found or ROOM_OF_EXAMPLE.get(name) in UNFINISHED
+def test_examples_have_no_type_error(said):
+    ready = [name for name in EXAMPLES if ROOM_OF_EXAMPLE.get(name) not in UNFINISHED]
+    assert len(ready) > 3
+    assert not [f"{name}: {e}" for name in ready for e in errors(said[name])]
 
 
 def unannotated(symbols):
