@@ -8,6 +8,7 @@ course/18 (embedding).
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -158,7 +159,9 @@ class _Convolution(Module):
     Both start uniform in ±1/sqrt(B * the product of size).
     """
 
-    def __init__(self, n_in, n_out, shape, bias, **options):
+    def __init__(
+        self, n_in: int, n_out: int, shape: tuple[int, ...], bias: bool, **options: Any
+    ) -> None:
         self.n_in, self.n_out, self.size = n_in, n_out, shape[2:]
         self.options = options
         self.weight, self.bias = _weight_and_bias(shape, n_out, math.prod(shape[1:]), bias)
