@@ -48,7 +48,7 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
     "engine": (1070, "engine"),
-    "nn": (875, "nn"),
+    "nn": (965, "nn"),
     "optim": (200, "optim"),
     "data": (550, "data"),
     "train": (750, "train"),
@@ -63,8 +63,8 @@ MAY_BE_LONGER = {"train.trainer: fit"}  # the loop reads from top to bottom
 # `a if condition else b`, for 100 statements: one now and then reads well, many make a puzzle.
 CONDITIONALS = {
     "engine": 1.7,
-    "nn": 6.4,
-    "optim": 4.0,
+    "nn": 3.0,
+    "optim": 1.7,
     "data": 6.1,
     "train": 7.9,
     "graph": 3.1,

@@ -207,10 +207,9 @@ def max_pool2d(x: Values, size: Size, *, stride: Size | None = None, padding: Si
 
 def avg_pool2d(x: Values, size: Size, *, stride: Size | None = None, padding: Size = 0) -> Values:
     """The mean of each window of `size`, zeros of the padding included; shapes: `max_pool2d`."""
-    stride = pair(size if stride is None else stride)
-    seen = windows(pad(x, padding), size=pair(size), stride=stride)
-    total = seen.sum(axis=(2, 3))  # (N, C, KH, KW, OH, OW) -> (N, C, OH, OW)
-    return total * (1 / math.prod(pair(size)))
+    size, stride = pair(size), pair(size if stride is None else stride)
+    seen = windows(pad(x, padding), size=size, stride=stride)  # (N, C, KH, KW, OH, OW)
+    return seen.sum(axis=(2, 3)) * (1 / math.prod(size))  # (N, C, OH, OW)
 
 
 # ---- norms
@@ -229,8 +228,7 @@ def rms_norm(x: Values, *, eps: float = 1e-5) -> Values:
 
     eps > 0 is added to the mean, so that zeros stay zeros.  Zhang and Sennrich 2019.
     """
-    mean = (x * x).mean(-1, keepdims=True)  # (..., n) -> (..., 1)
-    return x / ops.sqrt(mean + eps)
+    return x / ops.sqrt((x * x).mean(-1, keepdims=True) + eps)  # (..., n) / (..., 1)
 
 
 # ---- attention

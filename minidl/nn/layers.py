@@ -271,8 +271,7 @@ class MaxPool2d(Module):
     function = staticmethod(F.max_pool2d)
 
     def __init__(self, size: Size, *, stride: Size | None = None, padding: Size = 0) -> None:
-        self.size = size
-        self.options = {"stride": stride, "padding": padding}
+        self.size, self.options = size, {"stride": stride, "padding": padding}
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(x, self.size, **self.options)
@@ -356,8 +355,7 @@ class GroupNorm(_Standardised):
         _check_channels(self, x, self.n)
         rest = math.prod(x.shape[1:]) // self.groups
         y = x.reshape(x.shape[0], self.groups, rest)  # (N, n, ...) -> (N, groups, rest)
-        y = F.standardise(y, -1, eps=self.eps)
-        y = y.reshape(x.shape)  # (N, groups, rest) -> (N, n, ...)
+        y = F.standardise(y, -1, eps=self.eps).reshape(x.shape)  # -> (N, n, ...)
         return _by_channel(y, self.weight, self.bias)
 
 

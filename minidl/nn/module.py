@@ -487,7 +487,7 @@ def checkpoint(module: Module, *inputs: Any) -> Tensor:
     running statistics move once.  Raises TypeError if the module gives something other than a
     Tensor.
     """
-    draws, waiting = [], []  # those of the first run; those that a run again has still to be given
+    draws, waiting = [], []  # those of the first run; those that the next is still to be given
 
     def handler(op, given, attrs):
         if op.name in _RANDOM and waiting:
@@ -497,14 +497,11 @@ def checkpoint(module: Module, *inputs: Any) -> Tensor:
             draws.append(y)
         return y
 
-    def again(leaves):
-        waiting[:] = reversed(draws)
-        with _buffers_kept(module), remembering(True), intercepted(handler):
-            return module(*leaves)
-
     def shares(g, *_):
         leaves = [Tensor(x.data, requires_grad=x.requires_grad) for x in inputs]
-        z = again(leaves)  # the walk that called this records nothing, but this run is recorded
+        waiting[:] = reversed(draws)
+        with _buffers_kept(module), remembering(True), intercepted(handler):
+            z = module(*leaves)  # recorded, although the walk that called this may not be
         wanted = [x for x in (*leaves, *module.parameters()) if x.requires_grad]
         if not isinstance(g, Tensor):
             return [share.data for share in grad(z, wanted, g)]
