@@ -392,10 +392,10 @@ def evaluating(model: Module) -> Iterator[None]:
 
 @contextmanager
 def training(model: Module) -> Iterator[None]:
-    """A context in which only this thread may use `model`: it trains it.
+    """A context in which this thread, and no other, trains or evaluates `model`.
 
-    Another thread that would evaluate it meanwhile gets a RuntimeError.  So does this thread, at
-    the beginning, if another one is evaluating or training it already.
+    Another thread that asks for `evaluating` or `training` meanwhile gets a RuntimeError.  So does
+    this one, at the beginning, if another is inside one of the two already.
     """
     modules = {id(module): module for _, module in model.modules()}.values()  # each once
     with _modes_lock:
