@@ -35,7 +35,7 @@ ORDER = """
     gpu.nccl
     nn.functional nn.module nn.layers nn.init nn.recurrent nn.transformer nn
     optim
-    graph.lines graph.tracing graph.record graph.costs graph.drawing graph.kernels graph.passes
+    graph.lines graph.settings graph.tracing graph.record graph.costs graph.drawing graph.kernels graph.passes
         graph.memory graph.source graph.compiled graph
     data.loader data.images data.text data.datasets data
     io

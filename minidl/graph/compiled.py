@@ -73,10 +73,16 @@ class Program:
 
     before = property(lambda self: str(self.record_graph))
 
+    def outdated(self):
+        """Whether a setting is no longer what the recording read."""
+        return self.graph.settings is not None and self.graph.settings.changed()
+
     def fits(self):
         """If someone assigned `.data` since, copy it into the program's array; False if that cannot
-        be, for it has another type or device.
+        be, for it has another type or device, or if a setting has changed.
         """
+        if self.outdated():
+            return False
         for tensor, array in self.kept:
             new = tensor.data
             if new is array:
@@ -231,6 +237,9 @@ class Halves:
         self.stepped = whole.stepped
         self.scale = _scale([g.array for g in whole.meeting[1]], grads)
 
+    def outdated(self):
+        return self.parts[0].outdated()
+
     def fits(self):
         return self.parts[0].fits() and self.update.fits()
 
@@ -335,7 +344,7 @@ class Compiled:
         self.function = function
         self.passes, self.threads, self.cuda_graph = passes, threads, cuda_graph
         self.programs = {}  # signature -> Program, or Halves
-        self.modules = []  # those that it called: each of their modes has a record of its own
+        self.modules = []  # those that it asks whether they train: each mode has a program of its own
         self.parameters = []  # and those that it used: so has each choice of what is trained
         self.leaves = []  # Tensors that the function is known to leave gradients in
         self.turn = threading.RLock()  # whose call may change states now
@@ -393,8 +402,10 @@ class Compiled:
         """Note the modules and parameters that a record met, on which its signature depends."""
         met = [state.tensor for state in found.states.values()]
         met = [t for t in met if t.requires_grad or isinstance(t, Parameter)]
-        self.modules = list(dict.fromkeys([*self.modules, *found.modules]))
+        self.modules = list(dict.fromkeys([*self.modules, *found.settings.modes]))
         self.parameters = list(dict.fromkeys([*self.parameters, *met]))
+        kept = {key: old for key, old in self.programs.items() if not old.outdated()}
+        self.programs = kept
 
     def _recorded(self, args, xp):
         """The result of a call that records, or without recording where that cannot be right."""

@@ -108,6 +108,7 @@ class Graph:
     the Tensors whose gradients the function forgets first; the others' add up from run to run.
     stepped: Tensors whose gradients an optimiser used, and which the function did not forget first.
     asks: for each Value of the result, whether without compiling it would have a record.
+    settings: what the recording read as Python holds it, a `Settings`, or None.
     xp: the array module.
     """
 
@@ -121,6 +122,7 @@ class Graph:
     zeroed: set = field(default_factory=set)
     stepped: list = field(default_factory=list)
     asks: list = field(default_factory=list)
+    settings: object = None
     result: object = None
 
     def ends(self):

@@ -20,6 +20,7 @@ from ..engine import devices, intercept, random
 from ..engine.intercept import intercepted
 from ..engine.tensor import Primitive, Tensor, result
 from .lines import Graph, Value, flat, mapped
+from .settings import Settings, noting
 from .tracing import Traced, _here, plain, write
 
 recording = threading.RLock()  # held while a function is recorded: one thread at a time writes
@@ -98,13 +99,13 @@ class Record(Graph):
 
     function: object
     began: int  # Tensors with a larger number are made inside
+    settings: Settings = field(default_factory=Settings)
     had: dict  # ids of Tensors that the function is known to leave gradients in -> the gradient now
     states: dict = field(default_factory=dict)
     constants: dict = field(default_factory=dict)  # id of a bare array -> its Value
     outside: set = field(default_factory=set)  # ids of the arrays of Tensors made before
     blocks: dict = field(default_factory=dict)  # ids of Tensors updated as one -> (array, parts)
     meeting: tuple | None = None
-    modules: dict = field(default_factory=dict)  # those that were called, as keys
     frame: object = None  # that of the recorded function, whose variables give names
     first: object = None
 
@@ -145,7 +146,9 @@ class Record(Graph):
 
     def number(self, function):
         """The number function(), asked for again at each run."""
+        found = dict(self.settings.found)
         result = function()
+        self.settings.found = found  # what it read is read anew at each run
         value = Value(result, "number", data=function)
         self.numbers.append(value)
         return Traced(result, value)
@@ -303,10 +306,11 @@ def record(function, args, *, leaves=(), dry=False):
     inside = [
         Tensor(Traced(x.data, v), requires_grad=x.requires_grad) for x, v in zip(args, found.inputs)
     ]
+    found.settings.variables(function)
     draws = random.random_state()
     kept = False
     try:
-        with _writing(found):
+        with _writing(found), noting():
             result = function(*inside)
             found.result = found.returned(result)
             found.name()
@@ -315,6 +319,7 @@ def record(function, args, *, leaves=(), dry=False):
         found.release(kept)
         if not kept:
             random.set_random_state(draws)
+    found.settings.settle()
     found.first = mapped(result, _untraced)
     left = [(i, x.grad.data) for i, x in enumerate(inside) if x.grad is not None]
     found.grads += [(i, g.value) for i, g in left]
