@@ -35,8 +35,8 @@ ORDER = """
     gpu.nccl
     nn.functional nn.module nn.layers nn.init nn.recurrent nn.transformer nn
     optim
-    graph.lines graph.settings graph.tracing graph.record graph.costs graph.drawing graph.kernels graph.passes
-        graph.memory graph.source graph.compiled graph
+    graph.lines graph.settings graph.tracing graph.record graph.costs graph.drawing graph.kernels
+        graph.passes graph.memory graph.source graph.compiled graph
     data.loader data.images data.text data.datasets data
     io
     train.ahead train.callbacks train.precision train.debug train.trainer train

@@ -101,14 +101,18 @@ class Line:
 class Graph:
     """Lines, and what surrounds them.
 
-    inputs: the Values of the function's arguments.  numbers: those of Python numbers that are asked
-    for at each run.  updates: dict state -> the Value it has at the end.  grads: pairs (Tensor, or
-    number of an argument, Value) of gradients that are left in `.grad`.  result: what the function
-    returned, Values in place of Tensors.  after: functions to call after each run.  zeroed: ids of
-    the Tensors whose gradients the function forgets first; the others' add up from run to run.
-    stepped: Tensors whose gradients an optimiser used, and which the function did not forget first.
-    asks: for each Value of the result, whether without compiling it would have a record.
-    settings: what the recording read as Python holds it, a `Settings`, or None.
+    inputs: the Values of the function's arguments.
+    numbers: the Values of Python numbers that are asked for at each run.
+    updates: dict state -> the Value that it has at the end.
+    result: what the function returned, with Values in place of Tensors.
+    asks: for each Value of the result, whether the function's own Tensor would have a way back.
+    grads: pairs (Tensor, or number of an argument, Value) of gradients that are left in `.grad`.
+    zeroed: ids of Tensors that have no `.grad` any more when theirs is left, for the function sets
+    it to None before: so a run's gradient replaces the old one.  Others' gradients add up.
+    stepped: Tensors whose gradients an optimiser used although the function had not set them to
+    None: gradients from before the call would count.
+    after: functions to call after each run.
+    settings: the `Settings` that the recording read, or None.
     xp: the array module.
     """
 

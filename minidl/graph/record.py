@@ -92,9 +92,9 @@ class State:
 class Record(Graph):
     """A run written down, by `record`: a Graph, and what its Tensors are until it is done.
 
-    states: id of a Tensor from outside -> its State.  meeting: where the first optimiser's step
-    begins: (number of lines before it, the gradients as Traced arrays).  first: what the function
-    returned at this run, as its caller gets it.
+    states: id of a Tensor from outside -> its State.  first_update: None, or, where an optimiser
+    steps for the first time, (number of lines before that, the gradients that it uses, Traced).
+    first: what the function returned at this run, as its caller gets it.
     """
 
     function: object
@@ -105,7 +105,7 @@ class Record(Graph):
     constants: dict = field(default_factory=dict)  # id of a bare array -> its Value
     outside: set = field(default_factory=set)  # ids of the arrays of Tensors made before
     blocks: dict = field(default_factory=dict)  # ids of Tensors updated as one -> (array, parts)
-    meeting: tuple | None = None
+    first_update: tuple | None = None
     frame: object = None  # that of the recorded function, whose variables give names
     first: object = None
 
@@ -179,8 +179,8 @@ class Record(Graph):
             state = {slot: self._joined(tensors) for slot, tensors in slots.items()}
             g = _one([p.grad.data for p in parameters])
             found.append((parameters, slots, p, g, state))
-        if self.meeting is None:
-            self.meeting = len(self.lines), [g for _, _, _, g, _ in found]
+        if self.first_update is None:
+            self.first_update = len(self.lines), [g for _, _, _, g, _ in found]
         for parameters, slots, p, g, state in found:
             new = optimizer.update(p, g, state, lr, t)
             self._divide(parameters, new)

@@ -106,7 +106,6 @@ def grown(model, optimizer):
     setattr(model.inner, "3", linear(4, 4)())
 
 
-
 CHANGES = {
     "momentum": put("optimizer.momentum", lambda: 0.1),
     "weight_decay": put("optimizer.weight_decay", lambda: 0.5),
@@ -254,7 +253,7 @@ def test_a_setting_can_change_back_and_forth():
 
 
 def test_training_and_evaluation_keep_a_record_each():
-    model, optimizer, step = stepped(minidl.compile)
+    model, _optimizer, step = stepped(minidl.compile)
     for i in range(6):
         model.train(i % 2 == 0)
         step(drawn(8, 3))
@@ -295,7 +294,7 @@ def test_two_threads_see_a_setting():
 
 
 def test_reading_is_noted_of_the_thread_that_records_and_not_afterwards():
-    model, optimizer, step = stepped(minidl.compile)
+    model, _optimizer, _step = stepped(minidl.compile)
     seen = []
 
     def reads():
