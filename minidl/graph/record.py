@@ -7,12 +7,16 @@ after an error still the old one.
 Explained in course/20.
 """
 
+from __future__ import annotations
+
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
@@ -109,7 +113,7 @@ class Record(Graph):
     frame: object = None  # that of the recorded function, whose variables give names
     first: object = None
 
-    def graph(self):
+    def graph(self) -> Graph:
         """The Graph of this run, without the Tensors that it was made with."""
         return Graph(**{part.name: getattr(self, part.name) for part in fields(Graph)})
 
@@ -290,7 +294,9 @@ class Record(Graph):
                     _add_gradient(tensor, state.grad.data.array)
 
 
-def record(function, args, *, leaves=(), dry=False):
+def record(
+    function: Callable, args: Sequence[Tensor], *, leaves: Sequence[Tensor] = (), dry: bool = False
+) -> Record:
     """Call function(*args) and write down what it does: a Record.
 
     leaves: Tensors that it is known to leave gradients in.  dry: the call leaves no trace, as if it
@@ -387,7 +393,7 @@ def _untraced(r):
     return as_result(plain(r.data).copy(), r.requires_grad)
 
 
-def as_result(array, asks):
+def as_result(array: Any, asks: bool) -> Tensor:
     """A Tensor that a compiled function gives.  asks: whether it would have a record otherwise;
     then a walk back through it raises, for what happened inside is not known.
     """

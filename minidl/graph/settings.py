@@ -5,6 +5,9 @@ The one rule of this file: a graph is right as long as all that its recording re
 Explained in course/20.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from operator import call, is_
 from types import CellType, ModuleType
@@ -33,7 +36,7 @@ class Settings:
         self.found = {}  # (id of what holds it, its key there) -> (get, key, what get(key) gave)
         self.gets, self.keys, self.values = (), (), ()  # of those that are compared
 
-    def note(self, holder, get, key, value):
+    def note(self, holder: object, get: Callable, key: Hashable, value: object) -> None:
         """Note that get(key), a look into `holder`, gave `value`, and what that holds in turn.
 
         Only the first time counts.
@@ -50,7 +53,7 @@ class Settings:
     def _note_length(self, holder):
         self.found.setdefault((id(holder), len), (len, holder, len(holder)))
 
-    def variables(self, function):
+    def variables(self, function: Callable) -> None:
         """Note the variables from outside that a function names."""
         code = getattr(function, "__code__", None)
         if code is None:
@@ -63,7 +66,7 @@ class Settings:
             if name in outside and not isinstance(outside[name], ModuleType):
                 self.note(outside, outside.__getitem__, name, outside[name])
 
-    def attribute(self, part, name, value):
+    def attribute(self, part: Module | Optimizer, name: str, value: object) -> None:
         """Note that an attribute of a module or an optimiser was read and gave `value`."""
         own = object.__getattribute__(part, "__dict__")
         if name == "training":  # each mode has a program of its own
@@ -79,14 +82,14 @@ class Settings:
         elif isinstance(value, EQUAL) and getattr(type(part), name, None) is value:
             self.note(own, object.__getattribute__.__get__(part), name, value)
 
-    def settle(self):
+    def settle(self) -> None:
         """The recording is done: what it changed itself, such as a counter, is no setting."""
         kept = [place for place in self.found.values() if _stands(*place)]
         if kept:
             self.gets, self.keys, self.values = zip(*kept)
         self.found = {}
 
-    def changed(self):
+    def changed(self) -> bool:
         """Whether a place holds something else now."""
         try:
             if all(map(is_, map(call, self.gets, self.keys), self.values)):
@@ -128,7 +131,7 @@ def _alike(a, b):
 
 
 @contextmanager
-def noting():
+def noting() -> Iterator[None]:
     """Inside, the record that a thread writes notes what it reads of modules and optimisers."""
     for kind in (Module, Optimizer):
         kind.__getattribute__ = _read
