@@ -9,6 +9,7 @@ Explained in course/20.
 from __future__ import annotations
 
 import builtins
+import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -25,18 +26,14 @@ from ..engine.changes import date
 from ..engine.tensor import Tensor, result
 from ..nn.module import Parameter
 from . import costs, drawing
-from .lines import DRAWS, Value, with_values
+from .lines import DRAWS, Graph, Value, with_values
 from .memory import Plan
 from .passes import PASSES, Pass
 from .record import EarlierGradients, as_result, record, recording
 from .source import Source
 
 if TYPE_CHECKING:
-    import os
-
     from matplotlib.figure import Figure
-
-    from .lines import Graph
 
 P = ParamSpec("P")  # the parameters of a function, and what it returns
 R = TypeVar("R")
@@ -59,7 +56,8 @@ class Program:
         self.graph = graph
         self.plan = Plan(graph)
         self.text = Source(self.plan, cuda_graph)
-        self.source, self.memory = self.text.text, self.plan.size
+        self.source = self.text.text
+        self.memory: int = self.plan.size
         self.make = _function(self.source, "make")
         self.kept = []  # pairs (Tensor, the array that it keeps)
         self.arrays = {}  # state -> its array
@@ -523,7 +521,7 @@ class Compiled(Generic[P, R]):
                 return costs.profile(program, arrays, repeats)
         raise ValueError(f"no call with such arguments is recorded yet, call it first: {given}")
 
-    def draw(self, path: str | os.PathLike | None = None) -> Figure:
+    def draw(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """A figure of the graph before and after the passes: see `drawing.draw`."""
         return drawing.draw(self.program.record_graph, self.program.graph, path)
 

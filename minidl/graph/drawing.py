@@ -131,7 +131,7 @@ def _bars(axes, counts, titles):
     axes.legend()
 
 
-def draw(before: Graph, after: Graph, path: str | os.PathLike | None = None) -> Figure:
+def draw(before: Graph, after: Graph, path: str | os.PathLike[str] | None = None) -> Figure:
     """Two graphs side by side as matplotlib's figure, saved to `path` if given.
 
     Red is what the passes took away or changed (left), and what they put there (right); views are
