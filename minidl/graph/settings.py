@@ -24,6 +24,10 @@ EQUAL = (bool, int, float, complex, str, bytes, np.generic)  # an equal one serv
 MANY = 100  # of longer lists and dicts only the Modules and Tensors are compared
 
 
+_written = [0]  # how often an attribute of a module or optimiser was written that is in _names
+_names = set()  # of the attributes that some recording has read
+
+
 class Settings:
     """Places that were read, and what they held: attributes of modules and optimisers, variables
     of the recorded function, and what the lists, tuples and dicts among these hold.
@@ -33,8 +37,10 @@ class Settings:
 
     def __init__(self):
         self.modes = {}
-        self.found = {}  # (id of what holds it, its key there) -> (get, key, what get(key) gave)
-        self.gets, self.keys, self.values = (), (), ()  # of those that are compared
+        self.found = {}  # (id of what holds it, its key there) -> a place (get, key, get(key))
+        self.attributes = _Places([])  # compared where an attribute was written since
+        self.others = _Places([])  # compared at each call, for what writes there is not seen
+        self.version = 0  # of the attributes
 
     def note(self, holder: object, get: Callable, key: Hashable, value: object) -> None:
         """Note that get(key), a look into `holder`, gave `value`, and what that holds in turn.
@@ -48,10 +54,7 @@ class Settings:
             if len(value) <= MANY or isinstance(part, (Module, Tensor)):
                 self.note(value, value.__getitem__, inner, part)
         if isinstance(value, (list, dict)):
-            self._note_length(value)
-
-    def _note_length(self, holder):
-        self.found.setdefault((id(holder), len), (len, holder, len(holder)))
+            self.found[id(value), len] = len, value, len(value)
 
     def variables(self, function: Callable) -> None:
         """Note the variables from outside that a function names."""
@@ -74,32 +77,69 @@ class Settings:
         elif name == "parts":  # the method that looks through all attributes
             for inner, held in own.items():
                 if any(isinstance(leaf, (Module, Tensor)) for leaf in flat(held)):
-                    self.note(own, own.__getitem__, inner, held)
+                    self.note(own, _Own(part), inner, held)
             own.setdefault("training", part.training)  # so that `train` adds none
-            self._note_length(own)
+            self.found.setdefault((id(own), len), (_Own(part), None, len(own)))
         elif name in own and name != "state":  # the Tensors of a state are read at each run
-            self.note(own, own.__getitem__, name, value)
+            self.note(own, _Own(part), name, value)
         elif isinstance(value, EQUAL) and getattr(type(part), name, None) is value:
             self.note(own, object.__getattribute__.__get__(part), name, value)
 
     def settle(self) -> None:
         """The recording is done: what it changed itself, such as a counter, is no setting."""
-        kept = [place for place in self.found.values() if _stands(*place)]
-        if kept:
-            self.gets, self.keys, self.values = zip(*kept)
+        places = self.found.values()
+        _names.update(key for get, key, _ in places if isinstance(get, _Own))
+        self.version = _written[0]
+        kept = [place for place in places if _stands(*place)]
+        self.attributes = _Places([place for place in kept if isinstance(place[0], _Own)])
+        self.others = _Places([place for place in kept if not isinstance(place[0], _Own)])
         self.found = {}
 
     def changed(self) -> bool:
         """Whether a place holds something else now."""
+        if not self.others.stand():
+            return True
+        version = _written[0]
+        if version != self.version:
+            if not self.attributes.stand():
+                return True
+            self.version = version
+        return False
+
+
+class _Own:
+    """A function that looks into a module's or an optimiser's own attributes: the one of a name,
+    or, for None, how many there are.
+    """
+
+    def __init__(self, part):
+        self.held = object.__getattribute__(part, "__dict__")
+
+    def __call__(self, name):
+        if name is None:
+            return len(self.held)
+        return self.held[name]
+
+
+class _Places:
+    """Places (get, key, what get(key) gave)."""
+
+    def __init__(self, places):
+        self.gets = [get for get, _, _ in places]
+        self.keys = [key for _, key, _ in places]
+        self.values = [value for _, _, value in places]
+
+    def stand(self):
+        """Whether they hold what they held."""
         try:
             if all(map(is_, map(call, self.gets, self.keys), self.values)):
-                return False
-        except (AttributeError, LookupError, ValueError):  # it is gone
-            return True
+                return True
+        except (AttributeError, LookupError, ValueError):  # one is gone
+            return False
         if not all(map(_stands, self.gets, self.keys, self.values)):
-            return True
-        self.values = tuple(map(call, self.gets, self.keys))  # the same objects next time
-        return False
+            return False
+        self.values = list(map(call, self.gets, self.keys))  # the same objects next time
+        return True
 
 
 def _elements(value):
@@ -147,3 +187,24 @@ def _read(self, name):
     if intercept.modes.record:
         intercept.modes.record.settings.attribute(self, name, value)
     return value
+
+
+def _watch(kind):
+    """From now on, count what is written to the attributes in _names, and what is new or gone."""
+    put, take = kind.__setattr__, kind.__delattr__
+
+    def __setattr__(self, name, value):
+        new = name not in vars(self)
+        put(self, name, value)
+        if new or name in _names:
+            _written[0] += 1
+
+    def __delattr__(self, name):
+        take(self, name)
+        _written[0] += 1
+
+    kind.__setattr__, kind.__delattr__ = __setattr__, __delattr__
+
+
+for _kind in (Module, Optimizer):
+    _watch(_kind)
