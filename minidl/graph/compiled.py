@@ -417,7 +417,9 @@ class Compiled(Generic[P, R]):
 
         grads: what `_grads` said before the call that is recorded, if it is over.
         """
-        given = [(type(a.data), a.shape, a.dtype.char, a.requires_grad) for a in args]
+        given = [
+            (type(a.data), a.data.shape, a.data.dtype.char, a.requires_grad) for a in args
+        ]  # of .data: a Tensor's own shape is a call
         modes = [module.training for module in self.modules]
         asks = [p.requires_grad for p in self.parameters]
         if grads is None:

@@ -24,7 +24,7 @@ EQUAL = (bool, int, float, complex, str, bytes, np.generic)  # an equal one serv
 MANY = 100  # of longer lists and dicts only the Modules and Tensors are compared
 
 
-_written = [0]  # how often an attribute of a module or optimiser was written that is in _names
+_written = [0]  # how often an attribute of a module was written that is in _names
 _names = set()  # of the attributes that some recording has read
 
 
@@ -38,7 +38,7 @@ class Settings:
     def __init__(self):
         self.modes = {}
         self.found = {}  # (id of what holds it, its key there) -> a place (get, key, get(key))
-        self.attributes = _Places([])  # compared where an attribute was written since
+        self.attributes = _Places([])  # of modules: compared where one was written since
         self.others = _Places([])  # compared at each call, for what writes there is not seen
         self.version = 0  # of the attributes
 
@@ -80,8 +80,10 @@ class Settings:
                     self.note(own, _Own(part), inner, held)
             own.setdefault("training", part.training)  # so that `train` adds none
             self.found.setdefault((id(own), len), (_Own(part), None, len(own)))
-        elif name in own and name != "state":  # the Tensors of a state are read at each run
+        elif name in own and isinstance(part, Module):
             self.note(own, _Own(part), name, value)
+        elif name in own and name != "state":  # the Tensors of a state are read at each run
+            self.note(own, own.__getitem__, name, value)
         elif isinstance(value, EQUAL) and getattr(type(part), name, None) is value:
             self.note(own, object.__getattribute__.__get__(part), name, value)
 
@@ -108,8 +110,8 @@ class Settings:
 
 
 class _Own:
-    """A function that looks into a module's or an optimiser's own attributes: the one of a name,
-    or, for None, how many there are.
+    """A function that looks into a module's own attributes: the one of a name, or, for None, how
+    many there are.
     """
 
     def __init__(self, part):
@@ -206,5 +208,4 @@ def _watch(kind):
     kind.__setattr__, kind.__delattr__ = __setattr__, __delattr__
 
 
-for _kind in (Module, Optimizer):
-    _watch(_kind)
+_watch(Module)  # an Optimizer counts its steps in an attribute: watching that costs more
