@@ -98,7 +98,8 @@ class Program:
         """Whether it can run now: no setting is outdated, and each state has the type and device
         that it had.  What someone has assigned to `.data` since is copied into the program's array.
         """
-        if self.outdated():
+        settings = self.graph.settings
+        if settings is not None and settings.changed():
             return False
         for tensor, array in self.kept:
             new = tensor.data

@@ -50,11 +50,11 @@ class Settings:
         if (id(holder), key) in self.found:
             return
         self.found[id(holder), key] = get, key, value
+        if isinstance(value, (list, dict)):
+            self.found[id(value), len] = len, value, len(value)
         for inner, part in _elements(value):
             if len(value) <= MANY or isinstance(part, (Module, Tensor)):
                 self.note(value, value.__getitem__, inner, part)
-        if isinstance(value, (list, dict)):
-            self.found[id(value), len] = len, value, len(value)
 
     def variables(self, function: Callable) -> None:
         """Note the variables from outside that a function names."""
@@ -82,6 +82,11 @@ class Settings:
             self.found.setdefault((id(own), len), (_Own(part), None, len(own)))
         elif name in own and isinstance(part, Module):
             self.note(own, _Own(part), name, value)
+        elif (
+            name in own and name == "parameters"
+        ):  # which list it is, and how long, not each one in it
+            self.found[id(own), name] = own.__getitem__, name, value
+            self.found[id(value), len] = len, value, len(value)
         elif name in own and name != "state":  # the Tensors of a state are read at each run
             self.note(own, own.__getitem__, name, value)
         elif isinstance(value, EQUAL) and getattr(type(part), name, None) is value:
@@ -102,10 +107,11 @@ class Settings:
         if not self.others.stand():
             return True
         version = _written[0]
-        if version != self.version:
-            if not self.attributes.stand():
-                return True
-            self.version = version
+        if version == self.version:
+            return False
+        if not self.attributes.stand():
+            return True
+        self.version = version
         return False
 
 
