@@ -52,7 +52,7 @@ BUDGETS = {
     "optim": (200, "optim"),
     "data": (550, "data"),
     "train": (750, "train"),
-    "graph": (1890, "graph"),
+    "graph": (1888, "graph"),
     "gpu": (200, "gpu"),
     "files and estimators": (330, "io estimators pytorch"),
     "onnx, web and distributed": (650, "onnx distributed"),

@@ -11,14 +11,11 @@ import time
 import timeit
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from .lines import PLACED, Line, is_view, values
-
-if TYPE_CHECKING:
-    from .compiled import Program
 
 CHOSEN = {"getitem", "take"}  # these read only the elements that they give
 
@@ -115,7 +112,7 @@ def _copies(program):
     return found
 
 
-def profile(program: Program, arrays: Sequence[np.ndarray], repeats: int = 20) -> Profile:
+def profile(program: Any, arrays: Sequence[np.ndarray], repeats: int = 20) -> Profile:
     """The Profile of a program on `arrays`: medians of `repeats` runs, after one to warm up.
 
     What runs is a copy of the source with a clock after each line, on copies of the states.

@@ -13,14 +13,11 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..engine import devices, random
-
-if TYPE_CHECKING:
-    from .settings import Settings
 
 VIEWS = {"reshape", "transpose", "getitem", "broadcast_to"}  # these may give the same memory
 DRAWS = {"random", "standard_normal"}
@@ -142,7 +139,7 @@ class Graph:
     zeroed: set[int] = field(default_factory=set)
     stepped: list = field(default_factory=list)
     asks: list[bool] = field(default_factory=list)
-    settings: Settings | None = None
+    settings: Any = None
     result: Any = None
 
     def ends(self) -> list[Value]:

@@ -96,7 +96,7 @@ class Settings:
         """The recording is done: what it changed itself, such as a counter, is no setting."""
         places = self.found.values()
         _names.update(key for get, key, _ in places if isinstance(get, _Own))
-        self.version = _written[0]
+        self.version = _written[0]  # before the places are looked at: what is written later counts
         kept = [place for place in places if _stands(*place)]
         self.attributes = _Places([place for place in kept if isinstance(place[0], _Own)])
         self.others = _Places([place for place in kept if not isinstance(place[0], _Own)])
