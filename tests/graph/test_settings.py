@@ -316,3 +316,10 @@ def test_reading_is_noted_of_the_thread_that_records_and_not_afterwards():
     with pytest.raises(RuntimeError, match="asked for"):
         minidl.compile(lambda x: float(x))(drawn(1))
     assert "__getattribute__" not in vars(nn.Module)
+
+
+def test_arguments_are_given_by_position():
+    with pytest.raises(TypeError, match=r"by position; \['x'\] is not"):
+        minidl.compile(lambda x: x * 2)(x=drawn(2))
+    with pytest.raises(TypeError, match="takes Tensors and arrays, got a list"):
+        minidl.compile(lambda x: x * 2)([1.0])
