@@ -134,17 +134,23 @@ CHANGES = {
 }
 
 
+def moved(model, device):
+    model.to(device)
+    if device not in str(devices.device_of(model.table)):
+        model.table = devices.to_device(model.table, device)
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_setting_that_changes_counts(name, device):
     found = []
     for wrap in (lambda f: f, minidl.compile):
         model, optimizer, step = stepped(wrap)
-        model.to(device)
+        moved(model, device)
         losses = []
         for i in range(5):
             if i == 2:
                 CHANGES[name](model, optimizer)
-                model.to(device)
+                moved(model, device)
             losses.append(step(tensor(drawn(8, 3, seed=i), device=device)).item())
         found.append((losses, model.state_dict()))
     (losses, state), (others, other_state) = found
