@@ -75,7 +75,7 @@ def bound(node):
     names = []
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         names = [node.name]
-    elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+    elif isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         inside = [n for target in targets for n in ast.walk(target)]
         names = [n.id for n in inside if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
