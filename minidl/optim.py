@@ -9,6 +9,7 @@ Explained in course/10.
 
 import math
 
+from . import advice
 from .engine import devices, intercept
 from .engine.ops import maximum, minimum, sqrt
 from .engine.tensor import Tensor
@@ -26,12 +27,18 @@ class Optimizer:
     elementwise = True  # whether `update` looks at each element alone; then all can be one array
     slots = ()  # names of the arrays kept for each parameter, each of its shape, at first zeros
 
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        advice.constructors(cls)
+
     def __init__(self, parameters, lr, *, schedule=None):
         self.parameters = _checked(parameters)
         if lr < 0:
             raise ValueError(f"lr must not be negative, got {lr}")
         self.lr, self.schedule, self.steps = lr, schedule, 0
         self.state = [{} for _ in self.parameters]
+
+    __getattr__ = advice.of_object("Optimizer")
 
     def rate(self, ahead=0):
         """The learning rate of the next step, or `ahead` steps after it."""
@@ -271,3 +278,7 @@ def one_cycle(total, *, start=0.04, last=1e-4, peak_at=0.3):
         return cosine(max(1, total - peak), last)(step - peak)
 
     return factor
+
+
+advice.functions(__name__)
+__getattr__ = advice.of_module(__name__)

@@ -15,6 +15,8 @@ from threading import current_thread
 
 import numpy as np
 
+from .. import advice
+
 
 class ArrayDataset:
     """Arrays whose first axis counts the samples: x, y = dataset[i], or a slice, or indices.
@@ -179,6 +181,7 @@ class DataLoader:
     When a batch cannot be made, raises RuntimeError from the error, with its place and samples.
     """
 
+    @advice.advised
     def __init__(
         self, dataset, batch_size=32, *, shuffle=False, drop_last=False, seed=0, sampler=None,
         collate=None, transform=None, workers=1, prefetch=2,

@@ -10,6 +10,7 @@ pooling) and course/17 (attention).
 import math
 from functools import wraps
 
+from .. import advice
 from ..engine import ops, reductions
 from ..engine.devices import array_module
 from ..engine.ops import cast, swap, where
@@ -327,3 +328,7 @@ def _same_shape(name, y, target):
         raise ValueError(
             f"{name}: output {y.shape} and target {target.shape} must have one shape; reshape one"
         )
+
+
+advice.functions(__name__)
+__getattr__ = advice.of_module(__name__)

@@ -17,6 +17,7 @@ from types import FunctionType, GeneratorType, MethodType
 
 import numpy as np
 
+from .. import advice
 from ..engine import devices, intercept
 from ..engine.intercept import intercepted, modes, remembering
 from ..engine.tensor import Primitive, Tensor, grad, tensor
@@ -53,12 +54,19 @@ class Module:
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
+        advice.constructors(cls)
         for name, value in vars(cls).items():
             if isinstance(value, (Module, Parameter)):
                 raise TypeError(
                     f"{cls.__name__}.{name}, a {type(value).__name__}, would belong to the class, "
                     "not to a model: it would not be trained or saved; set it in __init__"
                 )
+
+    __getattr__ = advice.of_object("Module")
+
+    @advice.advised
+    def __init__(self):
+        """Nothing need be done first: a subclass may call this, or not."""
 
     def __setattr__(self, name, value):
         hides = callable(getattr(Module, name, None)) and not isinstance(value, _METHODS)

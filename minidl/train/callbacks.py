@@ -15,6 +15,7 @@ from itertools import count
 
 import numpy as np
 
+from .. import advice
 from ..engine import devices
 
 
@@ -29,6 +30,10 @@ class Callback:
     """
 
     kept = ()
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        advice.constructors(cls)
 
 
 class Progress(Callback):

@@ -18,7 +18,7 @@ from itertools import chain, count, islice
 
 import numpy as np
 
-from .. import io, optim
+from .. import advice, io, optim
 from ..data.loader import ArrayDataset, DataLoader, prepared, weigher
 from ..engine import devices, intercept, random
 from ..engine.ops import one_hot, where
@@ -154,6 +154,9 @@ class Trainer:
     `fit`: RuntimeError.  Two may train two models.
     """
 
+    __getattr__ = advice.of_object("Trainer")
+
+    @advice.advised
     def __init__(
         self, model, optimizer, loss, metrics=(), *, device="cpu", clip_norm=None, accumulate=1,
         mixed_precision=False, compile=False, group=None,
@@ -183,6 +186,7 @@ class Trainer:
         self.n_inputs = None  # how many arrays of a batch were inputs, in training
         self._checked, self._modules = (None, None), []  # see `_begin_step`
 
+    @advice.advised
     def fit(
         self, train, valid=None, epochs=1, *, batch_size=64, seed=0, callbacks=(), progress=True,
         resume=None, sample_weight=None, class_weight=None,
