@@ -855,7 +855,7 @@ def advised(f):
         try:
             return f(*args, **options)
         except TypeError as error:
-            text = _about_arguments(f, error)
+            text = _about_arguments(inspect.unwrap(f), str(error), options)
             if text is None:
                 raise
             raise TypeError(text) from None
@@ -863,22 +863,27 @@ def advised(f):
     return call
 
 
-def _about_arguments(f, error):
-    """The text for `error` with advice, if it says that f was called with wrong arguments."""
-    f = inspect.unwrap(f)
-    text = str(error)
-    if not text.startswith(f"{f.__qualname__}() "):
-        return None
+def _about_arguments(f, text, options):
+    """The text of an error with advice, if it says that f was called with wrong arguments.
+
+    Or that a function was to which f handed `options` on: then the advice is f's, if it has any.
+    """
     signature = inspect.signature(f)
-    mine = [
-        p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != "self"
-    ]
-    known = [p.name for p in mine if p.kind != p.VAR_KEYWORD]
-    wrong = re.search(r"unexpected keyword argument '(\w+)'", text)
-    if wrong:
-        return f"{text}: {keyword(wrong[1], known)}"
-    called = signature.replace(parameters=mine, return_annotation=inspect.Signature.empty)
-    return f"{text}; it is called {f.__qualname__.removesuffix('.__init__')}{called}"
+    parameters = [p for p in signature.parameters.values() if p.name != "self"]
+    known = [p.name for p in parameters if p.kind != p.VAR_KEYWORD]
+    own = text.startswith(f"{f.__qualname__}() ")
+    wrong = re.search(r"(?:unexpected keyword|has no) argument '(\w+)'", text)
+    unknown = [name for name in options if name not in known and (not wrong or name == wrong[1])]
+    name = f.__qualname__.removesuffix(".__init__")
+    if unknown and (own or wrong):
+        advice = keyword(unknown[0], known)
+        if own or PAGE not in advice:
+            return f"{name}() has no argument {unknown[0]!r}: {advice}"
+    if own and not wrong:
+        mine = [p.replace(annotation=p.empty) for p in parameters]
+        called = signature.replace(parameters=mine, return_annotation=inspect.Signature.empty)
+        return f"{text}; it is called {name}{called}"
+    return None
 
 
 def constructors(cls):

@@ -21,7 +21,7 @@ try:
 except ImportError as error:
     raise ImportError('estimators need scikit-learn: pip install "minidl[sklearn]"') from error
 
-from . import nn, optim
+from . import advice, nn, optim
 from .data.loader import ArrayDataset, DataLoader, split
 from .engine import devices, random
 from .graph.passes import EXACT
@@ -52,6 +52,7 @@ class MinidlEstimator(BaseEstimator):
     loss_curve_, the loss of each; validation_curve_, that of the held-out samples, or None.
     """
 
+    @advice.advised
     def __init__(
         self, hidden=(100,), *, activation="ReLU", optimizer="Adam", lr=0.001, weight_decay=None,
         batch_size=64, epochs=100, early_stopping=False, validation_fraction=0.1, patience=10,

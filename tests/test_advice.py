@@ -2,7 +2,10 @@
 answer lies: the code in it is run.
 """
 
+import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +153,156 @@ def test_the_code_in_the_lines_runs(place, tmp_path, monkeypatch):
     assert found
     wrong = {name: fault(code, world(tmp_path)) for name, code in found}
     assert not {name: text for name, text in wrong.items() if text is not None}
+
+
+# --- wrong arguments -----------------------------------------------------------------------
+
+# A call -> what its error must say.
+CALLS = {
+    "nn.Linear(in_features=3, out_features=4)": "write n_in=",
+    "nn.Linear(4)": "it is called Linear(n_in, n_out, *, bias=True)",
+    "nn.Linear(3, 4, activation=1)": "`nn.Sequential(nn.Linear(3, 4), nn.ReLU())`",
+    "nn.Linear(3, 4, use_bias=False)": "write bias=",
+    'nn.Linear(3, 4, device="cuda")': "move it after it was made",
+    "nn.Conv2d(3, 8, kernel_size=3)": "write size=",
+    "nn.Conv2d(in_channels=3)": "write n_in=",
+    "nn.MaxPool2d(2, strides=2)": "write stride=",
+    "nn.ReLU(inplace=True)": "leave it out",
+    "nn.Dropout(rate=0.5)": "write p=",
+    "nn.LeakyReLU(negative_slope=0.1)": "write slope=",
+    "nn.LSTM(3, 4, batch_first=True)": "sequences are (N, T, D) always",
+    "nn.LSTM(3, hidden_size=4)": "write n_hidden=",
+    "nn.GRU(3, 4, num_layers=2)": "write n_layers=",
+    "nn.Embedding(num_embeddings=10)": "write n=",
+    "nn.Embedding(10, embedding_dim=3)": "write width=",
+    "nn.BatchNorm(num_features=3)": "write n=",
+    "nn.LayerNorm(normalized_shape=3)": "write n=",
+    "nn.MultiHeadAttention(8, num_heads=2)": "write heads=",
+    "F.softmax(x, dim=1)": "write axis=",
+    "F.log_softmax(x, dim=1)": "write axis=",
+    'F.mse(x, y, reduction="sum")': "losses give the mean",
+    "F.cross_entropy(logits, labels, label_smoothing=0.1)": "write smoothing=",
+    "F.cross_entropy(logits, labels, weight=weights)": "class_weight",
+    "F.huber(x, y, beta=1.0)": "write delta=",
+    "F.attention(batch, batch, batch, attn_mask=None)": "write mask=",
+    "optim.Adam(model.parameters(), learning_rate=0.1)": "write lr=",
+    "optim.Adam(model.parameters(), beta_1=0.9)": "write betas=, both in one",
+    "optim.RMSProp(model.parameters(), rho=0.9)": "write decay=",
+    "optim.RMSProp(model.parameters(), alpha=0.9)": "write decay=",
+    "optim.AdamW(model.parameters(), amsgrad=True)": "minidl has no such option",
+    "optim.SGD(params=model.parameters())": "write parameters=",
+    "optim.step_decay(step_size=10)": "it has every, factor",
+    "train.EarlyStopping(restore_best_weights=True)": "leave it out",
+    'train.EarlyStopping(mode="max")': "write largest=",
+    'train.Checkpoint(filepath="a")': "write path=",
+    'train.Checkpoint("a", save_best_only=True)': "write best_only=",
+    "train.ReduceOnPlateau(min_lr=0.1)": "write lowest=",
+    "trainer.fit(dataset, validation_data=dataset)": "write valid=",
+    "trainer.fit(dataset, verbose=0)": "write progress=",
+    "trainer.fit(dataset, validation_split=0.1)": "write valid=",
+    "trainer.fit(dataset, steps_per_epoch=3)": "give data of that size",
+    "trainer.fit(dataset, initial_epoch=3)": "write resume=",
+    'train.Trainer(model, optimizer, "mse", max_epochs=3)': "it has model, optimizer, loss",
+    "data.DataLoader(dataset, num_workers=2)": "write workers=",
+    "data.DataLoader(dataset, collate_fn=list)": "write collate=",
+    "minidl.estimators.MinidlClassifier(hidden_layer_sizes=(3,))": "write hidden=",
+    "minidl.estimators.MinidlClassifier(max_iter=3)": "write epochs=",
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_wrong_argument_is_told_what_to_write(call, tmp_path):
+    if "estimators" in call:
+        pytest.importorskip("sklearn", reason="waits for scikit-learn")
+    with pytest.raises(TypeError) as caught:
+        eval(call, {**world(tmp_path), "F": F})
+    assert CALLS[call] in str(caught.value)
+    assert caught.value.__suppress_context__ or "`weight`" in str(caught.value)
+
+
+def test_every_name_of_an_argument_that_is_advised_is_one():
+    """Somewhere in minidl a public function or constructor has it."""
+    there = [minidl, nn, F, optim, data, train, train.Trainer, minidl.Tensor, nn.MultiHeadAttention]
+    there.append(pytest.importorskip("minidl.estimators", reason="waits for scikit-learn"))
+    known = set()
+    for place in there:
+        for name in dir(place):
+            thing = getattr(place, name, None)
+            if callable(thing) and not name.startswith("_"):
+                try:
+                    known |= set(inspect.signature(thing).parameters)
+                except (TypeError, ValueError):
+                    continue
+    named = re.findall(r"(?:^|\s)=(\w+)", " ".join(advice._keywords.values()))
+    assert len(named) > 50
+    assert not set(named) - known
+
+
+def test_an_error_inside_a_function_is_left_alone():
+    @advice.advised
+    def outer(x):
+        return inner(y=x)
+
+    def inner(x):
+        return x
+
+    with pytest.raises(TypeError, match=r"inner\(\) got an unexpected keyword argument 'y'$"):
+        outer(1)
+
+
+def test_advice_costs_a_signature_nothing():
+    assert str(inspect.signature(nn.Linear)) == "(n_in, n_out, *, bias=True)"
+    assert list(inspect.signature(F.softmax).parameters) == ["x", "axis"]
+    assert F.softmax.__doc__.startswith("Probabilities")
+
+
+# --- imports, typing errors, other objects -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line, text",
+    [
+        ("from minidl.nn import Dense", "cannot import name 'Dense' from 'minidl.nn': `nn.Linear("),
+        ("from minidl.nn.functional import relu", "from 'minidl.nn.functional': `x.relu()`"),
+        ("from minidl.optim import Adamax", "from 'minidl.optim': `optim.AdamW("),
+        ("from minidl.train import ModelCheckpoint", "from 'minidl.train': `train.Checkpoint("),
+        ("from minidl.data import TensorDataset", "from 'minidl.data': `data.ArrayDataset("),
+        ("from minidl import DataLoader", "from 'minidl': `data.DataLoader`"),
+        ("from minidl.nn import Linaer", "from 'minidl.nn': the nearest is Linear; see"),
+    ],
+)
+def test_an_import_says_what_to_write(line, text):
+    with pytest.raises(ImportError, match=re.escape(text)):
+        exec(line)
+
+
+def test_an_import_in_a_program_says_it_too():
+    done = subprocess.run(
+        [sys.executable, "-c", "from minidl.nn import (\n    Linear,\n    ModuleList)"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: cannot import name 'ModuleList' from 'minidl.nn': a list")
+
+
+def test_a_typing_error_names_the_nearest():
+    class Net(nn.Module):
+        def __init__(self):
+            self.first = nn.Linear(2, 2)
+
+    with pytest.raises(AttributeError, match="'Net' object has no attribute 'frist': the nearest"):
+        Net().frist  # noqa: B018
+    with pytest.raises(AttributeError, match="the nearest is Linear"):
+        nn.Lineer  # noqa: B018
+
+
+@pytest.mark.parametrize("where", OBJECTS)
+def test_private_names_are_answered_at_once(where):
+    with pytest.raises(AttributeError) as caught:
+        getattr(OBJECTS[where], "_no_" + "such_name")
+    assert advice.PAGE not in str(caught.value)
+
+
+def test_what_is_absent_is_not_listed():
+    assert not {"view", "unsqueeze"} & set(dir(minidl.tensor([1.0])))
+    assert "reshape" in dir(minidl.tensor([1.0]))
