@@ -36,11 +36,6 @@ def test_the_page_has_ten_idioms_in_each_language():
     assert len(re.findall(r"^### \d+\. ", PAGE, re.MULTILINE)) == 10
     kinds = ("torch", "keras", "minidl", "sklearn")
     assert [len(blocks(kind)) for kind in kinds] == [10, 10, 11, 1]
-        10,
-        10,
-        11,
-        1,
-    ]
     for text in blocks("torch") + blocks("keras"):
         compile(text, "coming.md", "exec")
 
