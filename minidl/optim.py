@@ -54,19 +54,19 @@ class Optimizer:
 
     def step(self):
         """Give every parameter that has a gradient its next value."""
-        ahead = intercept.modes.record.after.count(self._count) if intercept.modes.record else 0
-        lr = intercept.asked(lambda: self.rate(ahead))
-        t = intercept.asked(lambda: self.steps + ahead + 1)
+        ahead = intercept.modes.tracing.after.count(self._count) if intercept.modes.tracing else 0
+        lr = intercept.fresh(lambda: self.rate(ahead))
+        t = intercept.fresh(lambda: self.steps + ahead + 1)
         jobs = [(p, state) for p, state in zip(self.parameters, self.state) if p.grad is not None]
         for p, state in jobs:
-            a = intercept.plain(p.data)
+            a = intercept.untraced(p.data)
             for slot in self.slots:
                 if slot not in state:
                     state[slot] = Tensor(devices.array_module(a).zeros_like(a))
-                elif type(kept := intercept.plain(state[slot].data)) is not type(a):  # p was moved
+                elif type(kept := intercept.untraced(state[slot].data)) is not type(a):  # p moved
                     state[slot].data = devices.to_device(kept, devices.device_of(a))
-        if intercept.modes.record:
-            intercept.modes.record.update(self, jobs, lr, t)
+        if intercept.modes.tracing:
+            intercept.modes.tracing.update(self, jobs, lr, t)
             jobs = []
         for p, state in jobs:
             arrays = {slot: kept.data for slot, kept in state.items()}
@@ -80,8 +80,8 @@ class Optimizer:
 
     def zero_grad(self):
         """Forget the gradients, before the next backward adds new ones."""
-        if intercept.modes.record:
-            intercept.modes.record.zeroed |= {id(p) for p in self.parameters}
+        if intercept.modes.tracing:
+            intercept.modes.tracing.zeroed |= {id(p) for p in self.parameters}
         for p in self.parameters:
             p.grad = None
 

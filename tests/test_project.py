@@ -77,12 +77,26 @@ CONDITIONALS = {
 }
 
 
+def run_nodes(tree):
+    """The nodes of `tree` without those for type checkers alone, which stand under
+    `if TYPE_CHECKING:` and are never run, and without what concerns the compiler, `__future__`.
+    """
+    if isinstance(tree, ast.ImportFrom) and tree.module == "__future__":
+        return
+    yield tree
+    children = ast.iter_child_nodes(tree)
+    if isinstance(tree, ast.If) and ast.unparse(tree.test) == "TYPE_CHECKING":
+        children = tree.orelse
+    for child in children:
+        yield from run_nodes(child)
+
+
 def statements(tree):
     """How many statements stand in `tree`, itself and docstrings not counted."""
     return sum(
         isinstance(node, ast.stmt)
         and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-        for node in ast.walk(tree)
+        for node in run_nodes(tree)
         if node is not tree
     )
 
@@ -94,7 +108,7 @@ def read(name):
 def imports(name, tree):
     """Dotted names that module `name` of minidl imports, at its top or inside a function."""
     here = ["minidl", *name.split(".")]
-    for node in ast.walk(tree):
+    for node in run_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

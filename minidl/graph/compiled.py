@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..engine import devices, intercept, random
-from ..engine.changes import date
+from ..engine.changes import mark_changed
 from ..engine.tensor import Tensor, result
 from ..nn.module import Parameter
 from . import costs, drawing
@@ -105,7 +105,7 @@ class Program:
     def __call__(self, args):
         arrays, grads = self.run([x.data for x in args])
         if self.changed:
-            date(*self.changed)
+            mark_changed(*self.changed)
         for (tensor, _), g in zip(self.graph.grads, grads):
             if isinstance(tensor, int):
                 tensor = args[tensor]
@@ -350,7 +350,7 @@ class Compiled:
 
     def __call__(self, *args):
         args = [a if isinstance(a, Tensor) else result(a) for a in args]
-        if intercept.modes.record:  # inside another compiled function: a part of its record
+        if intercept.modes.tracing:  # inside another compiled function: a part of its record
             return self.function(*args)
         xp = self._array_module(args)
         program = self.programs.get((self._given(args, xp), self._grads(), self._modes()))

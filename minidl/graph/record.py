@@ -32,7 +32,7 @@ def _by_thread(slot):
     own = getattr(Tensor, slot)  # what reads and writes the Tensor itself
 
     def state(self):
-        record = intercept.modes.record
+        record = intercept.modes.tracing
         return record and record.states.get(id(self))
 
     def get(self):
@@ -112,7 +112,7 @@ class Record(Graph):
         """The Graph of this run, without the Tensors that it was made with."""
         return Graph(**{part.name: getattr(self, part.name) for part in fields(Graph)})
 
-    # What the rest of minidl calls while `intercept.modes.record` is this record.
+    # What the rest of minidl calls while `intercept.modes.tracing` is this record.
 
     def capture(self, tensor):
         """The Traced data of a Tensor that no operation of this record made."""
@@ -143,7 +143,7 @@ class Record(Graph):
             return state.inside
         return tensor.number > self.began
 
-    def number(self, function):
+    def fresh(self, function):
         """The number function(), asked for again at each run."""
         result = function()
         value = Value(result, "number", data=function)
@@ -329,12 +329,12 @@ def record(function, args, *, leaves=(), dry=False):
 @contextmanager
 def _writing(found):
     """Inside, this thread writes the Record `found`."""
-    _here.record = intercept.modes.record = found
+    _here.record = intercept.modes.tracing = found
     try:
         with intercepted(found.handle):
             yield
     finally:
-        _here.record = intercept.modes.record = None
+        _here.record = intercept.modes.tracing = None
 
 
 def _frame(function):

@@ -84,8 +84,8 @@ class Module:
         super().__setattr__(name, value)
 
     def __call__(self, *inputs, **options):
-        if modes.record:  # compile notes which modules run: their mode chooses the program
-            modes.record.modules[self] = None
+        if modes.tracing:  # compile notes which modules run: their mode chooses the program
+            modes.tracing.modules[self] = None
         run = partial(self.forward, *inputs, **options)
         for watcher in _watchers.around:
             run = partial(watcher, self, run)
