@@ -46,7 +46,7 @@ def mark_changed(*arrays: Array) -> None:
 def memory(a: Any) -> int:
     """A number for the memory in which array `a` lies; all its views have the same."""
     a = untraced(a)
-    while is_array(getattr(a, "base", None)):
+    while getattr(a, "base", None) is not None and is_array(a.base):
         a = a.base
     if is_array(a) and not isinstance(a, np.ndarray):
         return address(a)
@@ -169,7 +169,7 @@ def _bare(x):
 def is_repeated(a: Array) -> bool:
     """Whether several elements of array `a` are one place in memory, as in what was broadcast."""
     steps = getattr(untraced(a), "strides", ())
-    return any(step == 0 and n > 1 for step, n in zip(steps, a.shape))
+    return 0 in steps and any(step == 0 and n > 1 for step, n in zip(steps, a.shape))
 
 
 def apart(
@@ -185,7 +185,8 @@ def apart(
         a = g
         if hasattr(g, "requires_grad"):
             a = g.data
-        if memory(a) in seen or is_repeated(a):
+        place = memory(a)
+        if place in seen or is_repeated(a):
             g = g * 1  # a copy, with a record where g has one
-        seen.add(memory(a))
+        seen.add(place)
         yield x, g

@@ -42,7 +42,7 @@ def walk(starts: Pairs, *, retain_graph: bool, create_graph: bool, targets: set[
                 for x, share in y.op.shares(y, g, create_graph):
                     waiting.send(x, share)
                 if not retain_graph:
-                    y.inputs = None
+                    y.free()
     return found
 
 
@@ -136,6 +136,9 @@ class QuickTotal:
 
     def add(self, share: Any) -> None:
         """Add one share: an array, a Tensor, a Piece or a Product."""
+        if self.sum is None and type(share) not in (Piece, Product):
+            self.sum = share  # the usual case: x was used once
+            return
         if type(share) is Product and not modes.recording:
             if len(share.right) < min(share.shape):  # what waits takes less memory than the result
                 self.products.append(share)
@@ -159,10 +162,9 @@ class QuickTotal:
         """x and its gradient, now that all shares are there."""
         products, self.products = self.products, []
         if len(products) >= 8:
-            join = primitives["concatenate"]
-            left = join(*(p.left for p in products), axis=1)  # times (n, k) -> (n, times * k)
-            right = join(*(p.right for p in products), axis=0)  # times (k, m) -> (times * k, m)
-            products = [Product(left, right)]
+            join, (left, right) = primitives["concatenate"], zip(*products)
+            # r times (n, k) @ (k, m) -> (n, r k) @ (r k, m)
+            products = [Product(join(*left, axis=1), join(*right, axis=0))]
         for product in products:
             self.add(product.whole())
         return self.x, self.sum

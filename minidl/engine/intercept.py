@@ -72,8 +72,7 @@ def replaced(
         raise KeyError(f"no operation is called {name!r}; there are {sorted(primitives)}")
     op = primitives[name]
     before = op.forward, op.rule
-    op.forward = forward or op.forward
-    op.rule = gradient or op.rule
+    op.forward, op.rule = forward or op.forward, gradient or op.rule
     try:
         yield op
     finally:

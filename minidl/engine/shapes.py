@@ -101,9 +101,8 @@ def transpose(xp, a, *, axes=None):
 
 @transpose.gradient
 def _(g, y, a, *, axes=None):
-    back = None
-    if axes is not None:  # the axis that went to place i comes back from there
-        back = tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes)))
+    # Reversed axes are reversed again; else the axis that went to place i comes back from there.
+    back = axes and tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes)))
     return (transpose(g, axes=back),)
 
 

@@ -23,7 +23,7 @@ from .intercept import captured, handlers, modes, primitives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any, TypeAlias
+    from typing import Any, ClassVar, TypeAlias
 
     from numpy.typing import ArrayLike, DTypeLike
 
@@ -227,6 +227,10 @@ class Tensor:
         for leaf, g in _gradients([self], [gradient], retain_graph, create_graph, set()):
             leaf.grad = g if leaf.grad is None else leaf.grad + g
 
+    def free(self) -> None:
+        """Let go of the inputs of the record, and of the memory that nobody else needs."""
+        object.__setattr__(self, "inputs", None)  # past the checks, which take longer than the rest
+
     # What an operation does stands in ops.py.
     __add__ = __radd__ = _operator("add")
     __mul__ = __rmul__ = _operator("mul")
@@ -234,18 +238,15 @@ class Tensor:
     __truediv__, __rtruediv__ = _operator("div"), _swapped("div")
     __pow__, __rpow__ = _operator("pow"), _swapped("pow")
     __matmul__, __rmatmul__ = _operator("matmul"), _swapped("matmul")
+    # Declared, for in Python's own classes these two give a truth value.
+    __eq__: ClassVar[Callable[[Tensor, Operand], Tensor]] = _operator("equal")
+    __ne__: ClassVar[Callable[[Tensor, Operand], Tensor]] = _operator("not_equal")
     __lt__, __gt__ = _operator("less"), _swapped("less")
     __le__, __ge__ = _operator("less_equal"), _swapped("less_equal")
     __iadd__, __isub__, __imul__ = _in_place("add"), _in_place("sub"), _in_place("mul")
     __itruediv__, __ipow__, __imatmul__ = _in_place("div"), _in_place("pow"), _in_place("matmul")
     __neg__, exp, log = _function("neg"), _function("exp"), _function("log")
     sqrt, tanh = _function("sqrt"), _function("tanh")
-
-    def __eq__(self, other: Operand) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return quick(primitives["equal"], self, other)
-
-    def __ne__(self, other: Operand) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return quick(primitives["not_equal"], self, other)
 
     def __getitem__(self, key: Any) -> Tensor:
         arrays, plan = _split_key(key, array_module(self.data))
@@ -485,7 +486,7 @@ class Primitive:
         changes.check_unchanged(y)
         inputs, out = y.inputs, y
         if not recorded:
-            inputs, out = [array_of(x) for x in inputs], y.data
+            inputs, out = tuple(map(array_of, inputs)), y.data
         pairs = []
         try:
             found = self.rule(g, out, *inputs, **y.attrs)
@@ -537,9 +538,10 @@ def _python_scalars(inputs):
 
 def _scalar_if_scalars(data, arrays):
     """Numbers in, a number out: it must not decide the type of what it meets."""
-    if all(type(a) in (int, float, bool) for a in arrays):
-        return data.item()
-    return data
+    for a in arrays:
+        if type(a) not in SCALARS:
+            return data
+    return data.item()
 
 
 def quick(op: Primitive, a: Any, b: Any) -> Any:
