@@ -6,20 +6,28 @@ TypeError, as ever in Python, and the text says what to write.  `NAMES` and `KEY
 people type.  Code stands between backticks, and tests/test_advice.py runs all of it.
 """
 
+from __future__ import annotations
+
 import inspect
 import re
 import sys
 from difflib import get_close_matches
 from dis import opmap
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-PAGE = "docs/coming.md"
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+    from typing import NoReturn, TypeVar
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
+
+PAGE: str = "docs/coming.md"
 
 # Place -> what people type there.  A line: names that share it, a colon, what to write; what is
 # indented goes on.  In a line NAME is the name that was asked for.  A name is found however its
 # words are joined: BCELoss is bce_loss.
-NAMES = {}
+NAMES: dict[str, str] = {}
 NAMES["Tensor"] = """
 # shape
 view reshape_as view_as resize resize_as unflatten: `x.reshape(3, 2)`
@@ -594,8 +602,10 @@ MNIST: `data.datasets.mnist`
 FashionMNIST: `data.datasets.fashion_mnist`
 """
 
-# Names of PyTorch's tensors that have no line above: the nearest is named.
+# Names of PyTorch's tensors that have no line above, but a `_` at the end, or the nearest is named.
 _OTHERS = """
+abs_ apply_ clip_ cos_ exp_ fill_diagonal_ log_ map2_ map_ relu_ resize_as_sparse_ sigmoid_ sin_
+sparse_resize_ sparse_resize_and_clear_ sqrt_ tanh_ transpose_
 as_strided as_strided_scatter as_subclass bitwise_left_shift bitwise_right_shift ccol_indices
 chalf col_indices const_data_ptr cross crow_indices cummax cummin dense_dim diag_embed diagflat
 diagonal_scatter digamma dim_order frac frexp gcd geqrf grad_dtype hash_tensor igamma igammac
@@ -611,7 +621,7 @@ to_sparse_csc to_sparse_csr unique_consecutive unsafe_split_with_sizes volatile 
 
 # A keyword -> what to write.  Words that begin with = are names of arguments: the first of them
 # that the function has is meant.
-KEYWORDS = """
+KEYWORDS: str = """
 # tensors and functions
 dim dims: =axis
 keepdim: =keepdims
@@ -627,6 +637,7 @@ device: move it after it was made: `model.to("cpu")`, `x.to("cpu")`
 non_blocking copy memory_format pin_memory layout: leave it out
 generator: `minidl.manual_seed(0)` starts the random numbers
 inplace: leave it out: a result is a new tensor
+size shape: the lengths, by position: `minidl.zeros(2, 3)`, `x.reshape(3, 2)`
 # layers
 in_features in_channels input_size input_dim n_inputs: =n_in =n
 out_features out_channels units filters n_outputs: =n_out =n_hidden
@@ -749,7 +760,7 @@ _alike = {place: {_plain(name): line for name, line in t.items()} for place, t i
 _keywords = _spread(KEYWORDS)
 
 
-def missing(where, name, known):
+def missing(where: str, name: str, known: Iterable[str]) -> str:
     """What to write in place of `name`, which the place `where` lacks.  known: the names it has."""
     if where == "Tensor" and name.endswith("_") and name not in _lines[where]:
         return _IN_PLACE
@@ -782,6 +793,8 @@ def of_module(module: str) -> Any:
         found = vars(sys.modules[module])
         line = missing(module.removeprefix("minidl."), name, found.get("__all__", found))
         asking = sys._getframe(1)
+        if asking.f_code.co_name == "__getattr__":  # of a module that has more to say in its own
+            asking = asking.f_back
         if asking.f_code.co_code[asking.f_lasti] == opmap["IMPORT_FROM"]:
             raise ImportError(f"cannot import name {name!r} from {module!r}: {line}", name=name)
         raise AttributeError(f"{text}: {line}")
@@ -804,13 +817,13 @@ def of_object(where: str) -> Any:
 class Absent:
     """An attribute that minidl's Tensor lacks: to ask for it raises AttributeError."""
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, name: str):
+        self.name: str = name
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"absent: {missing('Tensor', self.name, ())}"
 
-    def __get__(self, x, kind):
+    def __get__(self, x: object, kind: type) -> NoReturn:
         raise AttributeError(f"'Tensor' object has no attribute {self.name!r}: "
                              f"{missing('Tensor', self.name, dir(kind))}")  # fmt: skip
 
@@ -823,11 +836,12 @@ class Elsewhere:
 
     __slots__ = ()
 
-    def __dir__(self):
+    def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if name not in _ABSENT]
 
 
-_ABSENT = {name for name in (*_lines["Tensor"], *_OTHERS.split())}
+_ABSENT = {*_lines["Tensor"], *_OTHERS.split()}
+_ABSENT |= {f"{name}_" for name in _ABSENT if not name.endswith("_")}
 for _name in _ABSENT:
     setattr(Elsewhere, _name, Absent(_name))
 
@@ -835,7 +849,7 @@ for _name in _ABSENT:
 # ---- wrong arguments
 
 
-def keyword(name, known):
+def keyword(name: str, known: Collection[str]) -> str:
     """What to write in place of the keyword `name`, which a function lacks that has those known."""
     line = _keywords.get(name, "")
     names = re.findall(r"(?:^|\s)=(\w+)", line)
@@ -847,29 +861,29 @@ def keyword(name, known):
     return f"it has {', '.join(known) or 'none'}; see {PAGE}"
 
 
-def advised(f):
+def advised(f: Function) -> Function:
     """Decorator: the function f, whose TypeErrors about its own arguments say what to write."""
 
     @wraps(f)
-    def call(*args, **options):
+    def call(*args: Any, **options: Any) -> Any:
         try:
             return f(*args, **options)
         except TypeError as error:
-            text = _about_arguments(inspect.unwrap(f), str(error), options)
+            text = about_arguments(inspect.unwrap(f), str(error), options)
             if text is None:
                 raise
             raise TypeError(text) from None
 
-    return call
+    return cast("Function", call)
 
 
-def _about_arguments(f, text, options):
+def about_arguments(f: Callable[..., Any], text: str, options: Mapping[str, Any]) -> str | None:
     """The text of an error with advice, if it says that f was called with wrong arguments.
 
     Or that a function was to which f handed `options` on: then the advice is f's, if it has any.
     """
     signature = inspect.signature(f)
-    parameters = [p for p in signature.parameters.values() if p.name != "self"]
+    parameters = [p for p in signature.parameters.values() if p.name not in ("self", "xp")]
     known = [p.name for p in parameters if p.kind != p.VAR_KEYWORD]
     own = text.startswith(f"{f.__qualname__}() ")
     wrong = re.search(r"(?:unexpected keyword|has no) argument '(\w+)'", text)
@@ -886,13 +900,13 @@ def _about_arguments(f, text, options):
     return None
 
 
-def constructors(cls):
+def constructors(cls: type) -> None:
     """Let the constructor that `cls` itself defines give advice, for an `__init_subclass__`."""
     if "__init__" in vars(cls):
         cls.__init__ = advised(cls.__init__)
 
 
-def functions(module):
+def functions(module: str) -> None:
     """Let all public functions that `module`, by its dotted name, defines give advice."""
     names = vars(sys.modules[module])
     for name, f in list(names.items()):

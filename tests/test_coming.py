@@ -23,7 +23,7 @@ def rows(title):
     """The cells of the table under a title, row by row."""
     table = PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     lines = [line for line in table.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[1:]]
+    return [re.split(r"\s*\|\s*", line)[1:-1] for line in lines[1:]]
 
 
 def code(cell):

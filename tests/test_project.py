@@ -32,7 +32,7 @@ ORDER = """
     advice
     gpu gpu.streams gpu.doubts
     engine.random engine.intercept engine.devices engine.changes engine.gradients engine.tensor
-        engine.shapes engine.ops engine.reductions engine
+        engine.shapes engine.ops engine.reductions engine.making engine.checking engine
     gpu.nccl
     nn.functional nn.module nn.layers nn.init nn.recurrent nn.transformer nn
     optim

@@ -86,7 +86,7 @@ def _weighed(f):
     def function(*xs):
         y = f(*xs)
         if not isinstance(y, Tensor):
-            raise TypeError(f"gradcheck: expected a Tensor from the function, got {type(y).__name__}")
+            raise TypeError(f"gradcheck: expected a Tensor of the function, got {type(y).__name__}")
         w = np.random.default_rng(0).uniform(0.5, 1.5, y.shape)
         return (y * tensor(w, device=y.device)).sum()
 
@@ -94,7 +94,7 @@ def _weighed(f):
 
 
 def _gradients(function, xs, create_graph):
-    """The gradients of function(*xs) by those of xs that ask for one; zeros where it is constant."""
+    """The gradients of function(*xs) for those of xs that ask; zeros where it is constant."""
     y = function(*xs)
     asked = [x for x in xs if x.requires_grad]
     if not y.requires_grad:
@@ -117,9 +117,11 @@ def _worst(order, function, inputs, step):
     gradients = iter(_gradients(function, inputs, False))
     found = [Worst(order, 0.0, (), 0, 0.0, 0.0)]
     for number, x in enumerate(inputs):
-        if not x.requires_grad or not x.size:
+        if not x.requires_grad:
             continue
         analytic = next(gradients).numpy()
+        if not analytic.size:
+            continue
         numeric = _differences(function, inputs, number, step)
         errors = np.abs(analytic - numeric) / (1 + np.abs(numeric))
         place = np.unravel_index(np.argmax(errors), errors.shape)  # of nan, if there is one

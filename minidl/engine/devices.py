@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .. import advice
 from ..gpu import doubts, streams
 
 if TYPE_CHECKING:
@@ -128,8 +129,11 @@ def device_module(device: str) -> ModuleType:
         if not status.startswith("available"):
             raise RuntimeError(f"device 'cuda' cannot be used: {status}")
         _add_cuda()
-    if device not in _devices:
-        raise ValueError(f"unknown device {device!r}; expected one of {sorted(_devices)} or 'cuda'")
+    if not isinstance(device, str) or device not in _devices:
+        raise ValueError(
+            f'unknown device {device!r:.60}; expected "cpu" or "cuda" (CUDA_VISIBLE_DEVICES says '
+            'which GPU); a type is given so: x.astype("float64"), model.to(dtype="float64")'
+        )
     return _devices[device]
 
 
@@ -180,10 +184,15 @@ def to_numpy(a: Any) -> np.ndarray:
 
 
 def explained(
-    error: Exception, what: str, arrays: Sequence[Any], attrs: Mapping[str, Any] | None = None
+    error: Exception,
+    what: str,
+    arrays: Sequence[Any],
+    attrs: Mapping[str, Any] | None = None,
+    function: Callable[..., Any] | None = None,
 ) -> Exception:
     """The error to raise in place of `error`: of its kind, and it says what was done, on what.
 
+    function: what was called with them, whose wrong arguments get advice.
     After a MemoryError the devices give back the memory that they keep for later.
     """
     if isinstance(error, MemoryError):
@@ -194,4 +203,7 @@ def explained(
         given += " with " + ", ".join(f"{name}={value}" for name, value in attrs.items())
     kinds = ValueError, IndexError, TypeError, MemoryError
     kind = next(kind for kind in kinds if isinstance(error, kind))
-    return kind(f"{what}: cannot work on shapes {given}: {error}")
+    text = str(error)
+    if function and kind is TypeError:
+        text = advice.about_arguments(function, text, attrs or {}) or text
+    return kind(f"{what}: cannot work on shapes {given}: {text}")

@@ -1,7 +1,7 @@
 """New tensors: filled, counted or drawn; joined of several.
 
-The one rule of this file: what is made is float32, on the CPU and asks for no gradient, unless it is
-told otherwise; random numbers come from the generator of `manual_seed`.
+The one rule of this file: what is made is float32, on the CPU and asks for no gradient, unless it
+is told otherwise; random numbers come from the generator of `manual_seed`.
 
 Explained in course/07.
 """
@@ -140,8 +140,10 @@ def stack(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
 def _listed(name, arrays, axis):
     """The arrays, checked."""
     if not isinstance(arrays, (list, tuple)) or not arrays or not isinstance(axis, int):
-        raise TypeError(f"{name}: expected a list of arrays and an axis, {name}([a, b], axis=1), got "
-                        f"{type(arrays).__name__} and {type(axis).__name__}")  # fmt: skip
+        got = f"{type(arrays).__name__} and {type(axis).__name__}"
+        raise TypeError(
+            f"{name}: expected a list of arrays and an axis, {name}([a, b], axis=1), got {got}"
+        )
     return arrays
 
 
