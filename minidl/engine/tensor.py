@@ -648,7 +648,11 @@ _FREED = "the graph of this {!r} was freed by an earlier backward; keep it with 
 def _python_scalars(inputs):
     """`inputs`; beside a Tensor, Python's numbers for NumPy's, which would make float32 float64."""
     for x in inputs:
-        if isinstance(x, np.generic) and any(isinstance(other, Tensor) for other in inputs):
+        if (  # one alone is beside no other
+            len(inputs) > 1
+            and isinstance(x, np.generic)
+            and any(isinstance(other, Tensor) for other in inputs)
+        ):
             return tuple(x.item() if isinstance(x, np.generic) else x for x in inputs)
     return inputs
 
