@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import advice
-from .engine.checking import gradcheck
 from .engine.intercept import no_grad, replaced
 from .engine.making import (
     arange,
@@ -28,6 +27,7 @@ from .engine.tensor import Tensor, grad, tensor
 
 if TYPE_CHECKING:
     from . import data, distributed, engine, estimators, graph, io, nn, optim, train
+    from .checks import gradcheck
     from .graph.compiled import compile
 
 __version__ = "0.1.0"
@@ -62,14 +62,15 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+_LATE = {"compile": ".graph.compiled", "gradcheck": ".checks"}
 _absent = advice.of_module(__name__)
 _ROOMS = {"data", "distributed", "engine", "estimators", "graph", "io", "nn", "optim", "train"}
 
 if not TYPE_CHECKING:  # a type checker knows the rooms from above, and that there are no others
 
     def __getattr__(name):
-        if name == "compile":
-            return import_module(".graph.compiled", __name__).compile
+        if name in _LATE:
+            return getattr(import_module(_LATE[name], __name__), name)
         if name in _ROOMS:
             return import_module(f".{name}", __name__)
         return _absent(name)

@@ -32,7 +32,8 @@ ORDER = """
     advice
     gpu gpu.streams gpu.doubts
     engine.random engine.intercept engine.devices engine.changes engine.gradients engine.tensor
-        engine.shapes engine.ops engine.reductions engine.making engine.checking engine
+        engine.shapes engine.ops engine.reductions engine.making engine
+    checks
     gpu.nccl
     nn.functional nn.module nn.layers nn.init nn.recurrent nn.transformer nn
     optim
@@ -48,7 +49,7 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
-    "advice": (130, "advice"),
+    "advice and checks": (215, "advice checks"),
     "engine": (1070, "engine"),
     "nn": (875, "nn"),
     "optim": (200, "optim"),
@@ -64,7 +65,7 @@ MAY_BE_LONGER = {"train.trainer: fit"}  # the loop reads from top to bottom
 
 # `a if condition else b`, for 100 statements: one now and then reads well, many make a puzzle.
 CONDITIONALS = {
-    "advice": 0.0,
+    "advice and checks": 0.6,
     "engine": 1.7,
     "nn": 6.4,
     "optim": 4.0,

@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import advice
 from ..gpu import doubts, streams
+from .intercept import primitives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -184,15 +185,10 @@ def to_numpy(a: Any) -> np.ndarray:
 
 
 def explained(
-    error: Exception,
-    what: str,
-    arrays: Sequence[Any],
-    attrs: Mapping[str, Any] | None = None,
-    function: Callable[..., Any] | None = None,
+    error: Exception, what: str, arrays: Sequence[Any], attrs: Mapping[str, Any] | None = None
 ) -> Exception:
     """The error to raise in place of `error`: of its kind, and it says what was done, on what.
 
-    function: what was called with them, whose wrong arguments get advice.
     After a MemoryError the devices give back the memory that they keep for later.
     """
     if isinstance(error, MemoryError):
@@ -204,6 +200,6 @@ def explained(
     kinds = ValueError, IndexError, TypeError, MemoryError
     kind = next(kind for kind in kinds if isinstance(error, kind))
     text = str(error)
-    if function and kind is TypeError:
-        text = advice.about_arguments(function, text, attrs or {}) or text
+    if what in primitives and kind is TypeError:
+        text = advice.about_arguments(primitives[what].forward, text, attrs or {}) or text
     return kind(f"{what}: cannot work on shapes {given}: {text}")

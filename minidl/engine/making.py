@@ -33,8 +33,7 @@ def zeros(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of zeros, of `shape`: numbers, or a tuple of them."""
-    data = device_module(device).zeros(listed_shape(shape), dtype=dtype)
-    return Tensor(data, requires_grad=requires_grad)
+    return _filled("zeros", shape, dtype, device, requires_grad)
 
 
 def ones(
@@ -44,8 +43,7 @@ def ones(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of ones, of `shape`: numbers, or a tuple of them."""
-    data = device_module(device).ones(listed_shape(shape), dtype=dtype)
-    return Tensor(data, requires_grad=requires_grad)
+    return _filled("ones", shape, dtype, device, requires_grad)
 
 
 def rand(
@@ -81,11 +79,13 @@ def arange(
 
     dtype: default int64 for whole numbers, else float32.
     """
+    if stop is None:
+        start, stop = 0, start
     if dtype is None:
-        given = np.result_type(start, step, start if stop is None else stop)
-        dtype = np.int64 if given.kind in "iu" else np.float32
-    first = (0, start) if stop is None else (start, stop)
-    data = device_module(device).arange(*first, step, dtype=dtype)
+        dtype = np.result_type(start, stop, step)
+        if dtype.kind == "f":
+            dtype = np.float32
+    data = device_module(device).arange(start, stop, step, dtype=dtype)
     return Tensor(data, requires_grad=requires_grad)
 
 
@@ -107,6 +107,12 @@ def rand_like(x: Tensor, *, requires_grad: bool = False) -> Tensor:
 def randn_like(x: Tensor, *, requires_grad: bool = False) -> Tensor:
     """Standard normal draws of the shape, type and device of x."""
     return _drawn(ops.normal, x, requires_grad)
+
+
+def _filled(name, shape, dtype, device, requires_grad):
+    """A leaf of what the array module's function of this name makes."""
+    make = getattr(device_module(device), name)
+    return Tensor(make(listed_shape(shape), dtype=dtype), requires_grad=requires_grad)
 
 
 def _drawn(draw, like, requires_grad):

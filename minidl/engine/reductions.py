@@ -56,7 +56,7 @@ def _(g, y, a, *, axis=None, keepdims=False):
 @primitive
 def min(xp, a, *, axis=None, keepdims=False):
     """The minimum of a over `axis`; equal minima share the gradient"""
-    return a.min(axis=axis, keepdims=keepdims)
+    return xp.min(a, axis=axis, keepdims=keepdims)
 
 
 min.gradient(max.rule)  # in which y may be either

@@ -584,7 +584,7 @@ class Primitive:
         try:
             data = self.forward(xp, *arrays, **attrs)
         except (ValueError, IndexError, TypeError, MemoryError) as error:
-            raise explained(error, self.name, arrays, attrs, self.forward) from error
+            raise explained(error, self.name, arrays, attrs) from error
         if not tracked:  # arrays in, an array out: nothing to remember
             return _scalar_if_scalars(data, arrays)
         if type(data) not in ARRAYS:  # NumPy's sum over all axes is a number

@@ -167,7 +167,7 @@ def test_a_sequence_may_be_read_in_two_pieces(cell):
     whole, *expected = flat(*layer(x))
     first, state = layer(x[:, :2])
     second, *found = flat(*layer(x[:, 2:], state))
-    np.testing.assert_allclose(minidl.concatenate(first, second, axis=1).numpy(), whole.numpy())
+    np.testing.assert_allclose(minidl.concatenate([first, second], axis=1).numpy(), whole.numpy())
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy())
 

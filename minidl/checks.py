@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .. import advice
-from . import devices
-from .tensor import Tensor, array_of, grad, tensor
+from . import advice
+from .engine import devices
+from .engine.tensor import Tensor, array_of, grad, tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .tensor import Operand
+    from .engine.tensor import Operand
 
 
 class Worst(NamedTuple):
