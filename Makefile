@@ -30,15 +30,16 @@ endif
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
-course: $(INSTALLED) ## open JupyterLab at the course's first lesson
+course: $(INSTALLED) ## open JupyterLab at the first lesson, in your own copies: my/
 	@flags=""; \
 	if [ "$$(id -u)" = 0 ]; then flags="--allow-root"; fi; \
 	if [ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY$$WSL_DISTRO_NAME" ]; then \
 	    echo "No screen here: open the address below in a browser. Ctrl-C stops JupyterLab."; \
 	    flags="$$flags --no-browser"; \
 	fi; \
-	$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.log_level=WARN \
-	    --LabApp.default_url=/lab/tree/$(or $(FIRST),course) $$flags
+	$(PY) course/desk.py && \
+	JUPYTER_CONFIG_PATH="$(CURDIR)/course/lab:$$JUPYTER_CONFIG_PATH" $(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.log_level=WARN \
+	    --LabApp.default_url=/lab/tree/my/$(or $(FIRST),course) $$flags
 
 test: $(INSTALLED) ## run everything that CI runs, the fast part first: 5 minutes on two cores
 	@$(PARTS); \
@@ -64,7 +65,8 @@ lessons: $(INSTALLED) ## copy package -> lessons, run what changed, make exercis
 	$(PY) course/build.py
 
 grade: $(INSTALLED) ## grade your exercises
-	$(PY) -m grading $(sort $(wildcard exercises/*.ipynb))
+	@$(PY) course/desk.py
+	$(PY) -m grading $$(ls my/exercises/*.ipynb | grep -v _new.ipynb)
 
 bench: $(INSTALLED) ## measure beside PyTorch (make torch first)
 	$(PY) -m benchmarks

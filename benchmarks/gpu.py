@@ -46,7 +46,9 @@ def theirs(name, arrays, device, **options):
     """The same on PyTorch."""
     import torch
 
-    step = WORKLOADS[name].torch_step(device=device, **options)
+    from . import twins
+
+    step = twins.step(WORKLOADS[name], device=device, **options)
     x, y = (torch.tensor(a, device=device) for a in arrays)
     return lambda: step(x, y).item()
 

@@ -56,7 +56,7 @@ def prepare(name, variant, threads):
         twins.torch.set_num_threads(threads)
         if options.get("compiled") and not any(map(shutil.which, ("c++", "g++", "clang++"))):
             raise RuntimeError("no C++ compiler")
-        step, last = work.torch_step(**options), options.get("channels_last", False)
+        step, last = twins.step(work, **options), options.get("channels_last", False)
         xs, ys = (twins.tensors(a, channels_last=last) for a in (x, y))
     else:
         step, xs, ys = work.minidl_step(**options), [*map(Tensor, x)], [*map(Tensor, y)]

@@ -1,7 +1,7 @@
 """The PyTorch half: weights carried over, and what a PyTorch user writes where minidl differs.
 
 The one rule of this file: parts have the names that they have in minidl, so that weights are
-carried over by name; `workloads.py` uses this module as its library, for nn, optim and the rest.
+carried over by name: this module is the `library` of workloads.py, with its nn, optim and the rest.
 """
 
 import sys
@@ -11,17 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn, optim  # noqa: F401
 
-from .workloads import training_step
+from .workloads import OURS, training_step
 
 
-def step(work, state, *, channels_last=False, compiled=False, device="cpu", **options):
-    """step(x, y) of a workload on PyTorch's tensors, from minidl's first weights `state`.
+def step(work, *, channels_last=False, compiled=False, device="cpu", **options):
+    """step(x, y) of a workload on PyTorch's tensors, from the same first weights as minidl's.
 
     channels_last: images lie in memory as (N, H, W, C).  compiled: torch.compile of model and loss.
     options: the optimiser's (fused).
     """
     model, loss, optimizer = work.build(sys.modules[__name__], **options)
-    model.load_state_dict(carried(state))
+    model.load_state_dict(carried(work.build(OURS)[0].state_dict()))
     model.to(device)
     if channels_last:
         model.to(memory_format=torch.channels_last)

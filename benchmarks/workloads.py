@@ -1,7 +1,8 @@
 """The work that is measured: W1 to W5, each a whole training step, and inference of W2.
 
 The one rule of this file: what is trained is said once, in the names that minidl and PyTorch
-share, by functions of the `library`; where the two differ stands in `OURS` and in `twins.py`.
+share, by functions of the `library`; where the two differ stands in `OURS`, and in `twins.py`,
+which is built on this file.
 """
 
 from collections import Counter
@@ -60,12 +61,6 @@ class Workload:
         if not self.training:
             step = intercept.no_grad()(lambda x, y: model(x))
         return minidl.compile(step, **options) if compiled else step
-
-    def torch_step(self, **options):
-        """The same on PyTorch's tensors, from the same weights; options: those of `twins.step`."""
-        from . import twins
-
-        return twins.step(self, self.build(OURS)[0].state_dict(), **options)
 
     def cost(self):
         """(FLOPs of a step's matrix products, bytes that it must move at least).

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from minidl import Tensor, nn, optim, tensor
-from minidl.data import datasets, text
+from minidl.data import datasets, pad_sequence, text
 from minidl.engine import intercept, random
 from minidl.nn import LSTM, evaluating
 from minidl.nn import functional as F
@@ -62,7 +62,7 @@ class Speller(nn.Module):
 
 def loss(model, rows):
     """The mean of -log(probability of the next token), over real tokens, not the padding."""
-    tokens, lengths = text.pad(rows, value=0)
+    tokens, lengths = pad_sequence(rows, value=0)
     real = np.nonzero(np.arange(1, tokens.shape[1]) < lengths[:, None])
     logits, _ = model(tokens[:, :-1])
     indices = *real, tokens[:, 1:][real]

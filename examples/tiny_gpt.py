@@ -13,7 +13,7 @@ import numpy as np
 
 from minidl import manual_seed, nn, optim
 from minidl.data import ArrayDataset, DataLoader, datasets
-from minidl.data.text import BytePairEncoding, windows, words
+from minidl.data.text import BytePairEncoding, next_token_pairs, words
 from minidl.nn import GPT
 from minidl.nn import functional as F
 from minidl.train import Callback, Checkpoint, Trainer, plot_history
@@ -61,7 +61,7 @@ def main():
     text = datasets.prose()[: options.characters]
     train, valid = text[: len(text) * 9 // 10], text[len(text) * 9 // 10 :]
     encoding = BytePairEncoding.train(train, 512)
-    data = ArrayDataset(*windows(encoding.encode(train), CONTEXT, step=CONTEXT // 2))
+    data = ArrayDataset(*next_token_pairs(encoding.encode(train), CONTEXT, step=CONTEXT // 2))
     loader = DataLoader(data, 32, shuffle=True)
 
     model = GPT(len(encoding), CONTEXT, width=128, heads=4, layers=3, dropout=0.1)
@@ -74,7 +74,7 @@ def main():
     print(f"before: {real.share(write(model, encoding, 16, seed=0)):.2f} of the words are real")
     history = trainer.fit(
         loader,
-        ArrayDataset(*windows(encoding.encode(valid), CONTEXT)),
+        ArrayDataset(*next_token_pairs(encoding.encode(valid), CONTEXT)),
         options.epochs,
         callbacks=[real, Checkpoint(checkpoint)],
         resume=checkpoint,

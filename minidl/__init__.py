@@ -27,7 +27,7 @@ from .engine.tensor import Tensor, grad, tensor
 
 if TYPE_CHECKING:
     from . import data, distributed, engine, estimators, graph, io, nn, optim, train
-    from .checks import gradcheck
+    from .differences import gradcheck
     from .graph.compiled import compile
 
 __version__ = "0.1.0"
@@ -62,7 +62,7 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
-_LATE = {"compile": ".graph.compiled", "gradcheck": ".checks"}
+_LATE = {"compile": ".graph.compiled", "gradcheck": ".differences"}
 _absent = advice.of_module(__name__)
 _ROOMS = {"data", "distributed", "engine", "estimators", "graph", "io", "nn", "optim", "train"}
 

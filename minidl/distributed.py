@@ -6,7 +6,10 @@ has these two (NCCL between GPUs, MPI between machines) can carry a Group.
 Explained in course/23.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,42 +19,59 @@ from .gpu.doubts import doubt
 from .gpu.nccl import communicator
 from .nn.module import Parameter
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from .nn.module import Module
+
 FAILED = "a process that trains with this one has failed: it says why itself"
 
 
 class Group:
     """The processes that train together.
 
-    rank: the number of this one, from 0.  size: how many they are.
+    rank: the number of this one, from 0.
+    size: how many they are.
     all_reduce(array): changes the array, 1-d, into the sum over all processes.
     broadcast(array): changes it into that of process 0.
+
     Each process calls the same methods in the same order; each waits there for all others.
     """
 
-    def __init__(self, rank, size, all_reduce, broadcast):
+    def __init__(
+        self,
+        rank: int,
+        size: int,
+        all_reduce: Callable[[Any], object],
+        broadcast: Callable[[Any], object],
+    ):
         if not 0 <= rank < size:
             raise ValueError(f"expected a rank in [0, {size}), got {rank}")
         self.rank, self.size, self.all_reduce, self.broadcast = rank, size, all_reduce, broadcast
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Group(rank={self.rank}, size={self.size})"
 
-    def part(self, batch):
+    def part(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
         """The rows of each array of a batch that are this process's; none, if they are too few."""
         n = len(batch[0])
         rows = slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
         return tuple(a[rows] for a in batch)
 
-    def start(self, model):
+    def start(self, model: Module) -> None:
         """Give every process the weights and buffers that process 0 has."""
         for t in _once(model):
             flat = t.data.reshape(-1).copy()
             self.broadcast(flat.view("uint8"))  # bytes, whatever they mean
             t.data = flat.reshape(t.shape)
 
-    def average(self, arrays, weight=1.0):
-        """The means of arrays over all processes, each of which counts as `weight`, from 0 (say,
-        its number of samples).  Arrays of one type travel as one.
+    def average(self, arrays: Iterable[Any], weight: float = 1.0) -> list[Any]:
+        """The means of arrays over all processes.
+
+        arrays: those of this process; each has the same shape and type in all.  Those of one type
+            travel as one.
+        weight: how much this process counts, from 0; say, its number of samples.
 
         Raises ValueError where all weights are 0 or a process has failed (see `fail`); on a GPU
         only with the next value that the host takes out.
@@ -64,9 +84,9 @@ class Group:
             doubt(devices.array_module(total), ~(total > 0), FAILED)
         return found
 
-    def average_gradients(self, model, weight=1.0):
-        """Make each gradient the mean over all processes (see `average`), and each buffer, such as
-        a running mean, too.  A parameter without a gradient counts as if it were 0.
+    def average_gradients(self, model: Module, weight: float = 1.0) -> None:
+        """Make each gradient the mean over all processes, and each buffer, such as a running mean,
+        too: see `average`.  A parameter without a gradient counts as if that were 0.
         """
         for t, a in zip(_floats(model), self.average(_arrays(model), weight)):
             if isinstance(t, Parameter):
@@ -74,13 +94,15 @@ class Group:
             else:
                 t.data = a
 
-    def average_numbers(self, numbers, weight, device):
+    def average_numbers(
+        self, numbers: dict[str, float], weight: float, device: str
+    ) -> dict[str, float]:
         """The means of numbers, a dict, over all processes, by way of `device`: see `average`."""
         mine = devices.to_device(np.array([*numbers.values()], float), device)
         (found,) = self.average([mine], weight)
         return dict(zip(numbers, devices.to_numpy(found).tolist()))
 
-    def fail(self, model, error):
+    def fail(self, model: Module, error: BaseException) -> None:
         """What a process calls in place of `average_gradients` before it stops with `error`, so
         that the others stop too and do not wait for it.
         """
@@ -115,7 +137,9 @@ def _arrays(model):
     def array(t):
         if not isinstance(t, Parameter):
             return t.data
-        return devices.array_module(t.data).zeros_like(t.data) if t.grad is None else t.grad.data
+        if t.grad is None:
+            return devices.array_module(t.data).zeros_like(t.data)
+        return t.grad.data
 
     return [array(t) for t in _floats(model)]
 
@@ -125,7 +149,7 @@ def _once(model):
     return list({id(t): t for _, t in model.tensors()}.values())
 
 
-def nccl(rank, size, *, host=None, port=None):
+def nccl(rank: int, size: int, *, host: str | None = None, port: int | None = None) -> Group:
     """The Group of `size` processes with a GPU each, on one machine or several, through NCCL.
 
     Every process calls it, with ranks from 0; process 0 runs at `host`, where the others find it

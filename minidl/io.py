@@ -7,15 +7,24 @@ header's length; the header, JSON; the bytes of the arrays, one after the other,
 Explained in course/12.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .engine import devices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from .engine.tensor import Tensor
 
 _TYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
@@ -26,12 +35,18 @@ _READ = _TYPES | {"BF16": "<u2"}  # NumPy has no such numbers: the upper halves 
 _LONGEST_HEADER = 100_000_000  # bytes, the limit of the official reader
 
 
-def save(path, tensors, metadata=None):
+def save(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Tensor | Any],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Write `tensors`, a dict name -> array or Tensor, to `path` as safetensors.
 
-    metadata: a dict of strings, kept in the header.  The file is written beside its goal and then
-    renamed: after a crash or on a full disk the old file is whole.  Raises TypeError for what the
-    format does not know, OSError (with the path) when writing fails.
+    metadata: a dict of strings, kept in the header.
+
+    The file is written beside its goal and then renamed: after a crash or on a full disk the old
+    file is whole.  Raises TypeError for what the format does not know, OSError (with the path)
+    when writing fails.
     """
     if not isinstance(tensors, dict):
         raise TypeError(f"tensors must be a dict, as from state_dict(), got {tensors!r:.60}")
@@ -40,7 +55,9 @@ def save(path, tensors, metadata=None):
     plain = {name: _plain(name, value) for name, value in tensors.items()}
     # Wide elements first, so that every array begins at a multiple of its elements' size.
     arrays = sorted(plain.items(), key=lambda pair: (-pair[1].itemsize, pair[0]))
-    header, end = {"__metadata__": metadata} if metadata else {}, 0
+    header, end = {}, 0
+    if metadata:
+        header["__metadata__"] = metadata
     for name, a in arrays:
         begin, end = end, end + a.nbytes
         header[name] = {"dtype": _NAMES[a.dtype], "shape": a.shape, "data_offsets": [begin, end]}
@@ -53,7 +70,10 @@ def _plain(name, value):
     """`value` as a contiguous little-endian NumPy array of a type the format knows."""
     if not isinstance(name, str) or name == "__metadata__":
         raise TypeError(f"a tensor's name must be a string other than __metadata__, got {name!r}")
-    a = value.numpy() if hasattr(value, "numpy") else devices.to_numpy(value)  # Tensor or array
+    if hasattr(value, "numpy"):  # a Tensor, also another library's
+        a = value.numpy()
+    else:
+        a = devices.to_numpy(value)
     a = np.asarray(a, dtype=a.dtype.newbyteorder("<"), order="C")
     if a.dtype not in _NAMES:
         raise TypeError(f"{name}: safetensors has no elements of type {a.dtype}; convert them")
@@ -64,7 +84,7 @@ def _are_strings(m):
     return isinstance(m, dict) and all(isinstance(s, str) for pair in m.items() for s in pair)
 
 
-def write_atomically(path, parts):
+def write_atomically(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> None:
     """Write `parts`, bytes or buffers, to a new file beside `path`, then rename it to `path`.
 
     If anything fails the new file is removed and the old one stays; an OSError names `path`.
@@ -85,7 +105,7 @@ def write_atomically(path, parts):
             beside.unlink()
 
 
-def load(path):
+def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read a safetensors file; return (dict name -> NumPy array, dict of its metadata).
 
     BF16 becomes float32.  Raises ValueError, which says what is wrong, for anything that is not
@@ -102,7 +122,8 @@ def load(path):
                 data = bytearray(n)
                 _need(file.readinto(data) == n, "it became shorter while it was read")
                 a = np.frombuffer(data, _READ[code])
-                a = (a.astype("<u4") << 16).view("<f4") if code == "BF16" else a
+                if code == "BF16":
+                    a = (a.astype("<u4") << 16).view("<f4")
                 found[name] = a.reshape(shape)
         except ValueError as wrong:
             raise ValueError(f"{path} is no valid safetensors file: {wrong}") from None

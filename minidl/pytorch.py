@@ -8,12 +8,22 @@ The table is in docs/state_dicts.md.
 Explained in course/12.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .engine import devices
 from .nn import layers as nn
 from .nn import recurrent, transformer
 from .nn.module import Module
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from typing import Any, TypeVar
+
+    M = TypeVar("M", bound=Module)
 
 # Kinds of layers, each with the names of PyTorch's.
 _KINDS = {
@@ -51,31 +61,36 @@ _OPTIONS = {
 _SAME = {"weight", "bias", "running_mean", "running_var"}  # lie the same way, but for Linear
 
 
-def from_torch(model, source, *, same=()):
+def from_torch(model: M, source: Any, *, same: Collection[str] = ()) -> M:
     """Copy the weights of `source`, a PyTorch module or its state dict, into `model`; return it.
 
     The two have the same layers under the same names: attributes, places in lists and in
     Sequential, keys of dicts.  The values are torch tensors or arrays, wherever they are.
+
     same: paths of parameters of your own modules that lie there as they do here; needed where a
-    shape, such as (n, n), would not show it if they were turned.
+        shape, such as (n, n), would not show it if they were transposed.
+
     Raises ValueError, and copies nothing, where a name is missing or unknown, where a shape, a
     type or the kind of a layer differs, and where shared arrays differ.  The kinds of layers, and
     how many heads and groups they have, are known of a PyTorch module, not of a state dict.
     """
-    theirs = dict(source.named_modules()) if hasattr(source, "named_modules") else {}
-    source = source.state_dict() if theirs else source
+    theirs = {}
+    if hasattr(source, "named_modules"):
+        theirs = dict(source.named_modules())
+        source = source.state_dict()
     if not hasattr(source, "items"):
         raise TypeError("from_torch: expected a PyTorch module or its state_dict(), got a "
                         f"{type(source).__name__}")  # fmt: skip
-    plan, state = _plan(model, same), {name: _array(value) for name, value in source.items()}
-    wrong, found, tensors = _other_kinds(model, theirs), {}, dict(model.tensors())
+    plan = _plan(model, same)
+    state = {name: _array(value) for name, value in source.items()}
+    found, tensors = {}, dict(model.tensors())
+    wrong = _other_kinds(model, theirs)
     wrong += [f"{name!r} is unknown here" for name in state.keys() - {there for there, *_ in plan}]
     for there, paths, turned in plan:
         expected = _joined(tensors, paths, turned)
         array = state.get(there, np.empty(0, object))
         if (array.shape, array.dtype.kind) == (expected.shape, expected.dtype.kind):
-            cut = np.split(array, len(paths)) if len(paths) > 1 else [array]
-            found |= {path: a.T if turned else a for path, a in zip(paths, cut)}
+            found |= zip(paths, _cut(array, len(paths), turned))
         elif paths:
             got = f"{array.dtype} {array.shape}" if there in state else "nothing"
             wrong.append(f"{there!r}, for {' and '.join(paths)}, should be {expected.dtype} "
@@ -91,9 +106,10 @@ def from_torch(model, source, *, same=()):
     return model
 
 
-def to_torch(model, *, same=()):
-    """The state dict that PyTorch's module of the same layers has, as NumPy arrays: there,
-    `load_state_dict({name: torch.tensor(a) for name, a in to_torch(model).items()})`.
+def to_torch(model: Module, *, same: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """The state dict of PyTorch's module of the same layers, as NumPy arrays.
+
+    There: `load_state_dict({name: torch.tensor(a) for name, a in to_torch(model).items()})`.
 
     same: as in `from_torch`.
     """
@@ -146,17 +162,31 @@ def _plan(model, same):
 
 def _is_turned(kind, name):
     """Whether this array is transposed there; None where that is not known."""
-    if kind is not None and issubclass(kind, recurrent.Recurrent):
-        return name.startswith("weight_") if name.startswith(recurrent.Recurrent.names) else None
-    known = kind is not None and name in _SAME
-    return (kind is nn.Linear and name == "weight") if known else None
+    if kind is None:
+        return None
+    if issubclass(kind, recurrent.Recurrent):
+        known = name.startswith(recurrent.Recurrent.names)
+        turned = name.startswith("weight_")
+    else:
+        known = name in _SAME
+        turned = kind is nn.Linear and name == "weight"
+    return turned if known else None
 
 
 def _joined(tensors, paths, turned):
     """The array there for the tensors at `paths`; for none of them a count, 0."""
     arrays = [tensors[path].numpy() for path in paths] or [np.zeros((), np.int64)]
-    arrays = [a.T if turned else a for a in arrays]
+    if turned:
+        arrays = [a.T for a in arrays]  # (n_in, n_out) -> (n_out, n_in)
+    # n times (n_out, n_in) -> (n n_out, n_in)
     return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
+
+
+def _cut(array, n, turned):
+    """The n arrays here that `_joined` makes one there."""
+    # (n n_out, n_in) -> n times (n_out, n_in)
+    arrays = np.split(array, n) if n > 1 else [array]
+    return [a.T for a in arrays] if turned else arrays
 
 
 def _other_kinds(model, theirs):
@@ -179,7 +209,8 @@ def _array(value):
     """A NumPy array of a torch tensor, a Tensor, an array on any device, or what is none."""
     if hasattr(value, "detach") and hasattr(value, "cpu"):
         value = value.detach().cpu()
-        value = value.float() if "bfloat16" in str(value.dtype) else value  # NumPy has none
+        if "bfloat16" in str(value.dtype):  # NumPy has none
+            value = value.float()
     if devices.is_array(value):
         return devices.to_numpy(value)
     return value.numpy() if hasattr(value, "numpy") else np.asarray(value)

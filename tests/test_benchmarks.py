@@ -1,5 +1,6 @@
 """The benchmarks measure the same work: minidl's steps and PyTorch's give the same losses."""
 
+import ast
 import math
 import subprocess
 import sys
@@ -44,13 +45,60 @@ def test_only_the_twins_need_pytorch():
     assert done.returncode == 0, done.stderr
 
 
+# From the ground up: a module imports only those before it, at its top or inside a function.
+ORDER = "workloads twins race overhead pictures growth gpu where __main__".split()
+FOLDER = Path(race.__file__).resolve().parent
+
+
+def imported(source):
+    """Dotted names of the modules that `source` imports; of this folder's without the folder."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module not in (None, "benchmarks"):
+            yield node.module.removeprefix("benchmarks.")
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (alias.name.removeprefix("benchmarks.") for alias in node.names)
+
+
+def wrong_imports(name, source):
+    """Of what module `name` imports from this folder, what does not stand before it in ORDER."""
+    return [other for other in imported(source) if other in ORDER[ORDER.index(name) :]]
+
+
+def test_every_module_has_its_place_in_the_order():
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*ORDER, "__init__"}
+    assert not ast.parse((FOLDER / "__init__.py").read_text()).body[1:], "only its docstring"
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_imports_go_one_way(name):
+    source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    assert wrong_imports(name, source) == []
+
+
+@pytest.mark.parametrize(
+    "name, source, wrong",
+    [
+        ("twins", "from .workloads import WORKLOADS", []),
+        ("twins", "import race_of_others, torch", []),
+        ("workloads", "def f():\n    from . import twins", ["twins"]),
+        ("workloads", "from .twins import step", ["twins"]),
+        ("workloads", "from benchmarks import race, twins", ["race", "twins"]),
+        ("workloads", "import benchmarks.race", ["race"]),
+        ("workloads", "from benchmarks.race import median", ["race"]),
+        ("race", "from .race import median", ["race"]),
+    ],
+)
+def test_the_order_of_imports_is_noticed(name, source, wrong):
+    assert wrong_imports(name, source) == wrong
+
+
 @pytest.mark.parametrize("name, options", CASES)
 def test_both_libraries_do_the_same_work(torch, small, name, options):
     from benchmarks import twins
 
     work = WORKLOADS[name]
     x, y = work.arrays(2)
-    ours, theirs = work.minidl_step(), work.torch_step(**options)
+    ours, theirs = work.minidl_step(), twins.step(work, **options)
     last = options.get("channels_last", False)
     a, b = twins.tensors(x, channels_last=last), twins.tensors(y)
     seen = []

@@ -15,7 +15,7 @@ from test_trainer import SPIRALS, loader, spiral_trainer
 
 import minidl
 from minidl import Tensor, distributed, io, nn, optim, tensor
-from minidl.data import ArrayDataset, DataLoader, pad, pad_collate, split
+from minidl.data import ArrayDataset, DataLoader, pad_collate, pad_sequence, split
 from minidl.engine import devices, random
 from minidl.train import AverageWeights, Callback, Checkpoint, EarlyStopping
 from minidl.train.precision import LossScaler
@@ -292,7 +292,7 @@ def parts_of_a_data_set(device):
 def padded_sequences(device):
     one, label = np.arange(3), np.array(1)
     return {"one": one, "label": label}, {
-        "pad": pad([one])[0], "collated": pad_collate([(one, label)])[0],
+        "pad": pad_sequence([one])[0], "collated": pad_collate([(one, label)])[0],
         "label of the batch": pad_collate([(one, label)])[2],
     }  # fmt: skip
 

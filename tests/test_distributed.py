@@ -242,6 +242,26 @@ def test_a_step_of_a_group_transfers_nothing_more(compile):
         assert found == {"in": 2, "out": 1}
 
 
+def test_both_halves_of_a_compiled_step_are_recorded_and_end_in_the_same_weights():
+    found = []
+    for compile in (False, True):
+        group = distributed.Group(0, 1, lambda a: None, lambda a: None)
+        minidl.manual_seed(0)
+        model = network()
+        trainer = Trainer(
+            model, optim.Adam(model.parameters()), "cross_entropy", group=group, clip_norm=0.1,
+            compile=compile,
+        )  # fmt: skip
+        for _ in range(4):
+            trainer.train_step((X, Y))
+        found.append([t.numpy() for _, t in model.tensors()])
+    for eager, compiled in zip(*found, strict=True):
+        np.testing.assert_allclose(compiled, eager, rtol=1e-5, atol=1e-6)
+    step = trainer.step.step
+    assert trainer.compiled is step.plain
+    assert "def " in step.plain.source and "def " in step.rest.source
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"rank in \[0, 2\), got 2"):
         distributed.Group(2, 2, None, None)

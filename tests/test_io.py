@@ -49,6 +49,17 @@ EVERYTHING |= {
 # ---- with the official library
 
 
+def test_what_has_numbers_for_numpy_is_saved(tmp_path):
+    """Such as a tensor of PyTorch, which has `numpy()` too."""
+
+    class Other:
+        def numpy(self):
+            return np.arange(3.0)
+
+    io.save(tmp_path / "a", {"x": Other()})
+    np.testing.assert_array_equal(io.load(tmp_path / "a")[0]["x"], np.arange(3.0))
+
+
 def test_the_official_library_reads_what_we_write(tmp_path):
     path = tmp_path / "a.safetensors"
     io.save(path, EVERYTHING, {"epoch": "3", "größe": "größe"})

@@ -80,7 +80,9 @@ def progress(lesson=None):
 
 def _file():
     here = Path.cwd()
-    return here / ".progress.json" if here == HERE.parent else None
+    if here == HERE.parent or here.parts[-2:] == ("my", "exercises"):
+        return here / ".progress.json"
+    return None
 
 
 def _remembered():

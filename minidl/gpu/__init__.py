@@ -1,4 +1,5 @@
 """What only CuPy needs: streams and pinned memory, CUDA graphs, NCCL.
 
-Experimental: tested on a stand-in device, not yet on a card.  Explained in course/22.
+The tests have run on one card (docs/gpu.md); NCCL, between several, is experimental: it has not.
+Explained in course/22.
 """

@@ -132,16 +132,13 @@ def draw(before, after, path=None):
     each function, which still shows what the passes saved.  Needs matplotlib:
     pip install "minidl[course]".
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.patches import Patch
-    except ImportError as error:
-        raise ImportError('draw needs matplotlib: pip install "minidl[course]"') from error
+    figure = figure_of("draw")
+    from matplotlib.patches import Patch
+
     known = [{(line.out, _name(line)) for line in graph.parts()} for graph in (after, before)]
     sides = [_nodes(graph, there) for graph, there in zip((before, after), known)]
     calls = [[text.split("\n")[0] for text, kind, _ in nodes if "side" in kind] for nodes in sides]
     titles = [f"before: {len(calls[0])} calls", f"after: {len(calls[1])} calls"]
-    figure = Figure(layout="constrained")
     if max(map(len, calls)) > DRAWN:
         figure.set_size_inches(7, 1 + 0.3 * len({*calls[0], *calls[1]}))
         _bars(figure.subplots(), [Counter(c) for c in calls], titles)
@@ -157,6 +154,25 @@ def draw(before, after, path=None):
         panels[0].invert_yaxis()
         patches = [Patch(fc=colour, ec="#555555", label=kind) for kind, colour in COLOURS.items()]
         figure.legend(handles=patches, loc="outside lower center", ncols=6, frameon=False)
+    return saved(figure, path)
+
+
+# ---- what every picture of the package begins and ends with
+
+
+def figure_of(what, **options):
+    """An empty figure of matplotlib.  Raises ImportError, which names the extra that `what` needs,
+    where it is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(f'{what} needs matplotlib: pip install "minidl[course]"') from error
+    return Figure(layout="constrained", **options)
+
+
+def saved(figure, path):
+    """The figure, written to `path` if that is not None."""
     if path is not None:
         figure.savefig(path, dpi=120)
     return figure

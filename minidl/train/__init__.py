@@ -17,7 +17,8 @@ from .callbacks import (
     Schedule,
     plot_history,
 )
-from .trainer import Trainer, accuracy, find_rate, top5
+from .metrics import accuracy, top5
+from .trainer import Trainer, find_rate
 
 __all__ = [
     "AverageWeights",

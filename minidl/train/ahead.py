@@ -3,16 +3,24 @@
 Explained in course/22.
 """
 
+from __future__ import annotations
+
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from ..engine.devices import device_module, send, to_numpy
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
 
-def ahead(batches, device):
+
+def ahead(batches: Iterable[tuple[Any, ...]], device: str) -> Iterator[tuple[Any, ...]]:
     """The batches, tuples of arrays, on `device`; the next is sent before each is given, so that
     copying it and computing with this one go on side by side.
     """
-    module, before = device_module(device), None
+    module = device_module(device)
+    before = None  # the batch that is on its way
     for batch in chain(batches, [None]):
         sent = None
         if batch is not None:

@@ -6,30 +6,69 @@ to remember after a resume, it names in `kept`.
 Explained in course/12.
 """
 
+from __future__ import annotations
+
 import csv
 import sys
 import time
 from contextlib import suppress
-from io import BytesIO
+from io import BytesIO, StringIO
 from itertools import count
+from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import advice
 from ..engine import devices
+from ..engine.checks import check_whole
+from ..graph.drawing import figure_of, saved
+from ..io import write_atomically
+from .metrics import meant
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from matplotlib.figure import Figure
+
+    from .trainer import Trainer
 
 
 class Callback:
-    """Watches a run; a subclass writes the events that it needs, methods that take the trainer.
+    """Watches a run; a subclass writes those of the methods below, the events, that it needs.
 
-    renew, when a fit begins, before it loads what it resumes: to forget what another fit left.
-    on_train_begin; on_epoch_begin, also where a resumed run goes on; on_batch_end, after each
-    update, when trainer.logs has the means of the epoch so far; on_epoch_end, when it has those
-    of the validation data too; on_train_end, also when an error ends the run.
     kept: names of attributes that a checkpoint saves, each a number, None, or a dict of arrays.
+    Raises TypeError for a subclass with a method `on_...` that is none of the events.
     """
 
-    kept = ()
+    kept: tuple[str, ...] = ()
+
+    def __init_subclass__(cls):
+        events = [name for name in vars(Callback) if name.startswith("on_")]
+        for name in vars(cls):
+            if name.startswith("on_") and name not in events:
+                raise TypeError(f"{cls.__name__}.{name} would never be called; the events are "
+                                f"{', '.join(events)}{meant(name, events)}")  # fmt: skip
+
+    def renew(self, trainer: Trainer) -> None:
+        """A fit begins, and has not loaded yet what it resumes: forget what another fit left."""
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """The first epoch is about to begin."""
+
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        """An epoch begins, or goes on in the middle where a run is resumed."""
+
+    def on_batch_end(self, trainer: Trainer) -> None:
+        """An update is done; trainer.logs has the means of the epoch so far."""
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        """An epoch is done; trainer.logs has the means of the validation data too."""
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """The run is over, also when an error ends it."""
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -41,12 +80,14 @@ class Progress(Callback):
 
     bar = None
 
-    def on_train_begin(self, trainer):
+    def on_train_begin(self, trainer: Trainer) -> None:
         if trainer.stopped or trainer.epoch >= trainer.n_epochs:
-            print(f"nothing to train: {trainer.epoch} epochs of {trainer.n_epochs} are done"
-                  f"{', and the run was stopped' * trainer.stopped}")  # fmt: skip
+            text = f"nothing to train: {trainer.epoch} epochs of {trainer.n_epochs} are done"
+            if trainer.stopped:
+                text += ", and the run was stopped"
+            print(text)
 
-    def on_epoch_begin(self, trainer):
+    def on_epoch_begin(self, trainer: Trainer) -> None:
         self.name, self.began = f"epoch {trainer.epoch + 1}/{trainer.n_epochs}", time.perf_counter()
         with suppress(ImportError):
             from tqdm.auto import tqdm
@@ -54,17 +95,17 @@ class Progress(Callback):
             self.bar = tqdm(total=trainer.n_batches, initial=trainer.batch, leave=False)
             self.bar.set_description(self.name)
 
-    def on_batch_end(self, trainer):
+    def on_batch_end(self, trainer: Trainer) -> None:
         if self.bar is not None:
             self.bar.set_postfix(trainer.logs, refresh=False)
             self.bar.update(trainer.batch - self.bar.n)
 
-    def on_epoch_end(self, trainer):
+    def on_epoch_end(self, trainer: Trainer) -> None:
         self.on_train_end(trainer)
         found = ", ".join(f"{name} {value:.4f}" for name, value in trainer.logs.items())
         print(f"{self.name}: {found}, {time.perf_counter() - self.began:.0f} s")
 
-    def on_train_end(self, trainer):
+    def on_train_end(self, trainer: Trainer) -> None:
         if self.bar is not None:
             self.bar.close()
 
@@ -72,29 +113,41 @@ class Progress(Callback):
 class Monitor(Callback):
     """What those share that ask whether `monitor`, a name in the history, is the best so far.
 
-    largest: whether larger is better; None: for accuracy and top5 it is.  patience: epochs.
+    patience: how many epochs without a better one are waited for.
+    monitor: the name of the number that is watched.
+    largest: whether larger is better; None: it is for accuracy and top5, and for no other.
     Another fit of the same trainer goes on with the best so far, and waits anew.
     """
 
-    kept, trainer = ("best", "waited"), None
+    kept = "best", "waited"
+    trainer = None
 
-    def __init__(self, patience=3, *, monitor="valid_loss", largest=None):
-        largest = monitor.endswith(("accuracy", "top5")) if largest is None else largest
-        self.patience, self.monitor, self.sign = patience, monitor, -1 if largest else 1
+    def __init__(
+        self, patience: int = 3, *, monitor: str = "valid_loss", largest: bool | None = None
+    ):
+        check_whole(type(self).__name__, 0, patience=patience)
+        if largest is None:
+            largest = monitor.endswith(("accuracy", "top5"))
+        self.patience, self.monitor = patience, monitor
+        self.sign = -1 if largest else 1
         self.best, self.waited = None, 0
 
-    def renew(self, trainer):
+    def renew(self, trainer: Trainer) -> None:
         if trainer is not self.trainer:
             self.trainer, self.best = trainer, None
         self.waited = 0
 
-    def improved(self, trainer):
-        """Whether the epoch that ended is the best so far; else one more is `waited`."""
+    def improved(self, trainer: Trainer) -> bool:
+        """Whether the epoch that ended is the best so far; if not, one more is `waited`.
+
+        Raises ValueError where the history has no such name.
+        """
         if self.monitor not in trainer.logs:
             raise ValueError(f"no {self.monitor!r} to watch; there are {sorted(trainer.logs)}")
         value = self.sign * trainer.logs[self.monitor]
         better = self.best is None or value < self.best
-        self.best, self.waited = (value, 0) if better else (self.best, self.waited + 1)
+        self.waited = 0 if better else self.waited + 1
+        self.best = value if better else self.best
         return better
 
 
@@ -103,19 +156,21 @@ class EarlyStopping(Monitor):
     back the weights of its best epoch.
     """
 
-    kept, weights = (*Monitor.kept, "weights"), {}
+    kept = *Monitor.kept, "weights"
+    weights: dict[str, Any] = {}
 
-    def renew(self, trainer):
+    def renew(self, trainer: Trainer) -> None:
         super().renew(trainer)
-        self.weights = {} if self.best is None else self.weights
+        if self.best is None:
+            self.weights = {}
 
-    def on_epoch_end(self, trainer):
+    def on_epoch_end(self, trainer: Trainer) -> None:
         if self.improved(trainer):
             self.weights = trainer.model.state_dict()
         elif self.waited >= self.patience:
             trainer.stopped = True
 
-    def on_train_end(self, trainer):
+    def on_train_end(self, trainer: Trainer) -> None:
         if self.weights and sys.exception() is None:
             trainer.model.load_state_dict(self.weights)
 
@@ -125,11 +180,14 @@ class ReduceOnPlateau(Monitor):
     for `patience` epochs, and then waits as long again.
     """
 
-    def __init__(self, patience=3, *, factor=0.1, lowest=0.0, **watched):
-        super().__init__(patience, **watched)
+    def __init__(
+        self, patience: int = 3, *, factor: float = 0.1, lowest: float = 0.0,
+        monitor: str = "valid_loss", largest: bool | None = None,
+    ):  # fmt: skip
+        super().__init__(patience, monitor=monitor, largest=largest)
         self.factor, self.lowest = factor, lowest
 
-    def on_epoch_end(self, trainer):
+    def on_epoch_end(self, trainer: Trainer) -> None:
         if not self.improved(trainer) and self.waited >= self.patience:
             trainer.optimizer.lr = max(trainer.optimizer.lr * self.factor, self.lowest)
             self.waited = 0
@@ -138,29 +196,40 @@ class ReduceOnPlateau(Monitor):
 class Schedule(Callback):
     """Sets the learning rate of each epoch, counted from 0, to function(epoch)."""
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[[int], float]):
         self.function = function
 
-    def on_epoch_begin(self, trainer):
-        trainer.optimizer.lr = self.function(trainer.epoch)
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        rate = self.function(trainer.epoch)
+        if not isinstance(rate, Real):
+            raise TypeError(f"Schedule: expected a function from the epoch to a learning rate, got "
+                            f"{self.function!r}, which gives {rate!r:.60}")  # fmt: skip
+        trainer.optimizer.lr = rate
 
 
 class Checkpoint(Monitor):
-    """Saves the run to `path` after each epoch and, if `every` is given, each `every` updates.
+    """Saves the run to `path` after each epoch.
 
-    best_only: only after epochs in which `monitor` is the best so far.
+    every: None, or after how many updates it is saved within an epoch too.
+    best_only: whether after an epoch only if `monitor` is the best so far.
     """
 
-    def __init__(self, path, *, every=None, best_only=False, **watched):
-        super().__init__(**watched)
+    def __init__(
+        self, path: str | os.PathLike[str], *, every: int | None = None, best_only: bool = False,
+        monitor: str = "valid_loss", largest: bool | None = None,
+    ):  # fmt: skip
+        super().__init__(monitor=monitor, largest=largest)
+        if every is not None:
+            check_whole("Checkpoint", every=every)
         self.path, self.every, self.best_only = path, every, best_only
 
-    def on_batch_end(self, trainer):
-        n = self.every and self.every * trainer.accumulate
-        if n and trainer.batch % n == 0 and trainer.batch < trainer.n_batches:
+    def on_batch_end(self, trainer: Trainer) -> None:
+        if self.every is None or trainer.batch == trainer.n_batches:
+            return
+        if trainer.batch % (self.every * trainer.accumulate) == 0:
             trainer.save(self.path)
 
-    def on_epoch_end(self, trainer):
+    def on_epoch_end(self, trainer: Trainer) -> None:
         if not self.best_only or self.improved(trainer):
             trainer.save(self.path)
 
@@ -172,82 +241,91 @@ class AverageWeights(Callback):
     decay in [0, 1): what is kept at each update t; early on, at most (1 + t) / (10 + t).
     """
 
-    kept, average, own, trainer = ("average", "own"), {}, {}, None
+    kept = "average", "own"
+    average: dict[str, Any] = {}  # of all updates so far
+    own: dict[str, Any] = {}  # the model's weights, while the average is in their place
+    trainer = None
 
-    def __init__(self, decay=0.999):
+    def __init__(self, decay: float = 0.999):
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be in [0, 1), got {decay}")
         self.decay = decay
 
-    def renew(self, trainer):
+    def renew(self, trainer: Trainer) -> None:
         """Begin anew, unless the model still is the average of the last fit."""
-        now = trainer.model.state_dict()
-        kept = [(devices.to_numpy(a), devices.to_numpy(now[k])) for k, a in self.average.items()
-                if trainer is self.trainer and k in now]  # fmt: skip
-        if not kept or not all(np.array_equal(a, b) for a, b in kept):
+        if trainer is not self.trainer or not _are_same(self.average, trainer.model.state_dict()):
             self.average, self.own = {}, {}
         self.trainer = trainer
 
-    def on_epoch_begin(self, trainer):
+    def on_epoch_begin(self, trainer: Trainer) -> None:
         if self.own:
             trainer.model.load_state_dict(self.own)
             self.own = {}
 
-    def on_batch_end(self, trainer):
-        t, state = trainer.optimizer.steps, trainer.model.state_dict()
-        d = min(self.decay, (1 + t) / (10 + t))
-        old = {k: devices.to_device(a, trainer.device) for k, a in self.average.items()} or state
-        self.average = {k: d * old[k] + (1 - d) * a for k, a in state.items()}
+    def on_batch_end(self, trainer: Trainer) -> None:
+        t = trainer.optimizer.steps
+        decay = min(self.decay, (1 + t) / (10 + t))
+        state = trainer.model.state_dict()
+        average = {k: devices.to_device(a, trainer.device) for k, a in self.average.items()}
+        old = average or state
+        self.average = {k: decay * old[k] + (1 - decay) * a for k, a in state.items()}
         if trainer.batch == trainer.n_batches:
             self.own = state
             trainer.model.load_state_dict(self.average)
 
 
+def _are_same(average, state):
+    """Whether the names that both have are there, and name the same numbers in both."""
+    shared = [(devices.to_numpy(average[k]), devices.to_numpy(state[k])) for k in average
+              if k in state]  # fmt: skip
+    return bool(shared) and all(np.array_equal(a, b) for a, b in shared)
+
+
 class CSVLog(Callback):
     """Writes the history to `path`, anew after each epoch, so a resumed run repeats no line."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path = path
 
-    def on_epoch_end(self, trainer):
+    def on_epoch_end(self, trainer: Trainer) -> None:
         rows = [("epoch", *trainer.history), *zip(count(1), *trainer.history.values())]
-        with open(self.path, "w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
+        text = StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        write_atomically(self.path, [text.getvalue().encode()])
 
 
 class HistoryPlot(Callback):
     """Draws the history after each epoch: one picture that changes, in a notebook; else `path`."""
 
-    def __init__(self, path=None):
+    def __init__(self, path: str | os.PathLike[str] | None = None):
         self.path = path
 
-    def on_train_begin(self, trainer):
+    def on_train_begin(self, trainer: Trainer) -> None:
         self.name, self.shown = f"history {time.time_ns()}", False  # each run has its own picture
 
-    def on_epoch_end(self, trainer):
+    def on_epoch_end(self, trainer: Trainer) -> None:
         if "IPython" in sys.modules and sys.modules["IPython"].get_ipython():
             from IPython.display import Image, display
 
-            plot_history(trainer.history, picture := BytesIO())
+            picture = BytesIO()
+            plot_history(trainer.history, picture)
             display(Image(picture.getvalue()), display_id=self.name, update=self.shown)
             self.shown = True
         elif self.path is not None:
             plot_history(trainer.history, self.path)
 
 
-def plot_history(history, path=None):
+def plot_history(
+    history: Mapping[str, Sequence[float]], path: str | os.PathLike[str] | BytesIO | None = None
+) -> Figure:
     """Curves of the history, or of what `find_rate` gives: losses left, metrics right.
 
     Saved to `path` if given.  Returns matplotlib's figure; needs pip install "minidl[course]".
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('plot_history needs matplotlib: pip install "minidl[course]"') from error
     losses = [name for name in history if name.endswith("loss")]
     others = [name for name in history if name not in (*losses, "rate")]
     panels = [group for group in (losses, others) if group]
-    figure = Figure(figsize=(4.5 * len(panels), 3.2), layout="constrained")
+    figure = figure_of("plot_history", figsize=(4.5 * len(panels), 3.2))
     for axes, group in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         for name in group:
             x = history.get("rate", range(1, len(history[name]) + 1))
@@ -256,6 +334,4 @@ def plot_history(history, path=None):
         if "rate" in history:
             axes.set(xlabel="learning rate", xscale="log")
         axes.legend()
-    if path is not None:
-        figure.savefig(path, dpi=120)
-    return figure
+    return saved(figure, path)

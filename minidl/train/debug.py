@@ -5,9 +5,12 @@ The one rule of this file: it only looks, so a run that is watched ends in the s
 Explained in course/12.
 """
 
+from __future__ import annotations
+
 import math
 from contextlib import contextmanager, nullcontext
 from types import FunctionType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,40 +18,55 @@ from ..engine.devices import array_module
 from ..engine.gradients import Piece, Product
 from ..engine.intercept import intercepted
 from ..engine.tensor import Primitive, Tensor, grad
+from ..graph.drawing import figure_of, saved
 from ..nn.module import Module, watched
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from matplotlib.figure import Figure
 
 # Operations that only move elements or choose among them; any other computes with all it is given.
 MOVES = set("where getitem scatter reshape transpose concatenate broadcast_to cast".split())
 
 
-def _fault(x, op=None, inputs=()):
-    """What x holds, "NaN" or "infinity", by the fault of `op`, which made it of `inputs`; or ""."""
+def _held(x):
+    """ "NaN" or "infinity" if a number in x is one, the former before the latter; else ""."""
+    if isinstance(x, (Piece, Product)):
+        x = x.whole()
+    a = x.data if isinstance(x, Tensor) else x
+    xp = array_module(a)
+    if xp.isfinite(a).all():
+        return ""
+    return "NaN" if xp.isnan(a).any() else "infinity"
 
-    def worst(x):
-        x = x.whole() if isinstance(x, (Piece, Product)) else x
-        a = x.data if isinstance(x, Tensor) else x
-        xp = array_module(a)
-        return "" if xp.isfinite(a).all() else "NaN" if xp.isnan(a).any() else "infinity"
 
-    found = worst(x)
+def _made(x, op, inputs):
+    """What `_held` finds in x, if it is the fault of `op`, which made x of `inputs`; or ""."""
+    found = _held(x)
     passes = found == "infinity" or (op is not None and op.name in MOVES)
-    return "" if found and passes and any(map(worst, inputs)) else found
+    if found and passes and any(map(_held, inputs)):
+        return ""
+    return found
 
 
-def _named(op, inputs):
+def _with_shapes(op, inputs):
     shapes = " and ".join(str(getattr(x, "shape", x)) for x in inputs)
     return f"the operation {op.name!r} on shapes {shapes}"
 
 
 @contextmanager
-def stop_at_nan(model=None):
+def stop_at_nan(model: Module | None = None) -> Iterator[None]:
     """Inside, the first operation that makes a NaN or an infinity raises FloatingPointError.
 
     It names the operation, the layer of `model`, the shapes, and whether it was on the way back.
-    An infinity passes if an input had one: a mask's -inf is meant, and its softmax is finite.  A
-    NaN passes only through `MOVES`, a gradient that is not finite never.
+    An infinity may come out of an operation that was given one: a mask's -inf is meant, and its
+    softmax is finite.  A NaN may come only out of `MOVES`, which made nothing themselves.  In a
+    gradient neither may be.
     """
-    layers = [""]
+    layers = [""]  # where the operation that runs is, the innermost layer last
 
     def around(path, module, run):
         layers.append(f" in {path or 'the model'} ({type(module).__name__})")
@@ -58,25 +76,12 @@ def stop_at_nan(model=None):
             layers.pop()
 
     def handler(op, inputs, attrs):
-        place = f"{_named(op, inputs)}{layers[-1]} made"
-
-        def checked(share):
-            share = share() if type(share) is FunctionType else share
-            if share is not None and (fault := _fault(share)):
-                raise FloatingPointError(f"on the way back, {place} {fault}")
-            return share
-
-        def each(shares):
-            if type(shares) not in (tuple, list):
-                return shares  # which the walk refuses
-            return [lambda share=share: checked(share) for share in shares]
-
+        place = f"{_with_shapes(op, inputs)}{layers[-1]} made"
         y = op(*inputs, **attrs)
-        if fault := _fault(y, op, inputs):
+        if fault := _made(y, op, inputs):
             raise FloatingPointError(f"{place} {fault}")
-        if isinstance(y, Tensor) and y.op is not None:  # the same operation, with its rule checked
-            rule, y.op = y.op.rule, Primitive(y.op.forward)
-            y.op.rule = lambda *given, **attrs: each(rule(*given, **attrs))
+        if isinstance(y, Tensor) and y.op is not None:
+            y.op = _with_its_rule_checked(y.op, f"on the way back, {place}")
         return y
 
     watch = nullcontext() if model is None else watched(model, around)
@@ -84,9 +89,34 @@ def stop_at_nan(model=None):
         yield
 
 
-def origin(loss, model):
+def _with_its_rule_checked(op, place):
+    """The same operation, whose gradients raise FloatingPointError, saying `place`, if not finite.
+
+    A gradient that is given as a function is checked when it is computed.
+    """
+
+    def checked(share):
+        if type(share) is FunctionType:
+            share = share()
+        if share is not None and (fault := _held(share)):
+            raise FloatingPointError(f"{place} {fault}")
+        return share
+
+    def rule(*given, **attrs):
+        shares = op.rule(*given, **attrs)
+        if type(shares) not in (tuple, list):
+            return shares  # which the walk refuses
+        return [lambda share=share: checked(share) for share in shares]
+
+    twin = Primitive(op.forward)
+    twin.rule = rule
+    return twin
+
+
+def origin(loss: Tensor, model: Module) -> str:
     """A sentence: which operation first made a number that is not finite, in `loss`'s record."""
-    seen, waiting = {}, [loss]
+    seen = {}
+    waiting = [loss]
     while waiting:
         x = waiting.pop()
         if isinstance(x, Tensor) and x.number not in seen:
@@ -94,10 +124,11 @@ def origin(loss, model):
             waiting += x.inputs or ()
     names = {p: f"parameter {name!r}" for name, p in model.named_parameters()}
     for _, x in sorted(seen.items()):  # in the order in which they were made
-        if not _fault(x, x.op, x.inputs or ()):
+        inputs = x.inputs or ()
+        if not _made(x, x.op, inputs):
             continue
         if x.op is not None:
-            return f"{_named(x.op, x.inputs or ())} first produced it"
+            return f"{_with_shapes(x.op, inputs)} first produced it"
         if x in names:
             found = f"{names[x]} was no longer finite after the last step"
             return f"{found}; lower the learning rate or clip the gradients"
@@ -105,58 +136,81 @@ def origin(loss, model):
     return "no operation in its record produced it; look at what the loss computes outside"
 
 
-def statistics(model, loss, *batch):
+def statistics(
+    model: Module, loss: Callable[[Any, Tensor], Tensor], *batch: Tensor | np.ndarray
+) -> list[dict[str, Any]]:
     """How a batch goes through each layer that is differentiated: a list of dicts, in order.
 
-    batch: inputs ..., target, where the model is; loss(output, target) -> one element.  In a
-    dict: layer (path and kind); mean, std, zeros (a share) of its output; gradient, weights: std
-    of the gradients of its output and of its first parameter (or nan).  Modules that hold others
-    are left out.  Buffers and `.grad` stay.
+    loss: a function (output, target) -> Tensor with one element.
+    batch: inputs ..., target, on the model's device.
+
+    Each dict has
+        layer: its path and its kind;
+        mean, std: of its output;
+        zeros: the share of its output that is 0;
+        gradient: the standard deviation of the gradient of its output;
+        weights: that of the gradient of its first parameter, or nan where it has none.
+    Modules that hold others are left out.  Buffers and `.grad` stay as they are.
     """
-    calls, before = [], model.state_dict()
+    calls = []  # (name, output, the first parameter or None)
+    before = model.state_dict()
 
     def around(path, module, run):
         y = run()
         first = y[0] if isinstance(y, tuple) else y
         if first.requires_grad and not any(isinstance(p, Module) for _, p in module.parts()):
-            calls.append((f"{path} ({type(module).__name__})", first, *module.parameters()[:1]))
+            p = next(iter(module.parameters()), None)
+            calls.append((f"{path} ({type(module).__name__})", first, p))
         return y
-
-    def std(x):  # in float64, where the square of a small gradient is not 0
-        return float(np.std(x.numpy(), dtype=float))
 
     *inputs, target = (x if isinstance(x, Tensor) else Tensor(x) for x in batch)
     with watched(model, around):
         value = loss(model(*inputs), target)
-    gradients = map(std, grad(value, [x for _, *tensors in calls for x in tensors]))
+    wanted = [x for _, *pair in calls for x in pair if x is not None]
+    gradients = iter(grad(value, wanted))
     model.load_state_dict(before)  # only now: a walk back wants all as it was in the forward pass
     rows = []
-    for layer, y, *p in calls:
-        a, g, w = y.numpy(), next(gradients), next(gradients) if p else math.nan
-        row = {"layer": layer, "mean": float(a.mean(dtype=float)), "std": std(y)}
-        rows.append(row | {"zeros": float((a == 0).mean()), "gradient": g, "weights": w})
+    for layer, y, p in calls:
+        a = y.numpy()
+        rows.append({
+            "layer": layer,
+            "mean": float(a.mean(dtype=float)),
+            "std": _std(y),
+            "zeros": float((a == 0).mean()),
+            "gradient": _std(next(gradients)),
+            "weights": math.nan if p is None else _std(next(gradients)),
+        })  # fmt: skip
     return rows
 
 
-def plot_statistics(rows, path=None):
+def _std(x):
+    """The standard deviation in float64, where the square of a small gradient is not 0."""
+    return float(np.std(x.numpy(), dtype=float))
+
+
+def plot_statistics(
+    rows: list[dict[str, Any]], path: str | os.PathLike[str] | None = None
+) -> Figure:
     """A picture of `statistics` by layer, deviations on a log scale, where a slope shows at once.
 
     Gradients that shrink towards the left vanish; that grow, explode.  Returns matplotlib's
     figure, saved to `path` if given.  Needs matplotlib: pip install "minidl[course]".
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('the plot needs matplotlib: pip install "minidl[course]"') from error
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    panels = ("std",), ("zeros",), ("gradient", "weights")
-    for axes, names in zip(figure.subplots(1, 3), panels):
-        nothing = 0 if "zeros" in names else math.nan  # which a log scale leaves out
-        axes.set(**({"ylim": (-0.02, 1)} if "zeros" in names else {"yscale": "log"}))
-        for name, mark in zip(names, ("o-", "s")):
-            axes.plot([row[name] or nothing for row in rows], mark, label=name)
-        axes.set_xticks(range(len(rows)), [row["layer"] for row in rows], rotation=90)
-        axes.legend()
-    if path is not None:
-        figure.savefig(path, dpi=120)
-    return figure
+    figure = figure_of("plot_statistics", figsize=(11, 3.6))
+    spread, zeros, gradients = figure.subplots(1, 3)
+    _draw(spread, rows, {"std": "o-"}, yscale="log")
+    _draw(zeros, rows, {"zeros": "o-"}, ylim=(-0.02, 1))
+    _draw(gradients, rows, {"gradient": "o-", "weights": "s"}, yscale="log")
+    return saved(figure, path)
+
+
+def _draw(axes, rows, marks, **options):
+    """One panel: the numbers of these names, each with its mark."""
+    axes.set(**options)
+    for name, mark in marks.items():
+        values = [row[name] for row in rows]
+        if "yscale" in options:  # which has no place for 0
+            values = [value or math.nan for value in values]
+        axes.plot(values, mark, label=name)
+    axes.set_xticks(range(len(rows)), [row["layer"] for row in rows], rotation=90)
+    axes.legend()

@@ -467,6 +467,12 @@ def test_chance_comes_from_a_generator(function, wrong):
         function(X, wrong)
 
 
+@pytest.mark.parametrize("function", [images.color_jitter, partial(images.cutout, size=1)])
+def test_where_all_is_chance_a_generator_must_be_given(function):
+    with pytest.raises(ValueError, match="expected a numpy Generator as rng, got None"):
+        function(X, None)
+
+
 @pytest.mark.parametrize("wrong", [None, [[[[0.5]]]], "image"])
 def test_what_is_no_array_is_named(wrong):
     with pytest.raises(ValueError, match=f"got {type(wrong).__name__}"):

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -18,8 +20,8 @@ from minidl.data import (
     ArrayDataset,
     DataLoader,
     balanced,
-    pad,
     pad_collate,
+    pad_sequence,
     read_csv,
     split,
     text,
@@ -130,6 +132,29 @@ def test_split_is_shuffled_by_its_seed():
     orders = [split(numbers(50), 0.5, seed=seed)[0].arrays[1].tolist() for seed in range(3)]
     assert orders[0] != sorted(orders[0])
     assert orders[0] != orders[1] != orders[2]
+
+
+@by_all
+def test_an_array_on_disk_stays_there(tmp_path, how):
+    """16 MB on disk; a data set of them and all its batches never take a tenth of that."""
+    path = tmp_path / "x.npy"
+    x = np.lib.format.open_memmap(path, "w+", np.float32, (4096, 1024))
+    x[:, 0] = np.arange(4096)
+    x.flush()
+    mapped = np.load(path, mmap_mode="r")
+    y = np.arange(4096)
+    tracemalloc.start()
+    try:
+        dataset = ArrayDataset(mapped, y)
+        assert np.shares_memory(dataset.arrays[0], mapped)
+        assert np.shares_memory(dataset[100:200][0], mapped)
+        for batch, labels in DataLoader(dataset, 16, shuffle=True, **how):
+            assert not np.shares_memory(batch, mapped), "a transform may write to its batch"
+            np.testing.assert_array_equal(batch[:, 0], labels)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < x.nbytes / 10
 
 
 def test_split_refuses_what_is_no_array_dataset():
@@ -497,6 +522,45 @@ def test_an_iterator_that_is_dropped_stops_its_thread():
     assert threads() == []
 
 
+@by_all
+@pytest.mark.parametrize("whole_loader", [True, False])
+def test_closing_ends_the_threads_though_the_error_is_kept(how, whole_loader):
+    """As in a Trainer: the traceback of an error that a notebook keeps holds the iterator."""
+    loader = DataLoader(numbers(1000), 5, **how)
+    batches = iter(loader) if whole_loader else loader.batches(0)
+    with pytest.raises(ArithmeticError) as caught, closing(batches):
+        for _ in batches:
+            raise ArithmeticError
+    assert caught.value.__traceback__ is not None
+    assert threads() == []
+    assert next(batches, None) is None, "a closed iterator has no batch"
+    assert loader.epoch == 0
+
+
+@by_all
+def test_an_iterator_that_was_never_asked_can_be_closed(how):
+    DataLoader(numbers(), 5, **how).batches(0).close()
+
+
+def test_closing_waits_for_no_more_than_the_batches_being_made():
+    """The thread is in the middle of batch 1, and of what waits behind it nothing is begun."""
+    begun, go_on, made = threading.Event(), threading.Event(), []
+
+    def slow(batch, rng):
+        if batch[1][0] == 5:
+            begun.set()
+            go_on.wait(10)
+        made.append(batch[1][0])
+        return batch
+
+    batches = DataLoader(numbers(1000), 5, transform=slow, prefetch=50).batches(0)
+    next(batches)
+    assert begun.wait(10)
+    threading.Timer(0.1, go_on.set).start()
+    batches.close()
+    assert threads() == [] and made == [0, 5]
+
+
 def test_an_iterator_that_was_never_asked_starts_none():
     batches = DataLoader(numbers(1000), 5).batches(0)
     assert threads() == []
@@ -656,22 +720,21 @@ ragged = st.lists(st.lists(st.integers(-5, 5), max_size=7), max_size=6)
 
 
 @given(ragged, st.integers(-2, 2))
-def test_pad_is_texts(sequences, value):
-    (y, lengths), (theirs, theirs_lengths) = (
-        pad(sequences, value=value),
-        text.pad(sequences, value=value),
-    )
-    np.testing.assert_array_equal(y, theirs, strict=True)
-    np.testing.assert_array_equal(lengths, theirs_lengths, strict=True)
+def test_each_sequence_begins_its_row(sequences, value):
+    y, lengths = pad_sequence(sequences, value=value)
+    longest = max(map(len, sequences), default=0)
+    assert y.shape == (len(sequences), longest) and y.dtype == lengths.dtype == np.int64
+    assert lengths.tolist() == [len(s) for s in sequences]
+    assert y.tolist() == [[*s, *[value] * (longest - len(s))] for s in sequences]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float32", "float64"])
 @pytest.mark.parametrize("shape", [(), (3,), (2, 0), (2, 3)], ids=str)
-def test_pad_is_pytorchs(torch, dtype, shape):
+def test_pad_sequence_is_pytorchs(torch, dtype, shape):
     sequences = [
         np.random.default_rng(n).uniform(0, 9, (n, *shape)).astype(dtype) for n in (2, 5, 1)
     ]
-    y, lengths = pad(sequences, value=7)
+    y, lengths = pad_sequence(sequences, value=7)
     tensors = [torch.tensor(s) for s in sequences]
     theirs = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=7)
     np.testing.assert_array_equal(y, theirs.numpy())
@@ -681,9 +744,9 @@ def test_pad_is_pytorchs(torch, dtype, shape):
 
 def test_sequences_that_differ_in_more_than_length():
     with pytest.raises(ValueError, match="must match exactly"):
-        pad([np.zeros((2, 3)), np.zeros((2, 4))])
+        pad_sequence([np.zeros((2, 3)), np.zeros((2, 4))])
     with pytest.raises(TypeError, match="no len"):
-        pad([1, 2])
+        pad_sequence([1, 2])
 
 
 SENTENCES = [([5, 6, 7], [1, 0, 1], 2.0), ([8], [1], 0.5), ([], [], 1.0), ([9, 9], [0, 1], 4.0)]
@@ -715,15 +778,60 @@ def test_tokens_are_padded_with_what_is_said_or_not_at_all():
     """0 is a token of most vocabularies, of one with `unknown` that for all unknown words."""
     vocabulary = text.Vocabulary("a b a c".split(), unknown="<unk>", special=["<pad>"])
     samples = [(vocabulary.encode(words), 1) for words in (["a", "b"], ["c"])]
-    with pytest.raises(RuntimeError, match=r"ValueError: .* pad\(ids, value=vocabulary.numbers"):
+    with pytest.raises(
+        RuntimeError, match=r"ValueError: .* pad_sequence\(ids, value=vocabulary.numbers"
+    ):
         list(DataLoader(samples, collate=pad_collate))
     collate = partial(pad_collate, value=vocabulary.numbers["<pad>"])
     x, _, _ = next(iter(DataLoader(samples, collate=collate)))
     assert vocabulary.decode(x[1]) == ["c", "<pad>"]
     with pytest.raises(ValueError, match="may be tokens"):
-        pad([np.array([1, 2], np.uint8), [3]])
-    assert pad([[1.5, 2.5], [3.5]])[0].tolist() == [[1.5, 2.5], [3.5, 0.0]]
-    assert pad([[1, 2], [3, 4]])[0].tolist() == [[1, 2], [3, 4]], "nothing is filled up"
+        pad_sequence([np.array([1, 2], np.uint8), [3]])
+    assert pad_sequence([[1.5, 2.5], [3.5]])[0].tolist() == [[1.5, 2.5], [3.5, 0.0]]
+    assert pad_sequence([[1, 2], [3, 4]])[0].tolist() == [[1, 2], [3, 4]], "nothing is filled up"
+
+
+@pytest.mark.parametrize(
+    "sequences, value, message",
+    [
+        ([[1, 2], [3]], 0.5, r"a value to pad with that int64 can hold, got 0\.5"),
+        ([[1, 2], [3]], np.nan, "int64 can hold, got nan"),
+        ([[1, 2], [3]], np.inf, "int64 can hold, got inf"),
+        ([np.array([1, 2], np.uint8), np.array([3], np.uint8)], 0.5, "int64 can hold"),
+        ([[True, False], [True]], -1, "bool can hold, got -1"),
+        ([np.float16([1, 2]), np.float16([3])], 1e6, "float16 can hold, got 1000000"),
+        ([np.float16([1, 2]), np.float16([3])], 1e-10, "float16 can hold, got 1e-10"),
+        ([np.array([2**63], np.uint64), np.array([], np.uint64)], 0, "numbers that int64 can hold"),
+    ],
+    ids=str,
+)
+def test_what_the_array_cannot_hold_is_refused(sequences, value, message):
+    with pytest.raises(ValueError, match=f"expected {message}|expected a value.*{message}"):
+        pad_sequence(sequences, value=value)
+
+
+@pytest.mark.parametrize(
+    "sequences, value, expected",
+    [
+        ([np.array([1, 2], np.uint8), np.array([3], np.uint8)], -1, [[1, 2], [3, -1]]),
+        ([[1, 2], [3]], 4.0, [[1, 2], [3, 4]]),
+        ([[True, True], [True]], False, [[True, True], [True, False]]),
+        ([[True, True], [True]], None, [[True, True], [True, False]]),
+        ([[0.5, 2.0], [3.0]], -np.inf, [[0.5, 2.0], [3.0, -np.inf]]),
+        ([[[1, 2], [3, 4]], [[5, 6]]], [7, 8], [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]),
+    ],
+    ids=str,
+)
+def test_what_it_can_hold_is_exact(sequences, value, expected):
+    assert pad_sequence(sequences, value=value)[0].tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_value_to_pad_with_may_be_rounded(dtype):
+    y, _ = pad_sequence([np.array([1, 2], dtype), np.array([3], dtype)], value=0.1)
+    assert y.dtype == dtype and y[1, 1] == dtype(0.1)
+    y, _ = pad_sequence([np.array([1, 2], dtype), np.array([3], dtype)], value=np.nan)
+    assert np.isnan(y[1, 1])
 
 
 def test_pad_collate_says_which_samples():

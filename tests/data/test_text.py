@@ -1,4 +1,4 @@
-"""Text: tokens, vocabularies, byte-pair encoding against a plain one, padding, windows."""
+"""Text: tokens, vocabularies, byte-pair encoding against a plain one, inputs and targets."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.data import datasets, text
+from minidl.data import datasets, pad_sequence, text
 from minidl.data.text import BytePairEncoding, Vocabulary
 
 # With line ends, spaces of all kinds, marks, many bytes to a character, and half surrogate pairs.
@@ -212,6 +212,23 @@ def test_any_numbers_become_some_text(numbers):
     assert TRAINED.decode(np.array(numbers, dtype=np.int64)) == TRAINED.decode(numbers)
 
 
+def test_training_ends_where_no_pair_is_there_twice():
+    assert BytePairEncoding.train("low low", 2**21).tokens[256:] == [b"lo", b"low"]
+    assert len(BytePairEncoding.train("low low", np.int64(257))) == 257
+
+
+@pytest.mark.parametrize("line", ["abcabc", "cabab", "aabb"])
+@pytest.mark.parametrize(
+    "merges", [[(97, 98), (97, 98)], [(98, 99), (97, 98), (97, 256)], [(97, 97), (256, 98)]]
+)
+def test_merges_are_made_in_their_order(line, merges):
+    """Also those of a file, which no training need have made."""
+    expected = list(line.encode())
+    for new, pair in enumerate(merges, 256):
+        plain_merge(expected, pair, new)
+    assert BytePairEncoding(merges).encode(line) == expected
+
+
 def test_there_is_a_token_for_each_byte():
     with pytest.raises(ValueError, match="expected a size from 256, the number of bytes, got 100"):
         BytePairEncoding.train("text", 100)
@@ -271,14 +288,14 @@ def test_half_a_million_characters_take_seconds():
 # ---- arrays
 
 
-def test_pad():
-    y, lengths = text.pad([[1, 2, 3], [], [4]], value=0)
+def test_padding_lists_of_numbers():
+    y, lengths = pad_sequence([[1, 2, 3], [], [4]], value=0)
     assert y.tolist() == [[1, 2, 3], [0, 0, 0], [4, 0, 0]] and y.dtype == np.int64
     assert lengths.tolist() == [3, 0, 1] and lengths.dtype == np.int64
-    y, _ = text.pad([np.array([7]), (8, 9)], value=-1)
+    y, _ = pad_sequence([np.array([7]), (8, 9)], value=-1)
     assert y.tolist() == [[7, -1], [8, 9]]
     for empty, shape in ([], (0, 0)), ([[]], (1, 0)):
-        assert text.pad(empty)[0].shape == shape
+        assert pad_sequence(empty)[0].shape == shape
 
 
 @given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 12), st.integers(0, 3))
@@ -305,25 +322,25 @@ def test_batches_by_length_are_shuffled():
         text.batches_by_length(lengths, 0, rng())
 
 
-def test_windows():
-    x, y = text.windows(list(range(10)), 3)
+def test_next_token_pairs():
+    x, y = text.next_token_pairs(list(range(10)), 3)
     assert x.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
     assert y.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
-    x, y = text.windows(np.arange(9), 3)
+    x, y = text.next_token_pairs(np.arange(9), 3)
     assert x.tolist() == [[0, 1, 2], [3, 4, 5]], "8 has nothing after it"
-    x, y = text.windows(np.arange(5), 3, step=1)
+    x, y = text.next_token_pairs(np.arange(5), 3, step=1)
     assert x.tolist() == [[0, 1, 2], [1, 2, 3]] and y.tolist() == [[1, 2, 3], [2, 3, 4]]
 
 
 @given(st.integers(2, 40), st.integers(1, 10), st.integers(1, 10))
-def test_windows_against_slices(n, length, step):
+def test_next_token_pairs_against_slices(n, length, step):
     numbers = rng(n).integers(0, 9, n)
     starts = range(0, n - length, step)
     if length >= n:
         with pytest.raises(ValueError, match=rf"length = {length} .*got \(\({n},\)"):
-            text.windows(numbers, length, step=step)
+            text.next_token_pairs(numbers, length, step=step)
         return
-    x, y = text.windows(numbers, length, step=step)
+    x, y = text.next_token_pairs(numbers, length, step=step)
     assert x.tolist() == [numbers[i : i + length].tolist() for i in starts]
     assert y.tolist() == [numbers[i + 1 : i + 1 + length].tolist() for i in starts]
 
@@ -336,11 +353,11 @@ def test_windows_against_slices(n, length, step):
         ([1, 2, 3], 1.5, None), ([1, 2, 3], 1, 0.5), ("hello", 2, None),
     ],
 )  # fmt: skip
-def test_windows_refuse_what_is_too_short(numbers, length, step):
+def test_next_token_pairs_refuse_what_is_too_short(numbers, length, step):
     with pytest.raises(
         ValueError, match=rf"expected numbers \(N > length = {length} >= 1,\) and step >= 1, got "
     ):
-        text.windows(numbers, length, step=step)
+        text.next_token_pairs(numbers, length, step=step)
 
 
 @pytest.mark.parametrize(
@@ -389,7 +406,7 @@ def test_what_are_no_numbers_of_tokens(wrong):
             encoding.decode(wrong)
 
 
-@pytest.mark.parametrize("size", [None, "300", 300.5, 2**21, -1])
+@pytest.mark.parametrize("size", [None, "300", 300.5, 300.0, -1])
 def test_sizes_that_cannot_be(size):
     with pytest.raises(ValueError, match=f"expected a size from 256.*got {size!r}"):
         BytePairEncoding.train("text", size)

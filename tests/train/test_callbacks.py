@@ -518,3 +518,54 @@ def test_a_callback_of_ones_own_keeps_numbers_and_arrays(tmp_path, device):
     trainer.load(path)
     assert one.count == two.count == 10 and one.arrays["a.b"].tolist() == [10, 10]
     assert "Own-1-arrays.a.b" in io.load(path)[0]
+
+
+# ---- what is given wrongly
+
+
+def test_one_callback_needs_no_list():
+    trainer, stop = spiral_trainer(), EarlyStopping(1, monitor="loss", largest=True)
+    trainer.fit(SPIRALS, epochs=9, callbacks=stop, progress=False)
+    assert trainer.stopped and trainer.epoch < 9 and trainer.callbacks == [stop]
+
+
+@pytest.mark.parametrize(
+    "name, hint",
+    [
+        ("on_epoch_ends", "did you mean 'on_epoch_end'"),
+        ("on_batch_begin", "did you mean 'on_batch_end'|did you mean 'on_train_begin'"),
+        ("on_test_begin", "did you mean 'on_train_begin'"),
+    ],
+)
+def test_a_method_that_no_event_calls_is_named(name, hint):
+    with pytest.raises(TypeError, match=rf"Mine\.{name} would never be called; .*({hint})"):
+        type("Mine", (Callback,), {name: lambda self, trainer: None})
+    type("Mine", (Callback,), {"once": lambda self: None, "on_epoch_end": lambda self, t: None})
+
+
+def test_numbers_of_callbacks_are_checked():
+    for make, complaint in [
+        (lambda: EarlyStopping(2.5), "EarlyStopping: patience must be a whole number from 0"),
+        (lambda: ReduceOnPlateau(-1), "ReduceOnPlateau: patience .* got -1"),
+        (lambda: Checkpoint("run", every=0), "Checkpoint: every must be a whole number from 1"),
+    ]:
+        with pytest.raises(ValueError, match=complaint):
+            make()
+    for function in (optim.cosine, lambda epoch: None):
+        with pytest.raises(TypeError, match="Schedule: expected a function from the epoch"):
+            fit(spiral_trainer(), Schedule(function))
+
+
+def test_a_log_that_cannot_be_written_leaves_the_old_one_whole(tmp_path, monkeypatch):
+    trainer, log = spiral_trainer(), CSVLog(tmp_path / "log.csv")
+    fit(trainer, log, epochs=1)
+    before = (tmp_path / "log.csv").read_text()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="the old file is unchanged"):
+        fit(trainer, log, epochs=1)
+    assert (tmp_path / "log.csv").read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]

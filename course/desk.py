@@ -1,0 +1,192 @@
+"""Lay out a learner's own copies of lessons and exercises in my/, and bring them up to date.
+
+    python course/desk.py
+
+my/course and my/exercises hold what a learner writes; git ignores them, so an update of the course
+neither overwrites an answer nor is stopped by one.
+
+The one rule of this file: nothing that a learner wrote is lost.  A copy in which nothing was
+written is exchanged for a newer version; beside any other the newer version is put down as
+NAME_new.ipynb, with all that the learner wrote carried over, cell by cell.
+
+What a copy was made from is kept in my/.versions/, and the copy's metadata say which: so what was
+written is what differs from it.
+"""
+
+import hashlib
+import json
+import os
+import re
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = "course", "exercises"
+NEW = "_new"
+
+# What a notebook names by its place in the repository lies one folder further away.
+_LINK = re.compile(r"\]\(\.\./(?!course/|exercises/)")
+_COMMAND = re.compile(r"(python -m grading )(exercises/)")
+
+CARRIED = "This is yours, from a cell that the newer version no longer has in that form."
+
+
+def moved(notebook):
+    """A copy of a notebook of the repository whose links and commands are right in my/."""
+    notebook = deepcopy(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            source = _LINK.sub("](../../", cell.source)
+            cell.source = _COMMAND.sub(r"\1my/\2", source)
+    return notebook
+
+
+def version_of(notebook):
+    """A short name for what a notebook says: its cells' kinds and texts, not their outputs."""
+    said = [[cell.cell_type, cell.source] for cell in notebook.cells]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+
+
+def written(base, mine):
+    """The learner's cells of `mine`: those that `base` has not, or has with another text."""
+    texts = {cell.get("id"): (cell.cell_type, cell.source) for cell in base.cells}
+    found = []
+    for cell in mine.cells:
+        if texts.get(cell.get("id")) != (cell.cell_type, cell.source):
+            found.append(cell)
+    return [cell for cell in found if cell.source.strip() or cell.get("id") in texts]
+
+
+def _place(cell, cells):
+    """Where `cells` has the same cell: of one task's answer, or with the same text; or None."""
+    task = cell.metadata.get("nbgrader", {}).get("grade_id")
+    for i, other in enumerate(cells):
+        if task is not None and other.metadata.get("nbgrader", {}).get("grade_id") == task:
+            return i
+    for i, other in enumerate(cells):
+        if (other.cell_type, other.source) == (cell.cell_type, cell.source):
+            return i
+    return None
+
+
+def carried(base, mine, newer):
+    """`newer` with what the learner wrote in `mine`, which was made from `base`.
+
+    An answer, a prediction, a line of one's own goes where the newer version has the same cell.
+    What has no place there any more, and cells that the learner added, follow the cell after which
+    they stood.
+    """
+    result = deepcopy(newer)
+    of_base = {cell.get("id"): cell for cell in base.cells}
+    theirs = {id(cell) for cell in written(base, mine)}
+    follow = 0  # where a cell without a place is put in
+    for cell in mine.cells:
+        before = of_base.get(cell.get("id"))
+        place = None
+        if before is not None:
+            place = _place(before, result.cells)
+        if place is not None:
+            if id(cell) in theirs:
+                result.cells[place].source = cell.source
+            follow = place + 1
+        elif id(cell) in theirs:
+            result.cells.insert(follow, _own(cell, moved_on=before is not None))
+            follow += 1
+    return result
+
+
+def _own(cell, moved_on):
+    """A new cell with a learner's text; moved_on: the cell it was written in is gone."""
+    source = cell.source
+    if moved_on and cell.cell_type == "code":
+        source = f"# {CARRIED}\n{source}"
+    elif moved_on:
+        source = f"*{CARRIED}*\n\n{source}"
+    make = nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
+    return make(source)
+
+
+def _read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def _write(notebook, path):
+    """Write beside the goal, then rename: a crash leaves the old file whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    nbformat.write(notebook, beside)
+    os.replace(beside, path)
+
+
+def _put(notebook, path, version):
+    """Write a copy that says what it was made from."""
+    notebook.metadata.setdefault("minidl", {})["copied"] = version
+    _write(notebook, path)
+
+
+class Desk:
+    """A learner's folder `my`, beside the repository's own `course` and `exercises`."""
+
+    def __init__(self, root=ROOT):
+        self.root = Path(root)
+        self.my = self.root / "my"
+
+    def lay_out(self):
+        """Copy what is new, bring the rest up to date; yield a sentence for each change."""
+        for folder in FOLDERS:
+            for source in sorted((self.root / folder).glob("*.ipynb")):
+                told = self._lay(source, self.my / folder / source.name)
+                if told:
+                    yield told
+
+    def _version(self, version):
+        return self.my / ".versions" / f"{version}.ipynb"
+
+    def _lay(self, source, path):
+        """Make or renew one copy; say what was done, or None."""
+        newer = moved(_read(source))
+        version = version_of(newer)
+        if not self._version(version).exists():
+            _write(newer, self._version(version))
+        name = path.relative_to(self.root)
+        if not path.exists():
+            _put(newer, path, version)
+            return None
+        try:
+            mine = _read(path)
+        except Exception as error:  # whatever nbformat finds wrong
+            return f"{name} cannot be read ({error}) and stays as it is; delete it to start anew"
+        copied = mine.metadata.get("minidl", {}).get("copied")
+        if copied == version:
+            return None
+        try:
+            base = _read(self._version(str(copied)))
+        except (OSError, ValueError):  # nobody knows what it was made from: all of it is theirs
+            base = nbformat.v4.new_notebook()
+        if base.cells and not written(base, mine):
+            _put(newer, path, version)
+            return f"{name} was exchanged for a newer version; nothing had been written in it"
+        return self._offer(base, mine, newer, path, version)
+
+    def _offer(self, base, mine, newer, path, version):
+        """Put the newer version beside the learner's, unless it lies there already."""
+        beside = path.with_name(path.stem + NEW + path.suffix)
+        name, other = path.relative_to(self.root), beside.relative_to(self.root)
+        after = f"to go on in it, rename it to {path.name}"
+        if beside.exists():
+            return f"{other} is a newer version of {name}: {after}; until then it stays as it is"
+        _put(carried(base, mine, newer), beside, version)
+        return f"there is a newer version of {name}: {other}, with what you wrote; {after}"
+
+
+def main():
+    for told in Desk().lay_out():
+        print(told)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Losses and metrics: what a model's outputs are measured by, and the names that they have.
+
+The one rule of this file: a metric is a function (output, target) -> float, a mean over samples.
+
+Explained in course/12.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from inspect import signature
+from typing import TYPE_CHECKING
+
+from ..engine.ops import one_hot, where
+from ..engine.reductions import argmax
+from ..nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+    from ..engine.tensor import Tensor
+
+    Metric = Callable[[Tensor, Tensor], Any]  # gives a number, or a Tensor with one element
+
+
+def accuracy(y: Tensor, labels: Tensor) -> float:
+    """The share of samples whose class is the one of the largest output.
+
+    y (..., K) with labels (...), integers in [0, K), or (..., K), of which the largest counts.
+    y (N,) or (..., 1) is a logit of yes and no, with labels of the same shape, 1 and 0: right if
+    it is positive where the label is 1, and not positive where the label is 0.
+    Raises ValueError for labels of another shape.
+    """
+    if y.shape[1:] == () or y.shape[-1] == 1:
+        _check_shapes("accuracy", y, labels, y.shape)
+        right = (y > 0) == (labels > 0.5)
+    else:
+        if labels.shape == y.shape:
+            labels = argmax(labels, axis=-1)  # (..., K) -> (...)
+        _check_shapes("accuracy", y, labels, y.shape[:-1])
+        right = argmax(y, axis=-1) == labels  # (..., K) -> (...)
+    return float(right.data.sum()) / max(right.size, 1)
+
+
+def top5(y: Tensor, labels: Tensor) -> float:
+    """The share of samples whose label is among the five largest outputs.
+
+    y (..., K), labels (...), integers in [0, K).  Raises ValueError for labels of another shape.
+    """
+    _check_shapes("top5", y, labels, y.shape[:-1])
+    at_label = one_hot(labels, classes=y.shape[-1], dtype=bool)  # (...) -> (..., K)
+    own = where(at_label, y, 0.0).sum(-1, keepdims=True)  # (..., K) -> (..., 1)
+    n_larger = (y > own).sum(-1)  # (..., K) -> (...)
+    return float((n_larger < 5).data.sum()) / max(labels.size, 1)
+
+
+def _check_shapes(metric, y, labels, expected):
+    if labels.shape != expected:
+        raise ValueError(
+            f"{metric}: labels of shape {expected} belong to outputs {y.shape}, got "
+            f"{labels.shape}; reshape one of them"
+        )
+
+
+def takes_weight(function: object) -> bool:
+    """Whether it is a function with an argument `sample_weight`."""
+    return callable(function) and "sample_weight" in signature(function).parameters
+
+
+METRICS = {"accuracy": accuracy, "top5": top5, "mae": functional.l1, "mse": functional.mse}
+LOSSES = {name: f for name, f in vars(functional).items() if name[0] != "_" and takes_weight(f)}
+_TAKEN = "loss", "epoch", "rate"  # names in a history that are no metric's
+
+
+def called(kind: str, given: Any, known: Mapping[str, Any]) -> Any:
+    """`given` if it is a function or a class, else the one that has this name in `known`.
+
+    kind: what it is for, such as "loss".  Raises ValueError for a name that is not known.
+    """
+    if callable(given):
+        return given
+    if not isinstance(given, str) or given not in known:
+        raise ValueError(
+            f"{kind}: expected a function or one of {sorted(known)}, got {given!r}"
+            f"{meant(given, known)}"
+        )
+    return known[given]
+
+
+def meant(given: object, known: Iterable[str]) -> str:
+    """The end of a sentence that names the nearest of `known`; "" if none is near."""
+    small = {name.lower(): name for name in known}
+    near = get_close_matches(str(given).lower(), small, n=1)
+    return f"; did you mean {small[near[0]]!r}?" if near else ""
+
+
+def by_name(metrics: Any) -> dict[str, Metric]:
+    """A dict name -> function of one metric, of a list of them, or of such a dict.
+
+    Raises ValueError for an unknown name, and where two have one name in a history or one has the
+    name of something else there.
+    """
+    if callable(metrics) or isinstance(metrics, str):
+        metrics = [metrics]
+    if isinstance(metrics, dict):
+        pairs = metrics.items()
+    else:
+        pairs = [(m if isinstance(m, str) else getattr(m, "__name__", None), m) for m in metrics]
+    found = {}
+    for name, metric in pairs:
+        function = called("metrics", metric, METRICS)
+        if not isinstance(name, str) or name in _TAKEN or name.startswith("valid_"):
+            raise ValueError(
+                f"metrics: {metric!r} cannot be called {name!r} in a history (a string, not one of "
+                f"{', '.join(_TAKEN)}, valid_...); give a dict name -> function"
+            )
+        if found.setdefault(name, function) != function:
+            raise ValueError(f"metrics: two are called {name!r}, {found[name]!r} and {function!r}; "
+                             "give a dict name -> function")  # fmt: skip
+    return found

@@ -1,0 +1,249 @@
+"""One update of the weights: as it is written, as compiled source, and by a group of processes.
+
+The one rule of this file: a step is called with batches, each beside the weights of its samples,
+and gives the means of what it measured.  It reads the trainer's public attributes, and leaves
+nothing behind but the model, the optimiser and the loss scaler as they are after the update.
+
+A step has two halves.  A call computes the gradients; `update` makes of them the next weights.
+Made with `whole`, a call does both.  In a group the processes meet between the halves.
+
+Explained in course/12 and course/23 (groups).
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import optim
+from ..engine import devices, intercept
+from ..engine.tensor import Tensor
+from ..graph.compiled import compile
+from ..nn.module import Parameter
+from .debug import origin
+from .precision import autocast
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from ..graph.compiled import Compiled
+    from .trainer import Trainer
+
+    # Pairs: the arrays (inputs ..., target), and the weights of the samples, (N,), or None.
+    Batches = Sequence[tuple[Sequence[Any], Any]]
+
+
+class EagerStep:
+    """A step as it is written: one operation after the other, with half the bits if so wished.
+
+    whole: whether a call ends with the update; else with the gradients.
+    """
+
+    compiled: Compiled | None = None
+
+    def __init__(self, trainer: Trainer, *, whole: bool = True):
+        self.trainer, self.whole = trainer, whole
+
+    def __call__(self, batches: Batches) -> dict[str, float]:
+        """The means over all samples; the gradients are those of one large batch."""
+        trainer = self.trainer
+        trainer.optimizer.zero_grad()
+        n = sum(len(batch[0]) for batch, _ in batches)
+        measured = []
+        for batch, weight in batches:
+            with autocast() if trainer.scaler else nullcontext():
+                loss, found = measure(trainer, batch, weight)
+            if not math.isfinite(found["loss"]):
+                place = f"step {trainer.optimizer.steps} ({_place(trainer, len(measured))})"
+                raise FloatingPointError(f"the loss became {found['loss']} at {place}: "
+                                         f"{origin(loss, trainer.model)}")  # fmt: skip
+            share = loss * (len(batch[0]) / n)
+            if trainer.scaler:
+                share = trainer.scaler.scale(share)
+            share.backward()
+            measured.append((found, len(batch[0])))
+        if self.whole:
+            self.update()
+        return mean(measured)
+
+    def update(self) -> None:
+        """Cut the gradients to `clip_norm` and change the weights."""
+        scaler = self.trainer.scaler
+        if scaler is None:
+            _clipped(self.trainer).step()
+        else:
+            scaler.unscale(self.trainer.optimizer)
+            scaler.step(_clipped(self.trainer))
+
+
+class CompiledStep:
+    """A step that `minidl.compile` records when it is first called, and runs as NumPy source.
+
+    options: those of `compile`.  whole: whether what is recorded ends with the update; else with
+    the gradients, and the update is recorded by itself.
+    compiled: the compiled function that ran last, or will run first; its `source` can be read.
+    """
+
+    def __init__(self, trainer: Trainer, options: dict[str, Any], *, whole: bool = True):
+        self.trainer, self.whole = trainer, whole
+        # Two functions, or a weight of each sample might be taken for one input more.
+        self.plain = compile(partial(self._recorded, False), **options)
+        self.weighted = compile(partial(self._recorded, True), **options)
+        self.rest = compile(self._update, **options)
+        self.compiled = self.plain
+
+    def __call__(self, batches: Batches) -> dict[str, float]:
+        """The means over the samples of the one batch; none is measured where there is none."""
+        trainer = self.trainer
+        trainer.optimizer.zero_grad()
+        if not batches:
+            return {}
+        ((batch, weight),) = batches
+        given = tensors(trainer, batch)
+        target = given[-1]
+        self.compiled = self.plain
+        if weight is not None:
+            self.compiled = self.weighted
+            given.append(Tensor(devices.to_device(weight, trainer.device)))
+        loss, y = self.compiled(*given)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the loss became {value} ({_place(trainer)}); "
+                                     "compile=False says which operation made it")  # fmt: skip
+        return {"loss": value} | numbers(trainer, y, target)
+
+    def update(self) -> None:
+        """Cut the gradients to `clip_norm` and change the weights."""
+        self.rest(*(p.grad for p in self._trained()))
+
+    def _trained(self):
+        """The parameters that a group leaves a gradient in."""
+        parameters = self.trainer.optimizer.parameters
+        return [p for p in parameters if p.requires_grad and isinstance(p, Parameter)]
+
+    def _recorded(self, weighted, *given):
+        """The loss and the outputs of a batch, whose last array may be the samples' weights."""
+        trainer, weight = self.trainer, None
+        if weighted:
+            *given, weight = given
+        *inputs, target = given
+        y = trainer.model(*inputs)
+        loss = loss_of(trainer, y, target, weight)
+        loss.backward()
+        if self.whole:
+            _clipped(trainer).step()
+            trainer.optimizer.zero_grad()
+        return loss, y
+
+    def _update(self, *grads):
+        self.trainer.optimizer.zero_grad()  # a record knows of no gradients from before
+        for p, g in zip(self._trained(), grads, strict=True):
+            p.grad = g
+        _clipped(self.trainer).step()
+        self.trainer.optimizer.zero_grad()
+
+
+class GroupStep:
+    """A step of one of several processes, each of which works on its part of the batches.
+
+    step: one of the others, not `whole`.  Its gradients become the means over all processes.
+    """
+
+    def __init__(self, step: EagerStep | CompiledStep):
+        self.step = step
+
+    @property
+    def compiled(self) -> Compiled | None:
+        """What its step has compiled."""
+        return self.step.compiled
+
+    def __call__(self, batches: Batches) -> dict[str, float]:
+        """The means over the samples of this process; none where its part is empty."""
+        trainer = self.step.trainer
+        mine = [(batch, weight) for batch, weight in batches if len(batch[0])]
+        found = self.step(mine)
+        n = sum(len(batch[0]) for batch, _ in mine)
+        trainer.group.average_gradients(trainer.model, n)
+        self.step.update()
+        return found
+
+
+def make_step(trainer: Trainer, compile: Any) -> EagerStep | CompiledStep | GroupStep:
+    """The step of a trainer.  compile: see `Trainer`."""
+    whole = trainer.group is None
+    if compile:
+        options = {} if compile is True else {"passes": compile}
+        options = compile if isinstance(compile, dict) else options
+        step = CompiledStep(trainer, options, whole=whole)
+    else:
+        step = EagerStep(trainer, whole=whole)
+    return step if whole else GroupStep(step)
+
+
+# ---- what steps have in common, and evaluation too
+
+
+def tensors(trainer: Trainer, batch: Sequence[Any], least: int = 2) -> list[Tensor]:
+    """The arrays of a batch, at least so many, as Tensors on the trainer's device."""
+    if len(batch) < least or not len(batch[0]):
+        raise ValueError("a batch must be (inputs ..., target), and not empty; got shapes "
+                         f"{[np.shape(a) for a in batch]}")  # fmt: skip
+    return [Tensor(devices.to_device(a, trainer.device)) for a in batch]
+
+
+def measure(
+    trainer: Trainer, batch: Sequence[Any], weight: Any = None
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss for a batch, a Tensor, and a dict of the loss and metrics as numbers."""
+    *inputs, target = tensors(trainer, batch)
+    y = trainer.model(*inputs)
+    if weight is not None:
+        weight = devices.to_device(weight, trainer.device)
+    loss = loss_of(trainer, y, target, weight)
+    with intercept.no_grad():
+        found = numbers(trainer, y, target)
+    return loss, {"loss": loss.item()} | found
+
+
+def numbers(trainer: Trainer, y: Tensor, target: Tensor) -> dict[str, float]:
+    """The metrics of outputs y, by name."""
+    return {name: float(metric(y, target)) for name, metric in trainer.metrics.items()}
+
+
+def loss_of(trainer: Trainer, y: Tensor, target: Tensor, weight: Any) -> Tensor:
+    """The loss of outputs y.  Raises TypeError unless it is a Tensor with one element."""
+    weights = {} if weight is None else {"sample_weight": weight}
+    loss = trainer.loss(y, target, **weights)
+    if not isinstance(loss, Tensor) or loss.size != 1:
+        shape = f" of shape {loss.shape}" if isinstance(loss, Tensor) else ""
+        raise TypeError("the loss must be a Tensor with one element, the mean over the batch, got "
+                        f"a {type(loss).__name__}{shape}; compute it of the outputs without "
+                        "float(), .item() or .numpy(), and end it with .mean()")  # fmt: skip
+    return loss
+
+
+def mean(measured: Sequence[tuple[dict[str, float], int]]) -> dict[str, float]:
+    """The mean, by name, of dicts of numbers, each with how many samples it stands for.
+
+    The names are those of the last; where another lacks one, it counts as 0.  Of nothing: {}.
+    """
+    if not measured:
+        return {}
+    total = sum(n for _, n in measured)
+    return {k: sum(d.get(k, 0.0) * n for d, n in measured) / total for k in measured[-1][0]}
+
+
+def _clipped(trainer):
+    """The optimizer, whose gradients are cut to `clip_norm`."""
+    if trainer.clip_norm is not None:
+        optim.clip_grad_norm(trainer.optimizer.parameters, trainer.clip_norm)
+    return trainer.optimizer
+
+
+def _place(trainer, done=0):
+    return f"epoch {trainer.epoch + 1}, batch {trainer.batch + done + 1}"

@@ -1,0 +1,266 @@
+"""A learner's own copies: made, brought up to date, and never lost."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat import v4
+from test_project import ROOT
+
+from course import desk
+from course.desk import Desk
+
+ANSWER = {"nbgrader": {"grade_id": "answer-00-1", "solution": True}}
+
+
+def notebook(*cells):
+    """A notebook of pairs (kind, text) or triples with metadata; ids by place, as build.py's."""
+    made = v4.new_notebook()
+    for i, (kind, source, *metadata) in enumerate(cells, 1):
+        make = v4.new_code_cell if kind == "code" else v4.new_markdown_cell
+        cell = make(source, metadata=metadata[0] if metadata else {})
+        cell["id"] = f"c{i:02}"
+        made.cells.append(cell)
+    return made
+
+
+FIRST = [
+    ("markdown", "# Zero [source](../minidl/io.py), [lesson](../course/00_a.ipynb)"),
+    ("markdown", "*Predict:*"),
+    ("code", "import numpy as np"),
+    ("code", "def f(x):\n    ...", ANSWER),
+    ("markdown", "run `python -m grading exercises/00_a.ipynb`"),
+]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A repository with one lesson and one exercise."""
+    for folder in desk.FOLDERS:
+        (tmp_path / folder).mkdir()
+        publish(tmp_path, FIRST, folder)
+    return tmp_path
+
+
+def publish(root, cells, folder="exercises"):
+    nbformat.write(notebook(*cells), root / folder / "00_a.ipynb")
+
+
+def lay_out(root):
+    return list(Desk(root).lay_out())
+
+
+def edit(path, changes, add=()):
+    """What JupyterLab saves: other text in the cells numbered, and cells added after a number."""
+    mine = nbformat.read(path, as_version=4)
+    for number, text in changes.items():
+        mine.cells[number].source = text
+        if mine.cells[number].cell_type == "code":
+            mine.cells[number].outputs = [v4.new_output("stream", text="1\n")]
+            mine.cells[number].execution_count = 7
+    for after, text in add:
+        mine.cells.insert(after + 1, v4.new_code_cell(text))
+    mine.metadata["language_info"] = {"name": "python", "version": "3.11"}
+    nbformat.write(mine, path)
+
+
+def texts(path):
+    return [cell.source for cell in nbformat.read(path, as_version=4).cells]
+
+
+def test_copies_are_made_with_their_links_moved(root):
+    assert lay_out(root) == []
+    for folder in desk.FOLDERS:
+        found = texts(root / "my" / folder / "00_a.ipynb")
+        assert found[0] == "# Zero [source](../../minidl/io.py), [lesson](../course/00_a.ipynb)"
+        assert found[-1] == "run `python -m grading my/exercises/00_a.ipynb`"
+        assert found[1:4] == [cell[1] for cell in FIRST[1:4]]
+
+
+def test_what_is_written_stays_when_nothing_is_new(root):
+    lay_out(root)
+    path = root / "my/exercises/00_a.ipynb"
+    edit(path, {3: "def f(x):\n    return x"})
+    before = path.read_bytes()
+    assert lay_out(root) == []
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_copy_without_a_word_is_exchanged(root):
+    lay_out(root)
+    path = root / "my/exercises/00_a.ipynb"
+    edit(path, {2: FIRST[2][1]})  # run, not changed
+    publish(root, [*FIRST, ("code", "progress()")])
+    (told,) = lay_out(root)
+    assert "my/exercises/00_a.ipynb was exchanged" in told
+    assert texts(path)[-1] == "progress()"
+    assert lay_out(root) == []
+
+
+NEWER = [
+    ("markdown", "# Zero, second edition"),
+    ("code", "import math"),
+    ("markdown", "*Predict:*"),
+    ("code", "import numpy as np\nimport heapq"),
+    ("code", "def f(x, y):\n    ...", ANSWER),
+    ("markdown", "the end"),
+]
+
+
+def test_a_newer_version_is_put_beside_with_all_that_was_written(root):
+    lay_out(root)
+    path = root / "my/exercises/00_a.ipynb"
+    edit(
+        path,
+        {1: "*Predict:* it is 3", 2: "import numpy as np\nimport os", 3: "def f(x):\n    return x"},
+        add=[(3, "f(2)")],
+    )
+    before = path.read_bytes()
+    publish(root, NEWER)
+    (told,) = lay_out(root)
+    assert "my/exercises/00_a_new.ipynb" in told and "rename it to 00_a.ipynb" in told
+    assert path.read_bytes() == before
+    assert texts(root / "my/exercises/00_a_new.ipynb") == [
+        "# Zero, second edition",
+        "import math",
+        "*Predict:* it is 3",
+        f"# {desk.CARRIED}\nimport numpy as np\nimport os",
+        "import numpy as np\nimport heapq",
+        "def f(x):\n    return x",
+        "f(2)",
+        "the end",
+    ]
+
+
+def test_the_newer_version_is_not_written_twice(root):
+    """The learner may be at work in it already."""
+    lay_out(root)
+    path, beside = (root / f"my/exercises/00_a{end}.ipynb" for end in ("", "_new"))
+    edit(path, {3: "def f(x):\n    return x"})
+    publish(root, NEWER)
+    lay_out(root)
+    edit(beside, {5: "mine"})
+    before = beside.read_bytes()
+    publish(root, [*NEWER, ("code", "third")])
+    (told,) = lay_out(root)
+    assert "stays as it is" in told
+    assert beside.read_bytes() == before
+    beside.replace(path)
+    lay_out(root)
+    assert {"def f(x):\n    return x", "mine", "third"} <= set(texts(beside))
+
+
+def test_a_copy_whose_origin_is_unknown_is_all_the_learners(root):
+    """Copied by hand, or .versions was deleted: every text that is not in the newer one stays."""
+    path = root / "my/exercises/00_a.ipynb"
+    path.parent.mkdir(parents=True)
+    answer = "def f(x):\n    return 1"
+    nbformat.write(notebook(("markdown", "mine"), ("code", answer, ANSWER)), path)
+    (told,) = lay_out(root)
+    assert "there is a newer version" in told
+    found = texts(root / "my/exercises/00_a_new.ipynb")
+    assert "mine" in found and answer in found
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"cells": 3}'])
+def test_what_cannot_be_read_stays_and_is_told(root, damage):
+    lay_out(root)
+    path = root / "my/exercises/00_a.ipynb"
+    path.write_text(damage)
+    (told,) = lay_out(root)
+    assert "cannot be read" in told and "delete it to start anew" in told
+    assert path.read_text() == damage
+
+
+# --- the course's own notebooks -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """The repository's notebooks laid out elsewhere, the package beside them."""
+    root = tmp_path_factory.mktemp("a learner")
+    for folder in desk.FOLDERS:
+        (root / folder).mkdir()
+        for path in (ROOT / folder).glob("*.ipynb"):
+            shutil.copy(path, root / folder)
+    assert list(Desk(root).lay_out()) == []
+    return root
+
+
+def test_each_link_leads_somewhere(here):
+    for path in sorted((here / "my").glob("*/*.ipynb")):
+        for target in re.findall(r"\]\((\.\.?/[^)#]+)", "\n".join(texts(path))):
+            in_clone = (ROOT / "my" / path.parent.name / target).resolve()
+            assert in_clone.exists() or (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_git_does_not_see_it():
+    done = subprocess.run(
+        ["git", "check-ignore", "my/exercises/00_arrays.ipynb"], cwd=ROOT, capture_output=True
+    )
+    if done.returncode == 128:
+        pytest.skip("this is no clone of git")
+    assert done.returncode == 0
+
+
+@pytest.mark.slow
+def test_an_answer_is_checked_and_remembered_there(here):
+    """check, hint and progress in a copy, whose answers are the solution's."""
+    path = here / "my/exercises/07_tensor.ipynb"
+    mine = nbformat.read(path, as_version=4)
+    right = {
+        cell.metadata.get("nbgrader", {}).get("grade_id"): cell.source
+        for cell in nbformat.read(ROOT / "solutions/07_tensor.ipynb", as_version=4).cells
+    }
+    for cell in mine.cells:
+        name = cell.metadata.get("nbgrader", {}).get("grade_id", "")
+        if name.startswith("answer-"):
+            cell.source = right[name]
+    mine.cells.append(v4.new_code_cell('hint("07.1")'))
+    NotebookClient(mine, resources={"metadata": {"path": str(path.parent)}}).execute()
+    said = "".join(o.get("text", "") for c in mine.cells for o in c.get("outputs", []))
+    assert "07.1 hint 1 of 3" in said
+    points = json.loads((path.parent / ".progress.json").read_text())
+    assert sorted(points) == ["07.1", "07.2", "07.3", "07.4"]
+
+
+@pytest.mark.slow
+def test_quotations_are_live_there(here):
+    """The first quoting cell of lesson 07, edited in the copy, changes what the package does."""
+    path = here / "my/course/07_tensor.ipynb"
+    cells = [
+        v4.new_code_cell("%load_ext course.live"),
+        v4.new_code_cell(
+            "# minidl/engine/ops.py: mul\n@primitive\ndef mul(xp, a, b):\n    return a + b\n"
+        ),
+        v4.new_code_cell("import minidl\nprint((minidl.tensor(2.0) * 3.0).item())"),
+    ]
+    lesson = v4.new_notebook(cells=cells)
+    NotebookClient(lesson, resources={"metadata": {"path": str(path.parent)}}).execute()
+    assert lesson.cells[-1].outputs[0]["text"] == "5.0\n"
+
+
+@pytest.mark.slow
+def test_a_teachers_panels_are_off():
+    """What `make course` starts with: no Formgrader, no Validate button, no question about news."""
+    assert 'JUPYTER_CONFIG_PATH="$(CURDIR)/course/lab' in (ROOT / "Makefile").read_text()
+    lab = ROOT / "course/lab"
+    done = subprocess.run(
+        [sys.executable, "-m", "jupyter", "labextension", "list"],
+        env=os.environ | {"JUPYTER_CONFIG_PATH": str(lab)},
+        capture_output=True,
+        text=True,
+    )
+    said = done.stdout + done.stderr
+    assert "disabled" in next(line for line in said.splitlines() if "@jupyter/nbgrader" in line)
+    panels = json.loads((lab / "jupyter_server_config.d/nbgrader.json").read_text())
+    assert set(panels["ServerApp"]["jpserver_extensions"].values()) == {False}
+    news = json.loads((lab / "labconfig/default_setting_overrides.json").read_text())
+    assert news["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
