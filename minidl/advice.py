@@ -4,6 +4,8 @@ For people who come from PyTorch, Keras or scikit-learn (docs/coming.md).  The o
 file: there are no aliases; a name that minidl lacks raises AttributeError, and a wrong argument
 TypeError, as ever in Python, and the text says what to write.  `NAMES` and `KEYWORDS` hold what
 people type.  Code stands between backticks, and tests/test_advice.py runs all of it.
+
+Explained in course/12.
 """
 
 from __future__ import annotations
@@ -452,7 +454,7 @@ BinaryFocalCrossentropy CategoricalFocalCrossentropy: `nn.functional.cross_entro
 CTCLoss CTC Circle: minidl has no such loss; any function (output, target) -> Tensor is one
 Loss: a function (output, target) -> Tensor
 # around
-utils: `optim.clip_grad_norm(model.parameters(), 1.0)`; `data.pad` for sequences
+utils: `optim.clip_grad_norm(model.parameters(), 1.0)`; `data.pad_sequence`
 DataParallel parallel: `minidl.distributed.Group`
 quantized qat quantizable intrinsic: minidl does not quantise
 UninitializedParameter UninitializedBuffer: `nn.Parameter(minidl.zeros(3))`
@@ -582,7 +584,7 @@ train: `trainer.fit(dataset)`
 test validate: `trainer.evaluate(dataset)`
 """
 NAMES["data"] = """
-Dataset IterableDataset: any class with a length whose items are tuples, or
+IterableDataset: any class with a length whose items are tuples, or
     `data.ArrayDataset(rows, classes)`
 TensorDataset: `data.ArrayDataset(rows, classes)`
 random_split train_test_split: `data.split(dataset, 0.8)`
@@ -592,7 +594,7 @@ WeightedRandomSampler: `data.DataLoader(dataset, sampler=data.weighted([1, 1, 2,
 RandomSampler SubsetRandomSampler: `data.DataLoader(dataset, shuffle=True)`
 SequentialSampler BatchSampler: `data.DataLoader(dataset, 2)`
 default_collate: leave it out: a DataLoader stacks by itself
-pad_sequence pad_sequences: `data.pad([[1, 2], [3]], value=0)`
+pad pad_sequences: `data.pad_sequence([[1, 2], [3]], value=0)`
 transforms Compose: `data.images.augment(data.images.flip)`
 ImageFolder image_dataset_from_directory: `data.images.read_folder`
 # around

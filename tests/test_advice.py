@@ -73,7 +73,8 @@ def test_no_line_is_about_a_name_that_is_there(where):
     lines = advice._lines[where]
     assert not set(lines) & set(dir(OBJECTS[where]))
     if where == "nn":
-        assert not [name for name in lines if name in vars(F) and name not in vars(nn)]
+        functions = {name for name, f in vars(F).items() if inspect.isfunction(f)}
+        assert not [name for name in lines if name in functions and name not in vars(nn)]
 
 
 @pytest.mark.parametrize("where", [*advice.NAMES, None])
@@ -197,11 +198,11 @@ CALLS = {
     'train.Checkpoint(filepath="a")': "write path=",
     'train.Checkpoint("a", save_best_only=True)': "write best_only=",
     "train.ReduceOnPlateau(min_lr=0.1)": "write lowest=",
-    "trainer.fit(dataset, validation_data=dataset)": "write valid=",
-    "trainer.fit(dataset, verbose=0)": "write progress=",
-    "trainer.fit(dataset, validation_split=0.1)": "write valid=",
+    "trainer.fit(dataset, validation_data=dataset)": "called valid",
+    "trainer.fit(dataset, verbose=0)": "called progress",
+    "trainer.fit(dataset, validation_split=0.1)": "called valid",
     "trainer.fit(dataset, steps_per_epoch=3)": "give data of that size",
-    "trainer.fit(dataset, initial_epoch=3)": "write resume=",
+    "trainer.fit(dataset, initial_epoch=3)": "called resume",
     'train.Trainer(model, optimizer, "mse", max_epochs=3)': "it has model, optimizer, loss",
     "data.DataLoader(dataset, num_workers=2)": "write workers=",
     "data.DataLoader(dataset, collate_fn=list)": "write collate=",
@@ -217,7 +218,7 @@ def test_a_wrong_argument_is_told_what_to_write(call, tmp_path):
     with pytest.raises(TypeError) as caught:
         eval(call, {**world(tmp_path), "F": F})
     assert CALLS[call] in str(caught.value)
-    assert caught.value.__suppress_context__ or "`weight`" in str(caught.value)
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 
 def test_every_name_of_an_argument_that_is_advised_is_one():
@@ -251,7 +252,7 @@ def test_an_error_inside_a_function_is_left_alone():
 
 
 def test_advice_costs_a_signature_nothing():
-    assert str(inspect.signature(nn.Linear)) == "(n_in, n_out, *, bias=True)"
+    assert list(inspect.signature(nn.Linear).parameters) == ["n_in", "n_out", "bias"]
     assert list(inspect.signature(F.softmax).parameters) == ["x", "axis"]
     assert F.softmax.__doc__.startswith("Probabilities")
 

@@ -21,6 +21,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import advice
+
 
 class Dataset(Protocol):
     """What a DataLoader reads: an ArrayDataset, a list of tuples, or a class of your own with these
@@ -34,9 +36,6 @@ class Dataset(Protocol):
     def __getitem__(self, index: int, /) -> tuple[Any, ...]:
         """The sample `index`, in [0, len(dataset)): a tuple of arrays or numbers."""
         ...
-
-
-from .. import advice
 
 
 class ArrayDataset:

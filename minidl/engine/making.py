@@ -3,7 +3,7 @@
 The one rule of this file: what is made is float32, on the CPU and asks for no gradient, unless it
 is told otherwise; random numbers come from the generator of `manual_seed`.
 
-Explained in course/07.
+Explained in course/08.
 """
 
 from __future__ import annotations

@@ -64,14 +64,6 @@ def _function(name: str) -> Callable[[Tensor], Tensor]:
     return method
 
 
-class _Size(int):
-    """A number of elements; who calls it, as PyTorch's x.size(), is told what to write."""
-
-    def __call__(self, *axes):
-        raise TypeError("x.size is the number of elements, as in NumPy; PyTorch's x.size() is "
-                        "x.shape, and x.size(0) is x.shape[0]")  # fmt: skip
-
-
 class Tensor(advice.Elsewhere):
     """An array that remembers which operation made it, from which inputs.
 
@@ -135,8 +127,8 @@ class Tensor(advice.Elsewhere):
 
     @property
     def size(self) -> int:
-        """The number of elements."""
-        return _Size(self.data.size)
+        """The number of elements, as in NumPy; PyTorch's x.size() is x.shape."""
+        return self.data.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -174,7 +166,7 @@ class Tensor(advice.Elsewhere):
         return format(self.item(), form) if form else str(self)
 
     def __bool__(self) -> bool:
-        if self.data.size != 1:
+        if self.size != 1:
             raise ValueError(f"a tensor of shape {self.shape} has not one truth value; .any() or "
                              ".all() gives one")  # fmt: skip
         return bool(self.data)
@@ -218,7 +210,7 @@ class Tensor(advice.Elsewhere):
 
         Raises ValueError if it has another number of elements.
         """
-        if self.data.size != 1:
+        if self.size != 1:
             raise ValueError(f"item: expected one element, got shape {self.shape}")
         return devices.to_numpy(self.data).item()
 
@@ -311,7 +303,7 @@ class Tensor(advice.Elsewhere):
     def mean(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
         """The mean over `axis`, which is as in `sum`; of no elements it is nan."""
         total = self.sum(axis, keepdims)
-        return total * (total.data.size / (self.data.size or np.nan))
+        return total * (total.size / (self.size or np.nan))
 
     @advised
     def max(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
@@ -351,7 +343,7 @@ class Tensor(advice.Elsewhere):
         """
         error = self - self.mean(axis, keepdims=True)
         total = (error * error).sum(axis, keepdims)
-        count = self.data.size / (total.data.size or np.nan)
+        count = self.size / (total.size or np.nan)
         return total * (1 / (count - ddof or np.nan))
 
     @advised

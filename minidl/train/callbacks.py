@@ -46,6 +46,7 @@ class Callback:
     kept: tuple[str, ...] = ()
 
     def __init_subclass__(cls):
+        advice.constructors(cls)
         events = [name for name in vars(Callback) if name.startswith("on_")]
         for name in vars(cls):
             if name.startswith("on_") and name not in events:
@@ -69,10 +70,6 @@ class Callback:
 
     def on_train_end(self, trainer: Trainer) -> None:
         """The run is over, also when an error ends it."""
-
-    def __init_subclass__(cls, **options):
-        super().__init_subclass__(**options)
-        advice.constructors(cls)
 
 
 class Progress(Callback):

@@ -417,7 +417,8 @@ def _check_that_they_belong_together(model, optimizer):
 def _refuse(unknown):
     """Raise TypeError for arguments that `fit` does not have, with the name that it is here."""
     for name in unknown:
-        hint = meant(name, signature(Trainer.fit).parameters)
+        known = signature(Trainer.fit).parameters
+        hint = meant(name, known) or f": {advice.keyword(name, known)}"
         if name in _KERAS:
             hint = f"; here it is called {_KERAS[name]}"
         raise TypeError(f"fit() got an unexpected keyword argument {name!r}{hint}")
