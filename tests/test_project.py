@@ -55,7 +55,7 @@ BUDGETS = {
     "nn": (985, "nn"),
     "optim": (200, "optim"),
     "data": (550, "data"),
-    "train": (870, "train"),
+    "train": (875, "train"),
     "graph": (1700, "graph"),
     "gpu": (200, "gpu"),
     "files and estimators": (360, "io estimators pytorch"),
