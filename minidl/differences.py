@@ -54,13 +54,14 @@ def gradcheck(
     difference), or where f gives something else the second time; TypeError where nothing in
     `inputs` is a float.  PyTorch's gradcheck and gradgradcheck.
     """
-    if isinstance(inputs, Tensor) or devices.is_array(inputs):
+    if not isinstance(inputs, (list, tuple)):
         inputs = [inputs]
     inputs = [_leaf(x) for x in inputs]
     if not any(x.requires_grad for x in inputs):
         raise TypeError("gradcheck: none of the inputs holds floating-point numbers")
     function = _weighed(f)
-    if function(*inputs).item() != function(*inputs).item():
+    values = [function(*inputs).item() for _ in range(2)]
+    if not np.array_equal(values[:1], values[1:], equal_nan=True):
         raise ValueError("gradcheck: the function gives something else the second time (a draw?)")
     found = []
     for name in ("first", "second")[:order]:
