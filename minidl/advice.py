@@ -314,6 +314,7 @@ Activation: `nn.ReLU()`, by its class
 TimeDistributed: `nn.Linear(3, 4)` takes any leading axes
 Wrapper Pipeline: `nn.Sequential(nn.Linear(3, 4), nn.ReLU())`
 # activations
+Softmax LogSoftmax: `nn.functional.softmax(x, axis=1)`, log_softmax; cross_entropy takes logits
 relu tanh sigmoid: `x.NAME()`
 Softmax2d: `nn.functional.softmax(images, axis=1)`
 SiLU swish: in forward, `x * x.sigmoid()`
@@ -461,6 +462,9 @@ UninitializedParameter UninitializedBuffer: `nn.Parameter(minidl.zeros(3))`
 Embeddings: `nn.Embedding(10, 3)`
 """
 NAMES["Module"] = """
+in_features in_channels: `model[0].n_in`
+out_features out_channels: `model[0].n_out`
+kernel: `model[0].weight`
 zero_grad: `optimizer.zero_grad()`
 cuda: `model.to("cuda")`
 cpu: `model.to("cpu")`
@@ -583,6 +587,25 @@ score: `trainer.evaluate(dataset)`
 train: `trainer.fit(dataset)`
 test validate: `trainer.evaluate(dataset)`
 """
+NAMES["nn.init"] = """
+xavier_uniform_ xavier_uniform glorot_uniform GlorotUniform:
+    `nn.init.initialise(model, "glorot_uniform")`
+xavier_normal_ xavier_normal glorot_normal GlorotNormal:
+    `nn.init.initialise(model, "glorot_normal")`
+kaiming_uniform_ kaiming_uniform he_uniform HeUniform: `nn.init.initialise(model, "he_uniform")`
+kaiming_normal_ kaiming_normal he_normal HeNormal: `nn.init.initialise(model, "he_normal")`
+lecun_normal LecunNormal: `nn.init.initialise(model, "lecun_normal")`
+orthogonal_ orthogonal: `nn.init.initialise(model, "orthogonal")`
+normal_ trunc_normal_ RandomNormal: `nn.init.initialise(model, 0.02**2)`, a variance; of one
+    parameter, `p.data = nn.init.draw(p.shape, 0.02**2)`
+uniform_ RandomUniform: `p.data = minidl.rand_like(p).data`
+zeros_ Zeros: `p.data = 0 * p.data`
+ones_ constant_ Ones Constant: `p.data = 0 * p.data + 1`
+"""
+NAMES["estimators"] = """
+MLPClassifier NeuralNetClassifier KerasClassifier: `minidl.estimators.MinidlClassifier()`
+MLPRegressor NeuralNetRegressor KerasRegressor: `minidl.estimators.MinidlRegressor()`
+"""
 NAMES["data"] = """
 IterableDataset: any class with a length whose items are tuples, or
     `data.ArrayDataset(rows, classes)`
@@ -640,6 +663,10 @@ non_blocking copy memory_format pin_memory layout: leave it out
 generator: `minidl.manual_seed(0)` starts the random numbers
 inplace: leave it out: a result is a new tensor
 size shape: the lengths, by position: `minidl.zeros(2, 3)`, `x.reshape(3, 2)`
+requires_grad: a Parameter is trained; what is not is a Tensor, `minidl.zeros(3)`, or is not
+    given to the optimiser
+strict: all paths must be there; of a part, `model.load_state_dict(model.state_dict() | state)`
+start_dim end_dim: leave it out: all axes but the first become one
 # layers
 in_features in_channels input_size input_dim n_inputs: =n_in =n
 out_features out_channels units filters n_outputs: =n_out =n_hidden
@@ -704,7 +731,9 @@ closure: leave it out: `loss.backward()`, then `optimizer.step()`
 # training
 validation_data validation_split val_data validation_loader valid_data: =valid
 verbose: =progress
-max_epochs num_epochs n_epochs max_iter nb_epoch: =epochs
+max_iter: =epochs
+max_epochs num_epochs n_epochs nb_epoch: `trainer.fit(dataset, epochs=3)`
+loss_fn criterion loss_function: =loss
 validation_batch_size: =batch_size
 initial_epoch: =resume
 steps_per_epoch validation_steps: give data of that size, such as `data.split(dataset, 0.5)[0]`
@@ -766,10 +795,11 @@ def missing(where: str, name: str, known: Iterable[str]) -> str:
     """What to write in place of `name`, which the place `where` lacks.  known: the names it has."""
     if where == "Tensor" and name.endswith("_") and name not in _lines[where]:
         return _IN_PLACE
-    for place in (where, *_ALSO.get(where, [])):
-        line = _alike.get(place, {}).get(_plain(name))
-        if line is not None:
-            return line.replace("NAME", name)
+    places = where, *_ALSO.get(where, [])
+    for lines, key in (_lines, name), (_alike, _plain(name)):
+        for place in places:
+            if key in lines.get(place, {}):
+                return lines[place][key].replace("NAME", name)
     return f"{_nearest(name, known)}; see {PAGE}"
 
 
@@ -871,7 +901,8 @@ def advised(f: Function) -> Function:
         try:
             return f(*args, **options)
         except TypeError as error:
-            text = about_arguments(inspect.unwrap(f), str(error), options)
+            kind = type(next(iter(args), None)).__name__
+            text = about_arguments(inspect.unwrap(f), str(error), options, kind)
             if text is None:
                 raise
             raise TypeError(text) from None
@@ -879,10 +910,13 @@ def advised(f: Function) -> Function:
     return cast("Function", call)
 
 
-def about_arguments(f: Callable[..., Any], text: str, options: Mapping[str, Any]) -> str | None:
+def about_arguments(
+    f: Callable[..., Any], text: str, options: Mapping[str, Any], kind: str = ""
+) -> str | None:
     """The text of an error with advice, if it says that f was called with wrong arguments.
 
     Or that a function was to which f handed `options` on: then the advice is f's, if it has any.
+    kind: whose constructor f is, if it is one.
     """
     signature = inspect.signature(f)
     parameters = [p for p in signature.parameters.values() if p.name not in ("self", "xp")]
@@ -890,7 +924,9 @@ def about_arguments(f: Callable[..., Any], text: str, options: Mapping[str, Any]
     own = text.startswith(f"{f.__qualname__}() ")
     wrong = re.search(r"(?:unexpected keyword|has no) argument '(\w+)'", text)
     unknown = [name for name in options if name not in known and (not wrong or name == wrong[1])]
-    name = f.__qualname__.removesuffix(".__init__")
+    name = f.__qualname__
+    if f.__name__ == "__init__":
+        name = kind
     if unknown and (own or wrong):
         advice = keyword(unknown[0], known)
         if own or PAGE not in advice:
@@ -906,6 +942,13 @@ def constructors(cls: type) -> None:
     """Let the constructor that `cls` itself defines give advice, for an `__init_subclass__`."""
     if "__init__" in vars(cls):
         cls.__init__ = advised(cls.__init__)
+
+
+def methods(cls: type) -> None:
+    """Let the public methods of `cls` give advice, but those that take any keyword."""
+    for name, f in list(vars(cls).items()):
+        if inspect.isfunction(f) and name[0] != "_" and not inspect.getfullargspec(f).varkw:
+            setattr(cls, name, advised(f))
 
 
 def functions(module: str) -> None:

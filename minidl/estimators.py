@@ -259,3 +259,6 @@ class MinidlRegressor(MultiOutputMixin, RegressorMixin, MinidlEstimator):
     def _loss(y, target):
         weight, expected = target[:, -1:], target[:, :-1]  # (N, 1) and (N, M)
         return (weight * (y - expected) ** 2).mean()
+
+
+__getattr__ = advice.of_module(__name__)

@@ -138,9 +138,12 @@ def _check_not_negative(**numbers):
             raise ValueError(f"{name} must not be negative, got {number}")
 
 
+advice.methods(Optimizer)
+
+
 def _checked(parameters):
     """The parameters as a list.  Raises where they are not leaves, each once."""
-    if isinstance(parameters, (Tensor, Module, dict)):
+    if isinstance(parameters, (Tensor, Module, dict, str)) or not isinstance(parameters, Iterable):
         raise TypeError("an optimiser takes a list of parameters; pass model.parameters(), not a "
                         f"{type(parameters).__name__}")  # fmt: skip
     found = list(parameters)

@@ -50,9 +50,9 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
-    "advice and differences": (215, "advice differences"),
+    "advice and differences": (235, "advice differences"),
     "engine": (1215, "engine"),
-    "nn": (985, "nn"),
+    "nn": (990, "nn"),
     "optim": (200, "optim"),
     "data": (550, "data"),
     "train": (875, "train"),

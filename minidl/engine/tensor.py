@@ -364,6 +364,7 @@ class Tensor(advice.Elsewhere):
             y = primitives["where"](y > high, high, y)
         return y
 
+    @advised
     def reshape(self, *shape: int | Sequence[int]) -> Tensor:
         """The same elements in another shape, as x.reshape(2, 3) or x.reshape((2, 3)).
 
@@ -371,6 +372,7 @@ class Tensor(advice.Elsewhere):
         """
         return primitives["reshape"](self, shape=listed_shape(shape))
 
+    @advised
     def transpose(self, *axes: int | Sequence[int]) -> Tensor:
         """The axes in the order `axes`, as in NumPy (reversed if none are given).
 
@@ -379,6 +381,7 @@ class Tensor(advice.Elsewhere):
         """
         return primitives["transpose"](self, axes=listed_shape(axes) or None)
 
+    @advised
     def astype(self, dtype: DTypeLike) -> Tensor:
         """The values converted to `dtype`; whole numbers and truth values have no record."""
         dtype = np.dtype(dtype)
@@ -443,8 +446,9 @@ def _as_array(value):
         return np.asarray(value)
     if not devices.is_array(value):
         raise TypeError(
-            f".data must be an array, got {type(value).__name__}: {value!r:.60}; write into the "
-            "tensor (with no_grad(): p -= 0.1 * p.grad), or give the array: p.data = y.data"
+            f".data must be an array, got {type(value).__name__}: {value!r:.60}; "
+            "minidl.tensor(...) makes a Tensor of numbers; to change one, write into it (with "
+            "no_grad(): p -= 0.1 * p.grad), or give the array: p.data = y.data"
         )
     return value
 

@@ -84,6 +84,8 @@ def pad(x: Values, padding: Size) -> Values:
     padding: how many rows are added above and below, and how many columns on each side; one number
     for both, or a pair.  Raises ValueError if one is negative.
     """
+    if len(pair(padding)) != 2:
+        raise ValueError(f"padding is one number or a pair (rows, columns), got {padding}")
     rows, columns = pair(padding)
     if not rows and not columns:
         return x

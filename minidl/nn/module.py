@@ -42,6 +42,7 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
+    @advice.advised
     def __init__(self, data: Tensor | np.ndarray) -> None:
         super().__init__(array_of(data), requires_grad=True)
 
@@ -145,6 +146,7 @@ class Module:
         """A dict path -> array of all parameters and buffers, copies of what they are now."""
         return {path: part.data.copy() for path, part in self.tensors()}
 
+    @advice.advised
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copy the arrays of `state` (path -> array) into the parameters and buffers.
 

@@ -414,6 +414,9 @@ def _check_that_they_belong_together(model, optimizer):
             )
 
 
+advice.methods(Trainer)
+
+
 def _refuse(unknown):
     """Raise TypeError for arguments that `fit` does not have, with the name that it is here."""
     for name in unknown:

@@ -33,7 +33,10 @@ def test_type_gradient_and_likeness(name, device):
 
 
 def test_filled_with_whole_numbers_and_truths():
-    assert minidl.zeros(2, dtype="int64").dtype == "int64" and minidl.ones(2, dtype=bool).all()
+    assert (
+        minidl.zeros(2, dtype="int64").dtype == "int64"
+        and minidl.ones(2, dtype=bool).all().item() is True
+    )
     assert minidl.ones_like(tensor([1, 2])).dtype == "int64"
     for mistake in (lambda: minidl.rand(2, dtype="int64"), lambda: minidl.randn_like(tensor([1]))):
         with pytest.raises(TypeError, match="random numbers are floating-point, not int64"):
