@@ -920,7 +920,7 @@ def about_arguments(
     """
     signature = inspect.signature(f)
     parameters = [p for p in signature.parameters.values() if p.name not in ("self", "xp")]
-    known = [p.name for p in parameters if p.kind != p.VAR_KEYWORD]
+    known = [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     own = text.startswith(f"{f.__qualname__}() ")
     wrong = re.search(r"(?:unexpected keyword|has no) argument '(\w+)'", text)
     unknown = [name for name in options if name not in known and (not wrong or name == wrong[1])]

@@ -88,8 +88,6 @@ class Module:
 
     def __call__(self, *inputs: Any, **options: Any) -> Tensor:
         """The output for `inputs`, as `forward` computes it."""
-        if modes.tracing:  # compile notes which modules run: their mode chooses the program
-            modes.tracing.modules[self] = None
         run = partial(self.forward, *inputs, **options)
         for watcher in _watchers.around:
             run = partial(watcher, self, run)
