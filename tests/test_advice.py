@@ -217,7 +217,7 @@ CALLS = {
     "optimizer.zero_grad(set_to_none=True)": "leave it out: the gradients become None",
     "optimizer.step(print)": "it is called Optimizer.step()",
     "optim.Adam(0.001)": "pass model.parameters(), not a float",
-    "model.load_state_dict(state, strict=False)": "`model.load_state_dict(model.state_dict() | state)`",
+    "model.load_state_dict(state, strict=False)": "(model.state_dict() | state)`",
     "nn.Parameter(rows, requires_grad=False)": "Parameter() has no argument 'requires_grad': a",
     "nn.Flatten(1)": "it is called Flatten()",
     "nn.init.initialise(model, gain=1)": "it has module, how",
