@@ -21,6 +21,7 @@ import re
 import sys
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 
+from minidl import advice
 from minidl.engine import gradients, tensor
 from minidl.engine.intercept import primitives
 
@@ -249,8 +250,10 @@ def _change(place, name, new):
     if getattr(old, "__name__", None) == name == getattr(new, "__name__", None):
         if isinstance(old, type):
             return _remake(old, new)
-        if isinstance(old, FunctionType) and _closed(old).keys() == _closed(new).keys():
-            return _fill(old, new)
+        if isinstance(old, FunctionType):
+            inner, made = _unadvised(old), _unadvised(new)
+            if _closed(inner).keys() == _closed(made).keys():
+                return _fill(inner, made)
     places = [place] if isinstance(place, type) else _modules()
     holders = [p for p in places if vars(p).get(name) is old]
     for p in holders:
@@ -269,6 +272,11 @@ def _take(old, new, parts):
     for part in parts:
         setattr(old, part, getattr(new, part))
     return lambda: [setattr(old, part, value) for part, value in before.items()]
+
+
+def _unadvised(f):
+    """The function f without what only explains its errors (minidl/advice.py)."""
+    return f.__wrapped__ if getattr(f, "__globals__", None) is vars(advice) else f
 
 
 def _closed(function):
@@ -295,7 +303,8 @@ def _remake(old, new):
     """The class `old` has what `new` has; returns what undoes it."""
     before, after = _attributes(old), _attributes(new)
     for value in after.values():  # for `super()`
-        for f in (value, *(getattr(value, part, None) for part in ("fget", "fset", "__func__"))):
+        parts = ("fget", "fset", "__func__", "__wrapped__")
+        for f in (value, *(getattr(value, part, None) for part in parts)):
             if isinstance(f, FunctionType) and "__class__" in _closed(f):
                 _closed(f)["__class__"].cell_contents = old
 

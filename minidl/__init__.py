@@ -6,19 +6,34 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from . import advice
 from .engine.intercept import no_grad, replaced
+from .engine.making import (
+    arange,
+    concatenate,
+    ones,
+    ones_like,
+    rand,
+    rand_like,
+    randn,
+    randn_like,
+    stack,
+    zeros,
+    zeros_like,
+)
 from .engine.ops import where
 from .engine.random import manual_seed
-from .engine.shapes import concatenate, stack
 from .engine.tensor import Tensor, grad, tensor
 
 if TYPE_CHECKING:
     from . import data, distributed, engine, estimators, graph, io, nn, optim, train
+    from .differences import gradcheck
     from .graph.compiled import compile
 
 __version__ = "0.1.0"
 __all__ = [
     "Tensor",
+    "arange",
     "compile",
     "concatenate",
     "data",
@@ -26,28 +41,39 @@ __all__ = [
     "engine",
     "estimators",
     "grad",
+    "gradcheck",
     "graph",
     "io",
     "manual_seed",
     "nn",
     "no_grad",
+    "ones",
+    "ones_like",
     "optim",
+    "rand",
+    "rand_like",
+    "randn",
+    "randn_like",
     "replaced",
     "stack",
     "tensor",
     "train",
     "where",
+    "zeros",
+    "zeros_like",
 ]
+_LATE = {"compile": ".graph.compiled", "gradcheck": ".differences"}
+_absent = advice.of_module(__name__)
 _ROOMS = {"data", "distributed", "engine", "estimators", "graph", "io", "nn", "optim", "train"}
 
 if not TYPE_CHECKING:  # a type checker knows the rooms from above, and that there are no others
 
     def __getattr__(name):
-        if name == "compile":
-            return import_module(".graph.compiled", __name__).compile
+        if name in _LATE:
+            return getattr(import_module(_LATE[name], __name__), name)
         if name in _ROOMS:
             return import_module(f".{name}", __name__)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return _absent(name)
 
 
 def __dir__() -> list[str]:

@@ -24,7 +24,7 @@ try:
 except ImportError as error:
     raise ImportError('estimators need scikit-learn: pip install "minidl[sklearn]"') from error
 
-from . import nn, optim
+from . import advice, nn, optim
 from .data.loader import ArrayDataset, DataLoader, split
 from .engine import devices, random
 from .graph.passes import EXACT
@@ -65,6 +65,7 @@ class MinidlEstimator(BaseEstimator):
     validation_curve_, that of the held-out samples, or None.
     """
 
+    @advice.advised
     def __init__(
         self,
         hidden: int | Sequence[int] | Callable[[int, int], nn.Module] | nn.Module = (100,),
@@ -258,3 +259,6 @@ class MinidlRegressor(MultiOutputMixin, RegressorMixin, MinidlEstimator):
     def _loss(y, target):
         weight, expected = target[:, -1:], target[:, :-1]  # (N, 1) and (N, M)
         return (weight * (y - expected) ** 2).mean()
+
+
+__getattr__ = advice.of_module(__name__)

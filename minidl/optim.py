@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from . import advice
 from .engine import devices, intercept
 from .engine.ops import maximum, minimum, sqrt
 from .engine.tensor import Tensor
@@ -33,6 +34,10 @@ class Optimizer:
     elementwise = True  # whether `update` looks at each element alone; then all can be one array
     slots: tuple[str, ...] = ()  # the arrays kept for each parameter, of its shape, at first zeros
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        advice.constructors(cls)
+
     def __init__(
         self, parameters: Iterable[Tensor], lr: float, *, schedule: Schedule | None = None
     ) -> None:
@@ -40,6 +45,8 @@ class Optimizer:
         _check_not_negative(lr=lr)
         self.lr, self.schedule, self.steps = lr, schedule, 0
         self.state = [{} for _ in self.parameters]
+
+    __getattr__ = advice.of_object("Optimizer")
 
     def rate(self, ahead: int = 0) -> float:
         """The learning rate of the next step, or of the one `ahead` steps after it."""
@@ -131,9 +138,12 @@ def _check_not_negative(**numbers):
             raise ValueError(f"{name} must not be negative, got {number}")
 
 
+advice.methods(Optimizer)
+
+
 def _checked(parameters):
     """The parameters as a list.  Raises where they are not leaves, each once."""
-    if isinstance(parameters, (Tensor, Module, dict)):
+    if isinstance(parameters, (Tensor, Module, dict, str)) or not isinstance(parameters, Iterable):
         raise TypeError("an optimiser takes a list of parameters; pass model.parameters(), not a "
                         f"{type(parameters).__name__}")  # fmt: skip
     found = list(parameters)
@@ -352,3 +362,7 @@ def one_cycle(
         return cosine(max(1, total - peak), last)(step - peak)
 
     return factor
+
+
+advice.functions(__name__)
+__getattr__ = advice.of_module(__name__)

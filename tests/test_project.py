@@ -29,9 +29,11 @@ PACKAGE = {dotted(path): path for path in sorted((ROOT / "minidl").rglob("*.py")
 # whoever imports a file of a folder runs it, so gpu, of which most is needed at the bottom and one
 # file stands higher, imports nothing there.  minidl's own __init__ and __main__ are free.
 ORDER = """
+    advice
     gpu gpu.streams gpu.doubts
     engine.checks engine.random engine.intercept engine.devices engine.changes engine.gradients
-        engine.tensor engine.shapes engine.ops engine.reductions engine
+        engine.tensor engine.shapes engine.ops engine.reductions engine.making engine
+    differences
     gpu.nccl
     nn.functional nn.module nn.layers nn.init nn.recurrent nn.transformer nn
     optim
@@ -48,11 +50,12 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
-    "engine": (1080, "engine"),
-    "nn": (965, "nn"),
+    "advice and differences": (235, "advice differences"),
+    "engine": (1215, "engine"),
+    "nn": (990, "nn"),
     "optim": (200, "optim"),
     "data": (550, "data"),
-    "train": (870, "train"),
+    "train": (880, "train"),
     "graph": (1888, "graph"),
     "gpu": (200, "gpu"),
     "files and estimators": (360, "io estimators pytorch"),
@@ -62,6 +65,7 @@ FUNCTION_STATEMENTS = 40
 
 # `a if condition else b`, for 100 statements: one now and then reads well, many make a puzzle.
 CONDITIONALS = {
+    "advice and differences": 0.6,
     "engine": 1.7,
     "nn": 3.0,
     "optim": 1.7,
@@ -127,7 +131,7 @@ def wrong_imports(name, source):
             yield f"{name} imports {top}; only gpu may"
         if top != "minidl" or name in FREE:
             continue
-        if name in FOLDERS and room != name:
+        if name in FOLDERS and room not in (name, "advice"):
             yield f"{name}/__init__ imports {part or 'the whole of minidl'}, of another folder"
             continue
         needed = [part]
@@ -375,7 +379,7 @@ ROOMS = "compile data distributed engine estimators graph io nn optim train".spl
 
 def test_import_brings_only_the_engine():
     loaded = run("import sys, minidl; print(*(name for name in sys.modules if 'minidl.' in name))")
-    assert {name.split(".")[1] for name in loaded.split()} <= {"engine", "gpu"}
+    assert {name.split(".")[1] for name in loaded.split()} <= {"advice", "engine", "gpu"}
     assert "minidl.gpu.nccl" not in loaded.split()
 
 

@@ -60,7 +60,7 @@ TYPES = [
     ("minidl.grad(x.sum(), x)", "list[Tensor]", "engine"),
     ("minidl.where(x > 0, x, 0.0)", "Tensor", "engine"),
     ("minidl.stack([x, x])", "Tensor", "engine"),
-    ("minidl.concatenate(x, x, axis=1)", "Tensor", "engine"),
+    ("minidl.concatenate([x, x], axis=1)", "Tensor", "engine"),
     ("inside", "Tensor", "engine"),
     ("minidl.manual_seed(0)", "None", "engine"),
     ("minidl.no_grad()(len)", "(obj: Sized, /) -> int", "engine"),

@@ -3,6 +3,7 @@
 Explained in course/11.
 """
 
+from .. import advice
 from . import datasets, images, text
 from .loader import (
     ArrayDataset,
@@ -30,3 +31,4 @@ __all__ = [
     "text",
     "weighted",
 ]
+__getattr__ = advice.of_module(__name__)

@@ -21,6 +21,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import advice
+
 
 class Dataset(Protocol):
     """What a DataLoader reads: an ArrayDataset, a list of tuples, or a class of your own with these
@@ -283,6 +285,7 @@ class DataLoader:
     epoch: the number of the next `for` loop's epoch.  A loop that is left early does not count.
     """
 
+    @advice.advised
     def __init__(
         self,
         dataset: Dataset,

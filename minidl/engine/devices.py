@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .. import advice
 from ..gpu import doubts, streams
+from .intercept import primitives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -128,8 +130,11 @@ def device_module(device: str) -> ModuleType:
         if not status.startswith("available"):
             raise RuntimeError(f"device 'cuda' cannot be used: {status}")
         _add_cuda()
-    if device not in _devices:
-        raise ValueError(f"unknown device {device!r}; expected one of {sorted(_devices)} or 'cuda'")
+    if not isinstance(device, str) or device not in _devices:
+        raise ValueError(
+            f'unknown device {device!r:.60}; expected "cpu" or "cuda" (CUDA_VISIBLE_DEVICES says '
+            'which GPU); a type is given so: x.astype("float64"), model.to(dtype="float64")'
+        )
     return _devices[device]
 
 
@@ -194,4 +199,7 @@ def explained(
         given += " with " + ", ".join(f"{name}={value}" for name, value in attrs.items())
     kinds = ValueError, IndexError, TypeError, MemoryError
     kind = next(kind for kind in kinds if isinstance(error, kind))
-    return kind(f"{what}: cannot work on shapes {given}: {error}")
+    text = str(error)
+    if what in primitives and kind is TypeError:
+        text = advice.about_arguments(primitives[what].forward, text, attrs or {}) or text
+    return kind(f"{what}: cannot work on shapes {given}: {text}")

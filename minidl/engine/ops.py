@@ -145,6 +145,53 @@ def swap(a: Any) -> Any:
     return transpose(a, axes=(*range(n - 2), n - 1, n - 2))  # (..., n, m) -> (..., m, n)
 
 
+# ---- whole numbers and truth values, which have no gradient
+
+
+@without_gradient
+@primitive
+def bit_and(xp, a, b):
+    """a & b: of truth values, where both hold; of whole numbers, bit by bit"""
+    return xp.bitwise_and(a, b)
+
+
+@without_gradient
+@primitive
+def bit_or(xp, a, b):
+    """a | b: of truth values, where one holds or both; of whole numbers, bit by bit"""
+    return xp.bitwise_or(a, b)
+
+
+@without_gradient
+@primitive
+def invert(xp, a):
+    """~a: of truth values, where a does not hold; of whole numbers, bit by bit"""
+    return xp.invert(a)
+
+
+@without_gradient
+@primitive
+def floor_div(xp, a, b):
+    """a // b, of whole numbers"""
+    _check_whole(a, b)
+    return xp.floor_divide(a, b)
+
+
+@without_gradient
+@primitive
+def mod(xp, a, b):
+    """a % b, of whole numbers: what a // b leaves, with the sign of b"""
+    _check_whole(a, b)
+    return xp.remainder(a, b)
+
+
+def _check_whole(a, b):
+    kinds = {np.dtype(getattr(x, "dtype", type(x))).kind for x in (a, b)}
+    if not kinds <= set("biu"):
+        raise TypeError("// and % are for whole numbers, and have no gradient; of other numbers, "
+                        "NumPy's of .detach().numpy()")  # fmt: skip
+
+
 # ---- functions of one element
 
 
@@ -409,6 +456,13 @@ def check_range(ids: Any, n: int, what: str) -> None:
 def bernoulli(xp, like, *, p):
     """Draws of the shape, type and device of `like`: 1 with probability p, else 0"""
     return (generator(xp).random(like.shape, dtype=np.float32) < p).astype(like.dtype)
+
+
+@without_gradient
+@primitive
+def uniform(xp, like):
+    """Draws of the shape, type and device of `like`, uniform in [0, 1)"""
+    return generator(xp).random(like.shape, dtype=np.float32).astype(like.dtype)
 
 
 @without_gradient

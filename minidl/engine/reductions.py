@@ -15,9 +15,30 @@ from .tensor import primitive, without_gradient
 
 @without_gradient
 @primitive
-def argmax(xp, a, *, axis=-1):
+def argmax(xp, a, *, axis=-1, keepdims=False):
     """The index of the (first) maximum along `axis`"""
-    return xp.argmax(a, axis=axis)
+    return xp.argmax(a, axis=axis, keepdims=keepdims)
+
+
+@without_gradient
+@primitive
+def argmin(xp, a, *, axis=-1, keepdims=False):
+    """The index of the (first) minimum along `axis`"""
+    return xp.argmin(a, axis=axis, keepdims=keepdims)
+
+
+@without_gradient
+@primitive
+def any(xp, a, *, axis=None, keepdims=False):
+    """Whether an element of a is not 0, over `axis`"""
+    return xp.any(a, axis=axis, keepdims=keepdims)
+
+
+@without_gradient
+@primitive
+def all(xp, a, *, axis=None, keepdims=False):
+    """Whether no element of a is 0, over `axis`"""
+    return xp.all(a, axis=axis, keepdims=keepdims)
 
 
 @primitive
@@ -30,6 +51,15 @@ def max(xp, a, *, axis=None, keepdims=False):
 def _(g, y, a, *, axis=None, keepdims=False):
     mask = cast(equal(a, keep(y, a, axis)), dtype=a.dtype)
     return (mask * (keep(g, a, axis) / sum(mask, axis=axis, keepdims=True)),)
+
+
+@primitive
+def min(xp, a, *, axis=None, keepdims=False):
+    """The minimum of a over `axis`; equal minima share the gradient"""
+    return xp.min(a, axis=axis, keepdims=keepdims)
+
+
+min.gradient(max.rule)  # in which y may be either
 
 
 @primitive

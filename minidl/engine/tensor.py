@@ -10,11 +10,14 @@ Explained in course/07.
 
 from __future__ import annotations
 
+from operator import index
 from threading import get_ident
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .. import advice
+from ..advice import advised
 from . import changes, devices
 from .changes import clock
 from .devices import ARRAYS, SCALARS, array_module, explained
@@ -61,7 +64,7 @@ def _function(name: str) -> Callable[[Tensor], Tensor]:
     return method
 
 
-class Tensor:
+class Tensor(advice.Elsewhere):
     """An array that remembers which operation made it, from which inputs.
 
     data: an array of any shape, on any device.
@@ -83,7 +86,6 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "attrs", "data", "grad", "inputs", "number", "op", "requires_grad")
-    __array_ufunc__ = None  # so that `ndarray + Tensor` asks the Tensor
     __hash__ = object.__hash__
 
     def __init__(self, data: Array, *, requires_grad: bool = False):
@@ -125,7 +127,7 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """The number of elements."""
+        """The number of elements, as in NumPy; PyTorch's x.size() is x.shape."""
         return self.data.size
 
     @property
@@ -164,10 +166,20 @@ class Tensor:
         return format(self.item(), form) if form else str(self)
 
     def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(f"a tensor of shape {self.shape} has not one truth value; .any() or "
+                             ".all() gives one")  # fmt: skip
         return bool(self.data)
 
     def __float__(self) -> float:
         return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        """A whole number, as an index of a list or in range()."""
+        return index(self.item())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.requires_grad:
@@ -182,6 +194,16 @@ class Tensor:
     ) -> Any:
         options = {name: _arrays(value) for name, value in options.items()}
         return function(*_arrays(args), **options)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Tensor:
+        """What an operator gives that has a NumPy array on its left."""
+        name = _FROM_THE_LEFT.get(ufunc.__name__)
+        if name is None or method != "__call__" or options or inputs[1] is not self:
+            raise TypeError(
+                f"np.{ufunc.__name__} does not compute with Tensors: use the operators and methods "
+                "of Tensor, x.exp(), x + y, or its numbers, x.detach().numpy()"
+            )
+        return getattr(self, name)(inputs[0])
 
     def item(self) -> float:
         """The value of a tensor with one element, as a Python number.
@@ -200,6 +222,7 @@ class Tensor:
         """A leaf with the same values, in the same memory, and without the record."""
         return Tensor(captured(self))
 
+    @advised
     def to(self, device: str) -> Tensor:
         """This tensor on `device`, "cpu" or "cuda"; a new leaf unless it is there already.
 
@@ -246,7 +269,14 @@ class Tensor:
     __iadd__, __isub__, __imul__ = _in_place("add"), _in_place("sub"), _in_place("mul")
     __itruediv__, __ipow__, __imatmul__ = _in_place("div"), _in_place("pow"), _in_place("matmul")
     __neg__, exp, log = _function("neg"), _function("exp"), _function("log")
-    sqrt, tanh = _function("sqrt"), _function("tanh")
+    sqrt, tanh, sigmoid = _function("sqrt"), _function("tanh"), _function("sigmoid")
+    sin, cos, relu = _function("sin"), _function("cos"), _function("relu")
+    __abs__ = abs = _function("abs")
+    __and__ = __rand__ = _operator("bit_and")
+    __or__ = __ror__ = _operator("bit_or")
+    __invert__ = _function("invert")
+    __floordiv__, __rfloordiv__ = _operator("floor_div"), _swapped("floor_div")
+    __mod__, __rmod__ = _operator("mod"), _swapped("mod")
 
     def __getitem__(self, key: Any) -> Tensor:
         arrays, plan = _split_key(key, array_module(self.data))
@@ -261,6 +291,7 @@ class Tensor:
             )
         changes.write(self, key, value)
 
+    @advised
     def sum(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
         """The sum over `axis`: an int, a tuple of them, or None for all axes.
 
@@ -268,36 +299,116 @@ class Tensor:
         """
         return primitives["sum"](self, axis=axis, keepdims=keepdims)
 
+    @advised
     def mean(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
         """The mean over `axis`, which is as in `sum`; of no elements it is nan."""
         total = self.sum(axis, keepdims)
         return total * (total.size / (self.size or np.nan))
 
+    @advised
     def max(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
         """The maximum over `axis`, which is as in `sum`; equal maxima share the gradient."""
         return primitives["max"](self, axis=axis, keepdims=keepdims)
 
+    @advised
+    def min(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """The minimum over `axis`, which is as in `sum`; equal minima share the gradient."""
+        return primitives["min"](self, axis=axis, keepdims=keepdims)
+
+    @advised
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """The place of the first maximum along `axis`; None: in x.reshape(-1)."""
+        return primitives["argmax"](self, axis=axis, keepdims=keepdims)
+
+    @advised
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """The place of the first minimum along `axis`; None: in x.reshape(-1)."""
+        return primitives["argmin"](self, axis=axis, keepdims=keepdims)
+
+    @advised
+    def any(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """Whether an element is not 0, over `axis`, which is as in `sum`."""
+        return primitives["any"](self, axis=axis, keepdims=keepdims)
+
+    @advised
+    def all(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """Whether no element is 0, over `axis`, which is as in `sum`."""
+        return primitives["all"](self, axis=axis, keepdims=keepdims)
+
+    @advised
+    def var(self, axis: Axes = None, keepdims: bool = False, *, ddof: int = 0) -> Tensor:
+        """The mean of the squared distances from the mean over `axis`, which is as in `sum`.
+
+        Divided by the number of elements less ddof.  As in NumPy; PyTorch's has ddof=1.
+        """
+        error = self - self.mean(axis, keepdims=True)
+        total = (error * error).sum(axis, keepdims)
+        count = self.size / (total.size or np.nan)
+        return total * (1 / (count - ddof or np.nan))
+
+    @advised
+    def std(self, axis: Axes = None, keepdims: bool = False, *, ddof: int = 0) -> Tensor:
+        """The square root of `var`; where that is 0, the gradient is not finite."""
+        return self.var(axis, keepdims, ddof=ddof).sqrt()
+
+    @advised
+    def clip(self, low: Operand | None = None, high: Operand | None = None) -> Tensor:
+        """The elements, but low where they are below it, and high where they are above it.
+
+        None: no limit.  At a limit the gradient is that of x, as in PyTorch's clamp.
+        """
+        y = self
+        if low is not None:
+            y = primitives["where"](y < low, low, y)
+        if high is not None:
+            y = primitives["where"](y > high, high, y)
+        return y
+
+    @advised
     def reshape(self, *shape: int | Sequence[int]) -> Tensor:
         """The same elements in another shape, as x.reshape(2, 3) or x.reshape((2, 3)).
 
         One length may be -1: it becomes what is left of the size.
         """
-        return primitives["reshape"](self, shape=_one_tuple(shape))
+        return primitives["reshape"](self, shape=listed_shape(shape))
 
+    @advised
     def transpose(self, *axes: int | Sequence[int]) -> Tensor:
         """The axes in the order `axes`, as in NumPy (reversed if none are given).
 
         PyTorch's transpose(i, j), which swaps two axes, is the order with these two exchanged.
         Raises ValueError for an order that changes nothing: it would be PyTorch's swap, misread.
         """
-        return primitives["transpose"](self, axes=_one_tuple(axes) or None)
+        return primitives["transpose"](self, axes=listed_shape(axes) or None)
 
+    @advised
     def astype(self, dtype: DTypeLike) -> Tensor:
         """The values converted to `dtype`; whole numbers and truth values have no record."""
         dtype = np.dtype(dtype)
         if dtype.kind not in "fc":
             self = self.detach()  # whole numbers have no gradient
         return primitives["cast"](self, dtype=dtype)
+
+
+# The operators that may have a NumPy array on their left: its name for them, and Tensor's.
+_FROM_THE_LEFT = {
+    "add": "__radd__",
+    "subtract": "__rsub__",
+    "multiply": "__rmul__",
+    "divide": "__rtruediv__",
+    "power": "__rpow__",
+    "matmul": "__rmatmul__",
+    "floor_divide": "__rfloordiv__",
+    "remainder": "__rmod__",
+    "bitwise_and": "__rand__",
+    "bitwise_or": "__ror__",
+    "equal": "__eq__",
+    "not_equal": "__ne__",
+    "less": "__gt__",
+    "less_equal": "__ge__",
+    "greater": "__lt__",
+    "greater_equal": "__le__",
+}
 
 
 class _InTheMaking(Tensor):
@@ -335,8 +446,9 @@ def _as_array(value):
         return np.asarray(value)
     if not devices.is_array(value):
         raise TypeError(
-            f".data must be an array, got {type(value).__name__}: {value!r:.60}; write into the "
-            "tensor (with no_grad(): p -= 0.1 * p.grad), or give the array: p.data = y.data"
+            f".data must be an array, got {type(value).__name__}: {value!r:.60}; "
+            "minidl.tensor(...) makes a Tensor of numbers; to change one, write into it (with "
+            "no_grad(): p -= 0.1 * p.grad), or give the array: p.data = y.data"
         )
     return value
 
@@ -364,7 +476,7 @@ def _arrays(parts):
     return np.asarray(parts) if isinstance(parts, Tensor) else parts
 
 
-def _one_tuple(numbers):
+def listed_shape(numbers: tuple[Any, ...]) -> tuple[int, ...]:
     """The numbers of f(2, 3) and of f((2, 3)) alike."""
     if len(numbers) == 1 and isinstance(numbers[0], (tuple, list)):
         return tuple(numbers[0])
@@ -386,6 +498,7 @@ def _split_key(key, xp):
     return arrays, tuple(plan)
 
 
+@advised
 def tensor(
     data: Tensor | ArrayLike,
     *,
@@ -599,6 +712,7 @@ def without_gradient(op: Primitive) -> Primitive:
     return op
 
 
+@advised
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],

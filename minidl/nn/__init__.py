@@ -4,6 +4,7 @@ Explained in course/09 (modules), 13 (norms, dropout), 14 (convolution), 16 (rec
 17 (attention) and 18 (GPT).
 """
 
+from .. import advice
 from . import functional, init
 from .layers import (
     GELU,
@@ -69,3 +70,4 @@ __all__ = [
     "summary",
     "watched",
 ]
+__getattr__ = advice.of_module(__name__)

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from .. import advice
 from ..engine import ops, reductions
 from ..engine.devices import array_module
 from ..engine.ops import cast, swap, where
@@ -83,6 +84,8 @@ def pad(x: Values, padding: Size) -> Values:
     padding: how many rows are added above and below, and how many columns on each side; one number
     for both, or a pair.  Raises ValueError if one is negative.
     """
+    if len(pair(padding)) != 2:
+        raise ValueError(f"padding is one number or a pair (rows, columns), got {padding}")
     rows, columns = pair(padding)
     if not rows and not columns:
         return x
@@ -439,3 +442,7 @@ def _same_shape(name, y, target):
         raise ValueError(
             f"{name}: output {y.shape} and target {target.shape} must have one shape; reshape one"
         )
+
+
+advice.functions(__name__)
+__getattr__ = advice.of_module(__name__)

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from .. import advice
 from ..engine.devices import to_device
 from ..engine.random import generator
 from .layers import Embedding, Module, Parameter, _uniform
@@ -88,3 +89,7 @@ def initialise(module: Initialised, how: str | float) -> Initialised:
             elif isinstance(p, Parameter) and "bias" in name:
                 p.data = 0 * p.data
     return module
+
+
+advice.functions(__name__)
+__getattr__ = advice.of_module(__name__)

@@ -8,6 +8,7 @@ course/18 (embedding).
 """
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,30 @@ def check_cut(layer: Module, what: str, parts: int, *numbers: int) -> None:
         raise ValueError(f"{type(layer).__name__}: {what.format(*numbers, parts)}")
 
 
+_DOUBLE = np.dtype("float64")
+_said = []  # whether a layer has warned of float64: once is enough
+
+
+def check_type(layer: Module, x: Any, weight: Tensor) -> None:
+    """Warn, once in a process, if x is float64 and the layer's weight is not.
+
+    The result, and all that is made of it, would be float64: twice the time and the memory.
+    """
+    if x.dtype is _DOUBLE and weight.dtype is not _DOUBLE and not _said:
+        warnings.warn(
+            f"{layer!r} got float64 and has weights of {weight.dtype}, so it computes in float64, "
+            'which takes twice the time: give it x.astype("float32"); or, where float64 is meant, '
+            'model.to(dtype="float64").  This is said once.',
+            stacklevel=2,
+        )
+        _said.append(True)
+
+
 def _check_last(layer, x, n):
     """Raise ValueError unless x is (..., n)."""
     if x.shape[-1:] != (n,):
         raise ValueError(f"{layer!r}: expected x of shape (..., {n}), got {x.shape}")
+    check_type(layer, x, layer.weight)
 
 
 def _check_channels(layer, x, n, *axes):
@@ -63,6 +84,7 @@ def _check_channels(layer, x, n, *axes):
     if x.ndim < 2 or x.shape[1] != n or len(axes) not in (0, x.ndim - 2):
         shape = ", ".join(["N", str(n), *(axes or ["..."])])
         raise ValueError(f"{layer!r}: expected x ({shape}), got {x.shape}")
+    check_type(layer, x, layer.weight)
 
 
 class Linear(Module):

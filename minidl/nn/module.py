@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from .. import advice
 from ..engine import devices, intercept
 from ..engine.intercept import intercepted, modes, remembering
 from ..engine.tensor import Primitive, Tensor, array_of, grad, tensor
@@ -41,6 +42,7 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
+    @advice.advised
     def __init__(self, data: Tensor | np.ndarray) -> None:
         super().__init__(array_of(data), requires_grad=True)
 
@@ -56,12 +58,19 @@ class Module:
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
+        advice.constructors(cls)
         for name, value in vars(cls).items():
             if isinstance(value, (Module, Parameter)):
                 raise TypeError(
                     f"{cls.__name__}.{name}, a {type(value).__name__}, would belong to the class, "
                     "not to a model: it would not be trained or saved; set it in __init__"
                 )
+
+    __getattr__ = advice.of_object("Module")
+
+    @advice.advised
+    def __init__(self):
+        """Nothing need be done first: a subclass may call this, or not."""
 
     def __setattr__(self, name, value):
         if callable(getattr(Module, name, None)) and not isinstance(value, _METHODS):
@@ -135,6 +144,7 @@ class Module:
         """A dict path -> array of all parameters and buffers, copies of what they are now."""
         return {path: part.data.copy() for path, part in self.tensors()}
 
+    @advice.advised
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copy the arrays of `state` (path -> array) into the parameters and buffers.
 

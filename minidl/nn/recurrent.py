@@ -16,7 +16,7 @@ from ..engine.shapes import concatenate, stack
 from ..engine.tensor import Tensor, primitive
 from ..gpu.doubts import doubt
 from . import functional as F
-from .layers import _uniform, check_counts
+from .layers import _uniform, check_counts, check_type
 from .module import Module, Parameter, as_tensor
 
 State = Tensor | tuple[Tensor, Tensor]  # h, or of an LSTM (h, c)
@@ -87,6 +87,7 @@ class Recurrent(Module):
         """
         if x.ndim != 3 or x.shape[1] < 1 or x.shape[2] != self.n_in:
             raise ValueError(f"{self!r}: expected x (N, T > 0, {self.n_in}), got {x.shape}")
+        check_type(self, x, self.bias_hh_l0)
         begin = iter(self._first_states(x, state))
         real = self._real(x, lengths)
         x = x.transpose(1, 0, 2)  # (N, T, D) -> (T, N, D)

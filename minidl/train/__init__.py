@@ -3,6 +3,7 @@
 Explained in course/12 and course/13 (debug).
 """
 
+from .. import advice
 from . import debug, precision
 from .callbacks import (
     AverageWeights,
@@ -37,3 +38,4 @@ __all__ = [
     "precision",
     "top5",
 ]
+__getattr__ = advice.of_module(__name__)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .. import advice
 from ..engine import devices
 from ..engine.checks import check_whole
 from ..graph.drawing import figure_of, saved
@@ -45,6 +46,7 @@ class Callback:
     kept: tuple[str, ...] = ()
 
     def __init_subclass__(cls):
+        advice.constructors(cls)
         events = [name for name in vars(Callback) if name.startswith("on_")]
         for name in vars(cls):
             if name.startswith("on_") and name not in events:

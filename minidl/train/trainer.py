@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import io, optim
+from .. import advice, io, optim
 from ..data.loader import ArrayDataset, DataLoader, prepared, weigher
 from ..engine import devices, intercept, random
 from ..engine.checks import check_whole
@@ -84,6 +84,9 @@ class Trainer:
     `fit`: RuntimeError.  Two may train two models.
     """
 
+    __getattr__ = advice.of_object("Trainer")
+
+    @advice.advised
     def __init__(
         self,
         model: Module,
@@ -411,10 +414,14 @@ def _check_that_they_belong_together(model, optimizer):
             )
 
 
+advice.methods(Trainer)
+
+
 def _refuse(unknown):
     """Raise TypeError for arguments that `fit` does not have, with the name that it is here."""
     for name in unknown:
-        hint = meant(name, signature(Trainer.fit).parameters)
+        known = signature(Trainer.fit).parameters
+        hint = meant(name, known) or f": {advice.keyword(name, known)}"
         if name in _KERAS:
             hint = f"; here it is called {_KERAS[name]}"
         raise TypeError(f"fit() got an unexpected keyword argument {name!r}{hint}")

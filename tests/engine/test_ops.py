@@ -77,6 +77,10 @@ TABLE = [
     case("max", lambda t, a: a.amax(-1, keepdim=True), (2, 3, 4), axis=-1, keepdims=True),
     case("max", lambda t, a: a.amax(1), (0, 3), axis=1),
     case("max", lambda t, a: a.amax(), ()),
+    case("min", lambda t, a: a.amin(), (2, 3, 4)),
+    case("min", lambda t, a: a.amin((0, -1)), (2, 3, 4), axis=(0, -1)),
+    case("min", lambda t, a: a.amin(-1, keepdim=True), (2, 3, 4), axis=-1, keepdims=True),
+    case("min", lambda t, a: a.amin(1), (0, 3), axis=1),
     case("logsumexp", lambda t, a: a.logsumexp(-1, keepdim=True), (2, 3, 4)),
     case("logsumexp", lambda t, a: a.logsumexp(0, keepdim=True), (2, 3, 4), axis=0),
     case("logsumexp", lambda t, a: a.logsumexp((0, 2), True), (2, 3, 4), axis=(0, 2)),
@@ -164,9 +168,22 @@ STEPS = [
     case("argmax", lambda t, a: a.argmax(-1), (3, 4)),
     case("argmax", lambda t, a: a.argmax(0), (3, 4), axis=0),
     case("argmax", lambda t, a: a.argmax(), (3, 4), axis=None),
+    case("argmax", lambda t, a: a.argmax(0, True), (3, 4), axis=0, keepdims=True),
+    case("argmin", lambda t, a: a.argmin(-1), (3, 4)),
+    case("argmin", lambda t, a: a.argmin(), (3, 4), axis=None),
+    case("any", lambda t, a: a.any(1), CHOICE, axis=1),
+    case("any", lambda t, a: a.any(), (3, 4)),
+    case("all", lambda t, a: a.all(1, keepdim=True), CHOICE, axis=1, keepdims=True),
+    case("all", lambda t, a: a.all(), CHOICE),
+    case("bit_and", lambda t, a, b: a & b, CHOICE, ~CHOICE[:1]),
+    case("bit_or", lambda t, a, b: a | b, ROWS + 1, LABELS + 1),
+    case("invert", lambda t, a: ~a, ~CHOICE),
+    case("invert", lambda t, a: ~a, ROWS + 1),
+    case("floor_div", lambda t, a, b: a // b, IMAGE - 8, ROWS[:1] + 1),
+    case("mod", lambda t, a, b: a % b, IMAGE - 8, LABELS[:1] + 1),
     case("one_hot", lambda t, i: t.nn.functional.one_hot(i, 3).float(), ROWS, classes=3),
 ]  # fmt: skip
-DRAWS = ["bernoulli", "normal"]
+DRAWS = ["bernoulli", "normal", "uniform"]
 
 
 def firsts(t, a):
@@ -290,7 +307,7 @@ def test_every_operation_has_a_docstring():
 def test_what_works_element_by_element_is_tested_so():
     """A gradient written for one element is asked for empty, 0-d and broadcast arrays, too."""
     single = {c.name for c in TABLE if len(c.inputs) == 1 and not c.attrs}
-    single -= {"sum", "max", "reshape", "transpose", "broadcast_to", "sum_to", "softmax"}
+    single -= {"sum", "max", "min", "reshape", "transpose", "broadcast_to", "sum_to", "softmax"}
     single -= {"logsumexp", "argmax", "getitem", "scatter", "concatenate", "standardise"}
     assert single - set(ONE) == set(), "element by element, and not in ONE"
 
@@ -636,7 +653,7 @@ def test_stack(axis, device):
 
 def test_concatenate_with_numbers_that_ask_for_no_gradient(device):
     a, b = on(device, [np.ones((2, 2)), np.ones((1, 2))])
-    (g,) = minidl.grad((minidl.concatenate(a.detach(), b) * 3).sum(), b)
+    (g,) = minidl.grad((minidl.concatenate([a.detach(), b]) * 3).sum(), b)
     assert g.numpy().tolist() == [[3, 3]]
 
 
@@ -694,6 +711,7 @@ def test_draws_have_the_mean_and_variance_that_they_say(dtype, device):
         (ops.bernoulli(like, p=0.0), 0, 0),
         (ops.bernoulli(like, p=1.0), 1, 0),
         (ops.normal(like), 0, 1),
+        (ops.uniform(like), 0.5, 1 / 12),
     ]:
         assert (y.shape, y.dtype, y.device, y.requires_grad) == (like.shape, dtype, device, False)
         assert abs(y.numpy().mean() - mean) < 0.02
@@ -701,7 +719,7 @@ def test_draws_have_the_mean_and_variance_that_they_say(dtype, device):
     assert set(np.unique(ops.bernoulli(like, p=0.5).numpy())) == {0, 1}
 
 
-@pytest.mark.parametrize("draw", [ops.normal, lambda like: ops.bernoulli(like, p=0.5)])
+@pytest.mark.parametrize("draw", [ops.normal, ops.uniform, lambda x: ops.bernoulli(x, p=0.5)])
 def test_draws_come_again_with_the_seed(draw, device):
     like = tensor(np.zeros(50), device=device)
     minidl.manual_seed(5)

@@ -50,7 +50,7 @@ PARTS = [  # function, arguments, operations, bytes of the line that costs most
     (lambda a: a.max(axis=0), [(3, 4)], 12, 4 * (12 + 4)),
     (lambda a: a.transpose(), [(3, 4)], 0, 0),
     (lambda a: a.reshape(12)[2:5], [(3, 4)], 0, 0),
-    (lambda a: minidl.concatenate(a, a, axis=0), [(3, 4)], 0, 4 * (12 + 24)),
+    (lambda a: minidl.concatenate([a, a], axis=0), [(3, 4)], 0, 4 * (12 + 24)),
 ]
 
 

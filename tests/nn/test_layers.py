@@ -1,12 +1,14 @@
 """Modules: the registry, states, moving, the summary, and layers against PyTorch."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 import minidl
-from minidl import nn, tensor
+from minidl import Tensor, nn, tensor
 from minidl.nn import functional as F
-from minidl.nn import recurrent
+from minidl.nn import layers, recurrent
 
 
 class Net(nn.Module):
@@ -453,15 +455,16 @@ def test_norms_and_convolutions_are_kinds_of_their_own():
 def test_batch_norm_learns_the_statistics_and_uses_them(device):
     rng, norm = np.random.default_rng(0), nn.BatchNorm(3).to(device)
     for _ in range(200):
-        norm(tensor(rng.normal([1, -2, 0], [1, 3, 0.5], (64, 3)), device=device))
+        x = rng.normal([1, -2, 0], [1, 3, 0.5], (64, 3)).astype("float32")
+        norm(tensor(x, device=device))
     np.testing.assert_allclose(norm.running_mean.numpy(), [1, -2, 0], atol=0.3)
     np.testing.assert_allclose(norm.running_var.numpy(), [1, 9, 0.25], rtol=0.2)
-    y = norm.eval()(tensor(np.full((1, 3), 1.0), device=device)).numpy()
+    y = norm.eval()(tensor([[1.0, 1.0, 1.0]], device=device)).numpy()
     np.testing.assert_allclose(y, [[0, 1, 2]], atol=0.3)
     assert [path for path, _ in norm.named_parameters()] == ["weight", "bias"]
     assert len(norm.state_dict()) == 4
     with pytest.raises(ValueError, match="one value for a channel has no variance"):
-        norm.train()(tensor(np.ones((1, 3)), device=device))
+        norm.train()(tensor([[1.0, 1.0, 1.0]], device=device))
 
 
 def test_embedding_picks_rows_and_adds_up_their_gradients(device, torch):
@@ -547,7 +550,7 @@ def test_attention_is_pytorchs(causal, device, torch):
         (lambda: nn.ConvTranspose2d(4, 0, 3), "ConvTranspose2d: n_out must be"),
         (lambda: recurrent.GRU(3, 4, 0), "GRU: n_layers must be"),
         (
-            lambda: nn.Conv2d(1, 1, 2, stride=0)(tensor(np.ones((1, 1, 4, 4)))),
+            lambda: nn.Conv2d(1, 1, 2, stride=0)(minidl.ones(1, 1, 4, 4)),
             r"stride \(0, 0\) and dilation \(1, 1\) must be at least 1",
         ),
         (
@@ -559,3 +562,29 @@ def test_attention_is_pytorchs(causal, device, torch):
 def test_counts_that_cannot_be(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "layer, shape",
+    [
+        (lambda: nn.Linear(3, 4), (2, 3)),
+        (lambda: nn.Conv2d(3, 4, 1), (2, 3, 4, 4)),
+        (lambda: nn.LayerNorm(3), (2, 3)),
+        (lambda: nn.BatchNorm(3), (2, 3)),
+        (lambda: nn.LSTM(3, 4), (2, 5, 3)),
+    ],
+)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_float64_in_a_layer_of_float32_is_warned_of_once(layer, shape, compiled, monkeypatch):
+    monkeypatch.setattr(layers, "_said", [])
+    run, x = layer(), np.ones(shape)
+    if compiled:
+        run = minidl.compile(run)
+    with pytest.warns(UserWarning, match=r'float64 .* give it x.astype\("float32"\)'):
+        run(Tensor(x))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(Tensor(x))
+        monkeypatch.setattr(layers, "_said", [])
+        run(Tensor(x.astype("float32")))
+        layer().to(dtype="float64")(Tensor(x))
