@@ -276,7 +276,7 @@ def test_early_stopping_keeps_the_best_weights():
     curve = found.validation_curve_
     assert found.n_iter_ == len(curve) == len(found.loss_curve_) == np.argmin(curve) + 1 + 3 < 200
     (x, y), _ = (
-        part.arrays for part in split(ArrayDataset(FLOWERS, IRIS.target), 0.2, seed=found._seed)
+        part[:] for part in split(ArrayDataset(FLOWERS, IRIS.target), 0.2, seed=found._seed)
     )
     loss = log_loss(y, found.predict_proba(x), labels=[0, 1, 2])
     assert len(x) == 30 and loss == pytest.approx(min(curve), rel=1e-9)

@@ -37,9 +37,9 @@ ORDER = """
     optim
     graph.lines graph.tracing graph.record graph.costs graph.drawing graph.kernels graph.passes
         graph.memory graph.source graph.compiled graph
-    data.loader data.images data.text data.datasets data
+    data.loader data.tables data.images data.text data.datasets data
     io
-    train.ahead train.metrics train.callbacks train.precision train.debug train.steps
+    train.ahead train.weights train.metrics train.callbacks train.precision train.debug train.steps
         train.trainer train
     pytorch estimators onnx distributed
 """.split()
@@ -51,8 +51,8 @@ BUDGETS = {
     "engine": (1070, "engine"),
     "nn": (875, "nn"),
     "optim": (200, "optim"),
-    "data": (550, "data"),
-    "train": (870, "train"),
+    "data": (610, "data"),
+    "train": (910, "train"),
     "graph": (1700, "graph"),
     "gpu": (200, "gpu"),
     "files and estimators": (360, "io estimators pytorch"),
