@@ -194,9 +194,11 @@ class MinidlEstimator(BaseEstimator):
         return self._trainer.predict(ArrayDataset(validate_data(self, X, reset=False, **options)))
 
     def __sklearn_tags__(self) -> Any:
-        """What scikit-learn is told: that X may be sparse."""
+        """What scikit-learn is told: X may be sparse, a classifier's sample have several labels."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        if tags.classifier_tags is not None:
+            tags.classifier_tags.multi_label = True
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
@@ -334,12 +336,6 @@ class MinidlClassifier(ClassifierMixin, MinidlEstimator):
         if self._several:
             return _sigmoid_loss
         return _softmax_loss
-
-    def __sklearn_tags__(self) -> Any:
-        """What scikit-learn is told, also that a sample may have several labels."""
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
 
 
 def _softmax_loss(y, target):

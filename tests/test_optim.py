@@ -296,6 +296,10 @@ def test_parameters_without_gradient_stay(device):
     assert "1.mean" not in optimizer.state_dict()
 
 
+def made(kind, **options):
+    return kind(nn.Linear(1, 1).parameters(), **options)
+
+
 @pytest.mark.parametrize(
     "make, error, complaint",
     [
@@ -307,6 +311,11 @@ def test_parameters_without_gradient_stay(device):
             ValueError,
             "momentum > 0",
         ),
+        (lambda: made(optim.SGD, momentum=1), ValueError, r"SGD: momentum must be in \[0, 1\)"),
+        (lambda: made(optim.RMSProp, decay=-0.1), ValueError, r"RMSProp: decay must be in"),
+        (lambda: made(optim.AdamW, betas=(0.9, 1.5)), ValueError, r"AdamW: each of betas must be"),
+        (lambda: made(optim.SGD, weight_decay=-1), ValueError, "weight_decay must not be negat"),
+        (lambda: made(optim.AdamW, weight_decay=-1), ValueError, "weight_decay must not be negat"),
     ],
 )
 def test_bad_input(make, error, complaint):
