@@ -393,7 +393,8 @@ def pipelines():
     search = GridSearchCV(pipe, {"minidlclassifier__lr": [1e-5, 0.01]}, cv=2).fit(X, y)
     assert search.best_params_ == {"minidlclassifier__lr": 0.01}
     joblib.dump(search, "digits.joblib")
-    assert (joblib.load("digits.joblib").predict(X) == search.predict(X)).all()
+    again = joblib.load("digits.joblib")
+    assert again.predict(X).tolist() == search.predict(X).tolist()
 
 
 @job("scikit-learn")

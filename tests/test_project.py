@@ -52,7 +52,7 @@ BUDGETS = {
     "nn": (965, "nn"),
     "optim": (200, "optim"),
     "data": (610, "data"),
-    "train": (910, "train"),
+    "train": (911, "train"),
     "graph": (1888, "graph"),
     "gpu": (200, "gpu"),
     "files and estimators": (415, "io estimators pytorch"),

@@ -6,9 +6,21 @@ for.
 Explained in course/12.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..data.loader import DataLoader, Subset, split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from numpy.typing import ArrayLike
+
+    from ..data.loader import Dataset
 
 
 class _Changed(Subset):
@@ -19,15 +31,21 @@ class _Changed(Subset):
         self.change = change
 
     def __getitem__(self, index):
-        return self.change(super().__getitem__(index), index)
+        sample = super().__getitem__(index)
+        if not isinstance(sample, tuple):  # else its rows would be taken for arrays
+            raise TypeError(f"items are tuples (see ArrayDataset), got {type(sample)}")
+        return self.change(sample, index)
 
 
-def prepared(train, valid, weight, seed):
+def prepared(
+    train: DataLoader | Dataset, valid: Any, weight: ArrayLike | bool | None, seed: int
+) -> tuple[Any, Any]:
     """Trainer.fit's data: `train` with the weights as its last array, and what to validate on.
 
     weight: None, True (the weights are there already), or a number for each sample, (N,).
     valid: a float is a share of `train` to be held out, without its weights; anything else is
     returned as it is.
+    Raises ValueError where the weights are not as many as the samples, or `train` is a DataLoader.
     """
     if weight is not None and weight is not True:
         weight = np.asarray(weight)
@@ -45,7 +63,9 @@ def prepared(train, valid, weight, seed):
     return train, valid
 
 
-def weigher(given, by_class):
+def weigher(
+    given: bool, by_class: ArrayLike | Mapping[Any, float] | None
+) -> Callable[[Sequence[Any]], tuple[list[Any], np.ndarray]] | None:
     """A function batch -> (batch, weight of each sample), or None where nothing has a weight.
 
     given: whether the last array of a batch is its weights.  by_class: None, or a weight for each

@@ -73,6 +73,14 @@ def test_training_is_the_same_of_any_data_set(kind):
     assert trained(KINDS[kind]) == trained(ArrayDataset(X, Y))
 
 
+def test_what_is_no_sample_gets_no_weight():
+    train, _ = prepared([[1.0, 2.0], [3.0, 4.0]], None, [1, 1], seed=0)
+    with pytest.raises(RuntimeError, match=r"items are tuples \(see ArrayDataset\), got .*list"):
+        list(DataLoader(train))
+    with pytest.raises(ValueError, match=r"each sample of a data set, got shape \(2,\) for a list"):
+        prepared(PAIRS, None, [1, 1], seed=0)
+
+
 def test_nothing_on_disk_is_copied_on_the_way_into_batches(tmp_path):
     """16 MB on disk: trained on with a share held out and with weights, and predicted from."""
     path = tmp_path / "x.npy"
