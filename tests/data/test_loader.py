@@ -211,6 +211,19 @@ def test_a_subset_is_the_samples_in_its_order():
     assert len(Subset(numbers(7), [])) == 0
 
 
+def test_a_subset_of_arrays_is_read_a_batch_at_a_time():
+    asked = []
+
+    class Noted(ArrayDataset):
+        def __getitem__(self, index):
+            asked.append(len(index))
+            return super().__getitem__(index)
+
+    part = Subset(Subset(Noted(np.arange(20)), np.arange(3, 18)), np.arange(10))
+    same(DataLoader(part, 4), [(np.arange(a, b),) for a, b in ((3, 7), (7, 11), (11, 13))])
+    assert asked == [4, 4, 2]
+
+
 @pytest.mark.parametrize("indices", [[7], [-1], [0.5], [True] * 7], ids=str)
 def test_what_a_subset_cannot_be_made_of(indices):
     with pytest.raises(ValueError, match=r"Subset: expected indices in \[0, 7\), got \["):
