@@ -284,8 +284,8 @@ def batches_of_samples(device):
 def parts_of_a_data_set(device):
     x, y = drawn(6, 2), np.arange(6)
     first, second = split(ArrayDataset(x, y), 0.5)
-    found = {f"first {i}": a for i, a in enumerate(first.arrays)}
-    return {"x": x, "y": y}, found | {f"second {i}": a for i, a in enumerate(second.arrays)}
+    found = {f"first {i}": a for i, a in enumerate(first[:])}
+    return {"x": x, "y": y}, found | {f"second {i}": a for i, a in enumerate(second[:])}
 
 
 @case

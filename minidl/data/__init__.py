@@ -9,18 +9,20 @@ from .loader import (
     ArrayDataset,
     DataLoader,
     Dataset,
+    Subset,
     balanced,
     pad_collate,
     pad_sequence,
-    read_csv,
     split,
     weighted,
 )
+from .tables import read_csv
 
 __all__ = [
     "ArrayDataset",
     "DataLoader",
     "Dataset",
+    "Subset",
     "balanced",
     "datasets",
     "images",

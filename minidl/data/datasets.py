@@ -56,7 +56,9 @@ def fashion_mnist(
         if not fallback:
             raise OSError(problem) from error
         warnings.warn(f"{problem} In its place: 5,000 handwritten digits.", stacklevel=2)
-        return split(mnist(flat=flat), 0.8)
+        parts = split(mnist(flat=flat), 0.8)
+        train, test = (ArrayDataset(*part[:], classes=part.classes) for part in parts)
+        return train, test
     x, y, x_test, y_test = (read_idx(path) for path in paths)
     return _images(x, y, _FASHION, flat), _images(x_test, y_test, _FASHION, flat)
 

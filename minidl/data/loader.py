@@ -8,13 +8,11 @@ Explained in course/11.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from os import PathLike
 from threading import current_thread
 from typing import Any, Protocol
 
@@ -43,14 +41,15 @@ class ArrayDataset:
 
     dataset[i] is the tuple of the arrays' elements i; i may be a slice or an array of indices too.
     By custom the last array is the target.  The arrays are not copied, so that one on disk, from
-    np.load(path, mmap_mode="r"), stays there: a batch reads no more than its own samples.
+    np.load(path, mmap_mode="r"), stays there: a batch reads no more than its own samples.  So does
+    a sparse matrix of SciPy stay sparse, and only what is asked for becomes an array.
     classes: the names of the classes, label k being classes[k], or None.
     Raises ValueError unless all arrays have the same length.
     """
 
     def __init__(self, *arrays: ArrayLike, classes: Sequence[str] | None = None) -> None:
         try:
-            self.arrays = tuple(np.asarray(a) for a in arrays)
+            self.arrays = tuple(a.tocsr() if hasattr(a, "tocsr") else np.asarray(a) for a in arrays)
         except ValueError as error:
             raise ValueError(f"{error} For samples that differ in shape: pad_collate") from error
         self.classes = classes
@@ -60,129 +59,79 @@ class ArrayDataset:
 
     def __len__(self) -> int:
         """How many samples there are."""
-        return len(self.arrays[0])
+        return self.arrays[0].shape[0]
 
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> tuple[Any, ...]:
-        return tuple(a[index] for a in self.arrays)
+        return tuple(_rows(a, index) for a in self.arrays)
 
 
-def split(
-    dataset: ArrayDataset, fraction: float, *, seed: int = 0
-) -> tuple[ArrayDataset, ArrayDataset]:
+def _rows(a, index):
+    """a[index], as an array also where a (N, D) is sparse."""
+    found = a[index]
+    if not hasattr(a, "tocsr"):  # as SciPy's are
+        return found
+    if isinstance(index, int | np.integer):
+        return found.toarray().reshape(-1)  # (1, D) -> (D,)
+    return found.toarray()
+
+
+class Subset:
+    """Some samples of another data set, which is not copied: a batch reads only its own samples.
+
+    dataset: any, see Dataset.  indices (n,): which, integers in [0, len(dataset)), else ValueError.
+    subset[i] is the sample dataset[indices[i]]; of a slice or an array of indices the samples are
+    stacked: subset[:] are all its arrays, in memory.  classes: those of `dataset`, if it has any.
+    """
+
+    def __init__(self, dataset: Dataset, indices: ArrayLike) -> None:
+        indices = np.asarray(indices)
+        if indices.size == 0:
+            indices = indices.astype(np.int64)  # of an empty list NumPy makes floats
+        _check_indices("Subset", indices, len(dataset))
+        self.dataset = dataset
+        self.indices = indices
+        self.classes = getattr(dataset, "classes", None)
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return len(self.indices)
+
+    def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> tuple[Any, ...]:
+        chosen = self.indices[index]
+        if chosen.ndim == 0:
+            return self.dataset[chosen.item()]
+        if _is_of_arrays(self.dataset):
+            return self.dataset[chosen]
+        return _stacked([self.dataset[i] for i in chosen.tolist()])
+
+
+def _is_of_arrays(dataset):
+    """Whether a batch of the data set can be had at once, by an array of indices."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return isinstance(dataset, ArrayDataset)
+
+
+def _check_indices(who, indices, n):
+    if indices.dtype.kind not in "iu" or not ((indices >= 0) & (indices < n)).all():
+        raise ValueError(f"{who}: expected indices in [0, {n}), got {indices}")
+
+
+def split(dataset: Dataset, fraction: float, *, seed: int = 0) -> tuple[Subset, Subset]:
     """Two data sets: a share of the samples, drawn at random by `seed`, and all the others.
 
-    fraction: how large the first is, in [0, 1].  Both are copies in memory.
+    dataset: an ArrayDataset, a list of tuples, or one of your own; nothing of it is copied.
+    fraction: how large the first part is, in [0, 1].
+    `train_test_split` of scikit-learn, `random_split` of PyTorch.
     """
-    if not isinstance(dataset, ArrayDataset) or not 0 <= fraction <= 1:
-        raise ValueError("split: dataset must be an ArrayDataset, fraction must be in [0, 1], got "
-                         f"{type(dataset).__name__} and {fraction}")  # fmt: skip
+    whole = hasattr(dataset, "__getitem__") and not isinstance(dataset, np.ndarray | tuple)
+    if not whole or not 0 <= fraction <= 1:
+        raise ValueError("split: dataset must be a data set, such as ArrayDataset(x, y), fraction "
+                         f"must be in [0, 1], got {type(dataset).__name__} and {fraction}"
+                         )  # fmt: skip
     order = np.random.default_rng(seed).permutation(len(dataset))
     n = round(fraction * len(dataset))
-    return (
-        ArrayDataset(*dataset[order[:n]], classes=dataset.classes),
-        ArrayDataset(*dataset[order[n:]], classes=dataset.classes),
-    )
-
-
-def prepared(train, valid, weight, seed):
-    """Trainer.fit's data: `train` with the weights as its last array, and what to validate on.
-
-    weight: None, True (the weights are there already), or a number for each sample, (N,).
-    valid: a float is a share of `train` to be held out, without its weights; anything else is
-    returned as it is.
-    """
-    if weight is not None and weight is not True:
-        weight = np.asarray(weight)
-        if not isinstance(train, ArrayDataset) or weight.shape != (len(train),):
-            raise ValueError(
-                "sample_weight: expected a number for each sample of an ArrayDataset, got shape "
-                f"{weight.shape} for a {type(train).__name__} of length {len(train)}; elsewhere, "
-                "weights are the last array of the data set, and sample_weight=True"
-            )
-        train = ArrayDataset(*train.arrays, weight, classes=train.classes)
-    if isinstance(valid, float):
-        valid, train = split(train, valid, seed=seed)
-        arrays = valid.arrays
-        if weight is not None:
-            arrays = arrays[:-1]
-        valid = ArrayDataset(*arrays)
-    return train, valid
-
-
-def weigher(given, by_class):
-    """A function batch -> (batch, weight of each sample), or None where nothing has a weight.
-
-    given: whether the last array of a batch is its weights.  by_class: None, or a weight for each
-    class, a dict or a list.  Where both are there, they are multiplied.
-    """
-    if not given and by_class is None:
-        return None
-    if by_class is not None and not isinstance(by_class, dict):
-        by_class = dict(enumerate(by_class))
-
-    def weigh(batch):
-        weight = 1.0
-        if given:
-            *batch, weight = batch
-        if by_class is not None:
-            classes, which = np.unique(batch[-1], return_inverse=True)
-            if missing := set(classes.tolist()) - by_class.keys():
-                raise ValueError(f"class_weight has nothing for {missing}, only for {[*by_class]}")
-            of_class = np.array([by_class[k] for k in classes.tolist()])
-            of_label = of_class[which.reshape(batch[-1].shape)]  # (N,) or (N, T)
-            weight = (of_label.T * weight).T  # a sample's weight counts for all its labels
-        return [*batch], np.asarray(weight, np.float32)
-
-    return weigh
-
-
-def read_csv(
-    path: str | PathLike[str],
-    *,
-    target: str,
-    features: Iterable[str] | None = None,
-    classes: Iterable[str] | None = None,
-    numeric: bool = False,
-    delimiter: str = ",",
-) -> ArrayDataset:
-    """The data set in a CSV file, whose first line names the columns: x (N, D) and y (N,).
-
-    features: the columns of x, in this order; default: all but `target`.  Read as float32.
-    target: the column of y.  It holds words, and y says which of `classes` (default: all its words,
-    sorted) each is, as int64; or, with `numeric`, numbers, read as float32.
-    Raises ValueError, which names line and column, for a cell that is empty or does not fit.
-    """
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter=delimiter, restval="")
-        names = reader.fieldnames or []
-        rows = [(reader.line_num, row) for row in reader]
-    others = [name for name in names if name != target]
-    features = others if features is None else [*features]
-    if not rows or not features or target in features or not {target, *features} <= {*names}:
-        raise ValueError(f"{path}: expected rows with features {features} and a target {target!r}, "
-                         f"got {len(rows)} rows with columns {names}")  # fmt: skip
-    if wide := [line for line, row in rows if None in row]:
-        raise ValueError(f"{path}, line {wide[0]}: more cells than the {len(names)} columns")
-
-    def column(name, convert, expected):
-        for line, row in rows:
-            try:
-                value = convert(row[name])
-                if not math.isfinite(value):
-                    raise ValueError
-            except ValueError:
-                raise ValueError(f"{path}, line {line}, column {name!r}: expected {expected}, got "
-                                 f"{row[name]!r}") from None  # fmt: skip
-            yield value
-
-    # (D, N) -> (N, D)
-    x = np.array([[*column(name, float, "a number")] for name in features], np.float32).T
-    if numeric:
-        y = np.array([*column(target, float, "a number")], np.float32)
-        return ArrayDataset(x, y)
-    classes = [*(classes or sorted({row[target] for _, row in rows} - {""}))]
-    y = np.array([*column(target, classes.index, f"one of {classes}")], np.int64)
-    return ArrayDataset(x, y, classes=classes)
+    return Subset(dataset, order[:n]), Subset(dataset, order[n:])
 
 
 def pad_sequence(
@@ -350,9 +299,7 @@ class DataLoader:
         order = rng.permutation(n) if self.shuffle else np.arange(n)
         if self.sampler is not None:
             order = [*self.sampler(rng)]
-            every = np.hstack(order or [[]])
-            if every.dtype.kind not in "iu" or not 0 <= every.min() <= every.max() < n:
-                raise ValueError(f"sampler: expected indices in [0, {n}), got {every}")
+            _check_indices("sampler", np.hstack(order or [[]]), n)
             if np.ndim(order[0]):
                 return [np.asarray(batch) for batch in order]
         stop = len(order)
@@ -367,7 +314,7 @@ class DataLoader:
         all_of_them = f"samples {', '.join(map(str, chosen[:5]))}{more}"
         where = all_of_them
         try:
-            if self.collate is None and isinstance(self.dataset, ArrayDataset):
+            if self.collate is None and _is_of_arrays(self.dataset):
                 batch = self.dataset[chosen]
             else:
                 samples = []

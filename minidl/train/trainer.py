@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import advice, io, optim
-from ..data.loader import ArrayDataset, DataLoader, prepared, weigher
+from ..data.loader import ArrayDataset, DataLoader
 from ..engine import devices, intercept, random
 from ..engine.checks import check_whole
 from ..engine.tensor import Tensor
@@ -32,6 +32,7 @@ from .callbacks import Callback, Checkpoint, CSVLog, HistoryPlot, Progress
 from .metrics import LOSSES, by_name, called, meant, takes_weight
 from .precision import LossScaler
 from .steps import EagerStep, make_step, mean, measure, tensors
+from .weights import prepared, weigher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

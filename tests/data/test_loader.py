@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from minidl.data import (
     ArrayDataset,
     DataLoader,
+    Subset,
     balanced,
     pad_collate,
     pad_sequence,
-    read_csv,
     split,
     text,
     weighted,
@@ -121,22 +121,22 @@ def test_split_is_disjoint_and_complete(n, fraction, seed):
     dataset = ArrayDataset(np.arange(n), np.arange(n) * 2, classes=["c"])
     first, second = split(dataset, fraction, seed=seed)
     assert len(first) == round(fraction * n)
-    assert sorted([*first.arrays[0], *second.arrays[0]]) == list(range(n))
+    assert sorted([*first[:][0], *second[:][0]]) == list(range(n))
     for part in (first, second):
-        np.testing.assert_array_equal(part.arrays[1], part.arrays[0] * 2)
+        np.testing.assert_array_equal(part[:][1], part[:][0] * 2)
         assert part.classes == ["c"]
-    same([first.arrays, second.arrays], [p.arrays for p in split(dataset, fraction, seed=seed)])
+    same([first[:], second[:]], [part[:] for part in split(dataset, fraction, seed=seed)])
 
 
 def test_split_is_shuffled_by_its_seed():
-    orders = [split(numbers(50), 0.5, seed=seed)[0].arrays[1].tolist() for seed in range(3)]
+    orders = [split(numbers(50), 0.5, seed=seed)[0][:][1].tolist() for seed in range(3)]
     assert orders[0] != sorted(orders[0])
     assert orders[0] != orders[1] != orders[2]
 
 
 @by_all
 def test_an_array_on_disk_stays_there(tmp_path, how):
-    """16 MB on disk; a data set of them and all its batches never take a tenth of that."""
+    """16 MB on disk; a data set of them, its parts and all batches never take a tenth of that."""
     path = tmp_path / "x.npy"
     x = np.lib.format.open_memmap(path, "w+", np.float32, (4096, 1024))
     x[:, 0] = np.arange(4096)
@@ -148,18 +148,127 @@ def test_an_array_on_disk_stays_there(tmp_path, how):
         dataset = ArrayDataset(mapped, y)
         assert np.shares_memory(dataset.arrays[0], mapped)
         assert np.shares_memory(dataset[100:200][0], mapped)
-        for batch, labels in DataLoader(dataset, 16, shuffle=True, **how):
-            assert not np.shares_memory(batch, mapped), "a transform may write to its batch"
-            np.testing.assert_array_equal(batch[:, 0], labels)
+        for part in (dataset, *split(dataset, 0.3), Subset(dataset, np.arange(100))):
+            for batch, labels in DataLoader(part, 16, shuffle=True, **how):
+                assert not np.shares_memory(batch, mapped), "a transform may write to its batch"
+                np.testing.assert_array_equal(batch[:, 0], labels)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < x.nbytes / 10
 
 
-def test_split_refuses_what_is_no_array_dataset():
-    with pytest.raises(ValueError, match=r"an ArrayDataset.*got ndarray and 0\.5"):
-        split(np.zeros(4), 0.5)
+@pytest.mark.parametrize("given", [np.zeros(4), (np.zeros(4), np.ones(4)), DataLoader([(1, 2)])])
+def test_split_refuses_what_is_no_data_set(given):
+    what = type(given).__name__
+    with pytest.raises(ValueError, match=rf"such as ArrayDataset\(x, y\).*got {what} and 0\.5"):
+        split(given, 0.5)
+
+
+class Watched(Squares):
+    """Remembers which samples were read."""
+
+    def __init__(self):
+        self.read = []
+
+    def __getitem__(self, i):
+        self.read.append(i)
+        return super().__getitem__(i)
+
+
+def test_split_of_any_data_set_reads_nothing():
+    watched = Watched()
+    first, second = split(watched, 0.4, seed=1)
+    assert (len(first), len(second), watched.read) == (3, 4, [])
+    assert first.classes is None
+    drawn = np.hstack([y for part in (first, second) for _, y in DataLoader(part, 2)])
+    assert sorted(drawn) == [i * i for i in range(7)]
+    assert sorted(watched.read) == list(range(7)), "each is read once"
+    pairs = [(i, 10 * i) for i in range(10)]  # a list will do
+    parts = split(pairs, 0.3)
+    assert sorted(part[k] for part in parts for k in range(len(part))) == pairs
+
+
+def test_a_subset_is_the_samples_in_its_order():
+    for dataset in (numbers(7), [(x, y) for x, y in zip(*numbers(7).arrays)]):
+        subset = Subset(dataset, [5, 0, 5, 2])
+        assert len(subset) == 4
+        x, y = subset[3]
+        assert x.tolist() == [2, -2] and y == 2
+        assert subset[-1][1] == 2
+        for index, wanted in [
+            (slice(None), [5, 0, 5, 2]), (slice(1, 3), [0, 5]), (np.array([3, 0]), [2, 5]),
+            ([1], [0]),
+        ]:  # fmt: skip
+            x, y = subset[index]
+            assert y.tolist() == wanted and x[:, 1].tolist() == [-i for i in wanted]
+        again = Subset(subset, [3, 1])
+        assert again[:][1].tolist() == [2, 0]
+        assert [y.tolist() for _, y in DataLoader(again, 2)] == [[2, 0]]
+        with pytest.raises(IndexError):
+            subset[4]
+    assert Subset(ArrayDataset([1, 2], classes=["a", "b"]), [0]).classes == ["a", "b"]
+    assert len(Subset(numbers(7), [])) == 0
+
+
+def test_a_subset_of_arrays_is_read_a_batch_at_a_time():
+    asked = []
+
+    class Noted(ArrayDataset):
+        def __getitem__(self, index):
+            asked.append(len(index))
+            return super().__getitem__(index)
+
+    part = Subset(Subset(Noted(np.arange(20)), np.arange(3, 18)), np.arange(10))
+    same(DataLoader(part, 4), [(np.arange(a, b),) for a, b in ((3, 7), (7, 11), (11, 13))])
+    assert asked == [4, 4, 2]
+
+
+@pytest.mark.parametrize("indices", [[7], [-1], [0.5], [True] * 7], ids=str)
+def test_what_a_subset_cannot_be_made_of(indices):
+    with pytest.raises(ValueError, match=r"Subset: expected indices in \[0, 7\), got \["):
+        Subset(numbers(7), indices)
+
+
+@by_all
+def test_a_subset_of_samples_that_fail_names_the_sample(how):
+    class Broken(Squares):
+        def __getitem__(self, i):
+            raise OSError(f"no file {i}.png")
+
+    with pytest.raises(RuntimeError, match=r"\(sample 0\) failed: OSError: no file 5.png"):
+        list(DataLoader(Subset(Broken(), [5, 1]), 2, **how))
+
+
+@pytest.mark.parametrize("kind", ["csr_matrix", "csr_array", "csc_array", "coo_array"])
+def test_a_sparse_matrix_becomes_arrays_where_it_is_asked_for(kind):
+    sparse = pytest.importorskip("scipy.sparse")
+    x = np.random.default_rng(0).integers(-1, 2, (9, 4)).astype(np.float32)
+    dataset, dense = ArrayDataset(getattr(sparse, kind)(x), np.arange(9)), ArrayDataset(x, range(9))
+    assert len(dataset) == 9
+    for index in (0, -1, np.int64(3), slice(2, 5), np.array([8, 0, 8]), [1], slice(0, 0)):
+        same([dataset[index]], [dense[index]])
+    same(DataLoader(dataset, 4, shuffle=True), DataLoader(dense, 4, shuffle=True))
+    for part, other in zip(split(dataset, 0.3), split(dense, 0.3)):
+        same(DataLoader(part, 2), DataLoader(other, 2))
+        same([part[:]], [other[:]])
+    with pytest.raises(ValueError, match=r"one length.*\[9, 8\]"):
+        ArrayDataset(getattr(sparse, kind)(x), np.arange(8))
+
+
+def test_a_sparse_matrix_is_never_dense_as_a_whole():
+    """320 MB as an array, in batches of 160 kB."""
+    sparse = pytest.importorskip("scipy.sparse")
+    x = sparse.random_array((2000, 40_000), density=1e-4, dtype=np.float32, rng=0).tocsr()
+    tracemalloc.start()
+    try:
+        first, second = split(ArrayDataset(x, np.arange(2000)), 0.1)
+        total = sum(batch.sum() for part in (first, second) for batch, _ in DataLoader(part, 1))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.isclose(total, x.sum(), rtol=1e-4)
+    assert peak < 5e6
 
 
 def test_samples_of_different_shapes_are_no_arrays():
@@ -169,7 +278,7 @@ def test_samples_of_different_shapes_are_no_arrays():
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.5, 200, float("nan")])
 def test_split_refuses_what_is_no_fraction(fraction):
-    with pytest.raises(ValueError, match=r"an ArrayDataset, fraction must be in \[0, 1\], got"):
+    with pytest.raises(ValueError, match=r"fraction must be in \[0, 1\], got"):
         split(numbers(), fraction)
 
 
@@ -850,102 +959,3 @@ def test_stacking_is_pytorchs_default(torch):
     ours = list(DataLoader(Squares(), 3))
     theirs = list(torch.utils.data.DataLoader(Squares(), 3))
     same(ours, [[a.numpy() for a in batch] for batch in theirs])
-
-
-# --- tables --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def table(tmp_path):
-    def write(content, encoding="utf-8"):
-        path = tmp_path / "table.csv"
-        path.write_text(content, encoding=encoding, newline="")
-        return path
-
-    return write
-
-
-FLOWERS = """length,kind,width,note
-5.1,setosa,3.5,"a, quoted"
-7,versicolor,3.2e0,
-6.3,virginica, 3.3 ,x
-4.9,setosa,-3,"two
-lines"
-"""
-
-
-def test_read_csv(table):
-    for content, encoding in [
-        (FLOWERS, "utf-8"), (FLOWERS, "utf-8-sig"), (FLOWERS.replace("\n", "\r\n"), "utf-8"),
-    ]:  # fmt: skip
-        path = table(content, encoding)
-        dataset = read_csv(path, target="kind", features=["width", "length"])
-        x, y = dataset[:]
-        np.testing.assert_array_equal(
-            x, np.float32([[3.5, 5.1], [3.2, 7], [3.3, 6.3], [-3, 4.9]]), strict=True
-        )
-        np.testing.assert_array_equal(y, np.int64([0, 1, 2, 0]), strict=True)
-        assert dataset.classes == ["setosa", "versicolor", "virginica"]
-        x.sum(), list(DataLoader(dataset, 2))
-
-
-def test_read_csv_by_default_takes_all_other_columns(table):
-    x, y = read_csv(table("a,b,y\n1,2,no\n3,4,yes\n\n5,6,no\n"), target="y")[:]
-    assert x.tolist() == [[1, 2], [3, 4], [5, 6]] and y.tolist() == [0, 1, 0]
-
-
-def test_read_csv_classes_may_be_given(table):
-    """So that a second file gets the labels of the first."""
-    path = table("a,y\n1,no\n2,yes\n")
-    dataset = read_csv(path, target="y", classes=("yes", "maybe", "no"))
-    assert dataset.arrays[1].tolist() == [2, 0] and dataset.classes == ["yes", "maybe", "no"]
-    with pytest.raises(
-        ValueError, match=r"line 3, column 'y': expected one of \['no'\], got 'yes'"
-    ):
-        read_csv(path, target="y", classes=["no"])
-
-
-def test_read_csv_a_target_of_numbers(table):
-    path = table("a;price\n1;2.5\n2;10\n3;2.5\n")
-    dataset = read_csv(path, target="price", numeric=True, delimiter=";")
-    np.testing.assert_array_equal(dataset.arrays[1], np.float32([2.5, 10, 2.5]), strict=True)
-    assert dataset.classes is None
-    assert read_csv(path, target="price", delimiter=";").classes == ["10", "2.5"]
-
-
-@pytest.mark.parametrize(
-    "content, options, message",
-    [
-        ("a,y\n1,no\n,no\n", {}, "line 3, column 'a': expected a number, got ''"),
-        ("a,y\n1,no\nNA,no\n", {}, "line 3, column 'a': expected a number, got 'NA'"),
-        ("a,y\n1,no\n\nnan,no\n", {}, "line 4, column 'a': expected a number, got 'nan'"),
-        ("a,y\n-inf,no\n", {}, "line 2, column 'a': expected a number, got '-inf'"),
-        ("y,a\nno,1\nno\n", {}, "line 3, column 'a': expected a number, got ''"),
-        ("a,y\n1,no\n2,\n", {}, r"line 3, column 'y': expected one of \['no'\], got ''"),
-        ("a,y\n1,no\n2\n", {}, r"line 3, column 'y': expected one of \['no'\], got ''"),
-        ("a,y\n1,2\n1,x\n", {"numeric": True}, "line 3, column 'y': expected a number, got 'x'"),
-        ("a,y\n1,5,no\n", {}, "line 2: more cells than the 2 columns"),
-        ("a,b\n1,2\n", {}, r"target 'y', got 1 rows with columns \['a', 'b'\]"),
-        ("a;y\n1;2\n", {}, r"columns \['a;y'\]"),
-        ("a,y\n1,2\n", {"features": ["a", "c"]}, r"features \['a', 'c'\].*columns \['a', 'y'\]"),
-        ("a,y\n1,2\n", {"features": ["a", "y"]}, "another|target 'y'"),
-        ("a,y\n1,2\n", {"features": []}, r"features \[\]"),
-        ("y\nno\n", {}, r"features \[\]"),
-        ("a,y\n", {}, "got 0 rows"),
-        ("", {}, r"got 0 rows with columns \[\]"),
-    ],
-)  # fmt: skip
-def test_read_csv_says_where_it_is_wrong(table, content, options, message):
-    path = table(content)
-    with pytest.raises(ValueError, match=r"table\.csv.*" + message):
-        read_csv(path, target="y", **options)
-
-
-def test_read_csv_agrees_with_pandas(table):
-    pandas = pytest.importorskip("pandas")
-    draws = np.random.default_rng(0).standard_normal((40, 5))
-    frame = pandas.DataFrame(draws, columns=[*"abcde"]).assign(y=[*"uv"] * 20)
-    path = table(frame.to_csv(index=False))
-    x, y = read_csv(path, target="y")[:]
-    np.testing.assert_array_equal(x, draws.astype(np.float32))
-    assert y.tolist() == [0, 1] * 20

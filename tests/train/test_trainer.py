@@ -317,7 +317,7 @@ def test_a_weight_of_two_counts_as_two_copies(device):
     [
         (
             {"sample_weight": EACH[:19]},
-            r"each sample of an ArrayDataset, got shape \(19,\) for .* length 20",
+            r"each sample of a data set, got shape \(19,\) for .* length 20",
         ),
         ({"sample_weight": 2.0}, r"got shape \(\) for a"),
         ({"class_weight": {0: 1.0, 1: 2.0}}, r"class_weight has nothing for \{2\}, only for"),

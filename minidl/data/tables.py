@@ -1,0 +1,180 @@
+"""Tables in files: columns of numbers, of words, and with gaps become arrays.
+
+The one rule of this file: nothing is guessed.  A cell that does not fit is named with its line and
+column, and whoever reads a table says what becomes of words and gaps.
+
+Explained in course/11.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from .loader import ArrayDataset
+
+
+class Table(ArrayDataset):
+    """What `read_csv` gives: an ArrayDataset that knows how it was read.
+
+    columns: the names of the columns of x; "colour=red" holds 1.0 where the word was red.
+    options: the arguments by which `read_csv` reads another file into the same columns, with the
+        same classes, words and means.  json.dumps can write them, to be kept beside the weights.
+    """
+
+    def __init__(
+        self,
+        *arrays: np.ndarray,
+        classes: Sequence[str] | None,
+        columns: list[str],
+        options: dict[str, Any],
+    ) -> None:
+        super().__init__(*arrays, classes=classes)
+        self.columns = columns
+        self.options = options
+
+
+def read_csv(
+    path: str | PathLike[str],
+    *,
+    target: str | None,
+    features: Iterable[str] | None = None,
+    classes: Iterable[str] | None = None,
+    numeric: bool = False,
+    words: str | Mapping[str, Iterable[str]] = "error",
+    empty: str | Mapping[str, float] = "error",
+    delimiter: str = ",",
+) -> Table:
+    """The data set in a CSV file, whose first line names the columns: x (N, D) and y (N,).
+
+    target: the column of y.  It holds words, and y says which of `classes` (default: all its words,
+        sorted) each is, as int64; or, with `numeric`, numbers, read as float32.  None: there is no
+        y, as in a file of which the answers are sought.
+    features: the columns of x, in this order; default: all but `target`.  Read as float32.
+    words: what becomes of a column of words, that is one without any number.  "error"; or
+        "one-hot": it becomes a column for each of its words, sorted, 1.0 where the word stands,
+        else 0.0.  A dict column -> its words makes this of these columns, of no others, and also
+        of such as have numbers for names.
+    empty: what becomes of a cell with nothing in it.  "error"; or "mean": for a number, the mean of
+        the others in its column; for a word, no word, 0.0 in each of its columns.  A dict
+        column -> number gives the numbers.
+    delimiter: what stands between two cells.
+
+    A second file is read like the first by read_csv("test.csv", **train.options), and one without
+    answers by **train.options | {"target": None}.
+    Raises ValueError, which names line and column, for a cell that does not fit.
+    pandas does this by get_dummies and fillna; it guesses what a column holds.
+    """
+    names, rows = _read(path, delimiter)
+    others = [name for name in names if name != target]
+    features = others if features is None else [*features]
+    wanted = {*features, target} - {None}
+    if not rows or not features or target in features or not wanted <= {*names}:
+        raise ValueError(f"{path}: expected rows with features {features} and a target {target!r}, "
+                         f"got {len(rows)} rows with columns {names}")  # fmt: skip
+    words = _by_column("words", words, "one-hot", features, partial(_words, rows))
+    words = {name: [*some] for name, some in words.items() if len(some)}
+    of_numbers = [name for name in features if name not in words]
+    means = _by_column("empty", empty, "mean", of_numbers, partial(_mean, path, rows))
+
+    columns, parts = [], []
+    for name in features:
+        if known := words.get(name):
+            places = {word: k for k, word in enumerate(known)}
+            if empty != "error":
+                places.setdefault("", -1)  # which is in none of the columns
+            found = _cells(path, rows, name, places.__getitem__, f"one of {known}")
+            parts.append(np.equal.outer([*found], range(len(known))))  # (N,) and (K,) -> (N, K)
+            columns += [f"{name}={word}" for word in known]
+        else:
+            found = _cells(path, rows, name, _number(means.get(name, "")), "a number")
+            parts.append(np.array([*found])[:, None])  # (N,) -> (N, 1)
+            columns.append(name)
+    arrays = [np.hstack(parts).astype(np.float32)]  # (N, D)
+    if target is not None and numeric:
+        arrays.append(np.array([*_cells(path, rows, target, float, "a number")], np.float32))
+    elif target is not None:
+        classes = [*(classes or sorted({row[target] for _, row in rows} - {""}))]
+        found = _cells(path, rows, target, classes.index, f"one of {classes}")
+        arrays.append(np.array([*found], np.int64))
+    if empty == "mean":
+        empty = means
+    options = {
+        "target": target, "features": features, "classes": classes, "numeric": numeric,
+        "words": words, "empty": empty, "delimiter": delimiter,
+    }  # fmt: skip
+    return Table(*arrays, classes=classes, columns=columns, options=options)
+
+
+def _read(path, delimiter):
+    """The names of the columns, and for each row the number of its line and a dict of its cells."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, delimiter=delimiter, restval="")
+        names = [*(reader.fieldnames or [])]
+        rows = [(reader.line_num, row) for row in reader]
+    if len({*names}) < len(names):
+        raise ValueError(f"{path}: two columns have one name, in {names}")
+    if wide := [line for line, row in rows if None in row]:
+        raise ValueError(f"{path}, line {wide[0]}: more cells than the {len(names)} columns")
+    return names, [(line, {name: row[name].strip() for name in names}) for line, row in rows]
+
+
+def _cells(path, rows, name, convert, expected):
+    """The cells of a column, each converted to a finite number."""
+    for line, row in rows:
+        try:
+            value = convert(row[name])
+            if not math.isfinite(value):
+                raise ValueError
+        except (ValueError, KeyError):
+            raise ValueError(f"{path}, line {line}, column {name!r}: expected {expected}, got "
+                             f"{row[name]!r}; words=\"one-hot\" and empty=\"mean\" take words and "
+                             "gaps in features") from None  # fmt: skip
+        yield value
+
+
+def _by_column(option, given, word, features, find):
+    """What an option says, as a dict: nothing, or what is found for each feature, or what is given
+    for some of them.
+    """
+    if given == "error":
+        return {}
+    if given == word:
+        return {name: find(name) for name in features}
+    if isinstance(given, Mapping) and {*given} <= {*features}:
+        return {**given}
+    raise ValueError(f"{option}: expected 'error', {word!r}, or a dict whose keys are of the "
+                     f"features {features}, got {given!r}")  # fmt: skip
+
+
+def _words(rows, name):
+    """The words of a column, sorted; none if there is a number among them."""
+    found = sorted({row[name] for _, row in rows} - {""})
+    return found * (not any(map(_is_number, found)))
+
+
+def _is_number(cell):
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(gap):
+    """A function that gives the number in a cell, or `gap` where there is nothing in it."""
+    return lambda cell: float(cell or gap)
+
+
+def _mean(path, rows, name):
+    """The mean of a column's numbers."""
+    there = [(line, row) for line, row in rows if row[name]]
+    if not there:
+        raise ValueError(f"{path}, column {name!r}: no number to take the mean of")
+    return float(np.mean([*_cells(path, there, name, float, "a number")]))
