@@ -54,7 +54,7 @@ BUDGETS = {
     "engine": (1215, "engine"),
     "nn": (990, "nn"),
     "optim": (200, "optim"),
-    "data": (610, "data"),
+    "data": (613, "data"),
     "train": (921, "train"),
     "graph": (1888, "graph"),
     "gpu": (200, "gpu"),
