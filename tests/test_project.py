@@ -50,7 +50,7 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 BUDGETS = {
     "engine": (1080, "engine"),
     "nn": (965, "nn"),
-    "optim": (200, "optim"),
+    "optim": (230, "optim"),
     "data": (550, "data"),
     "train": (870, "train"),
     "graph": (1888, "graph"),
