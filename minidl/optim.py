@@ -60,7 +60,7 @@ class Optimizer:
             given = [p for group in self.groups for p in group.parameters]
         _check_numbers(lr=lr)
         self.parameters = _checked(given)
-        self._lr, self.schedule, self.steps = lr, schedule, 0
+        vars(self)["lr"], self.schedule, self.steps = lr, schedule, 0
         self.state = [state for group in self.groups for state in group.state] or [
             {} for _ in self.parameters
         ]
@@ -94,16 +94,16 @@ class Optimizer:
         """The learning rate.  Where it is set, those of the groups change in proportion, so a rate
         of their own stays so many times as large.
         """
-        return self._lr
+        return vars(self)["lr"]
 
     @lr.setter
     def lr(self, lr: float) -> None:
         _check_numbers(lr=lr)
-        if self.groups and not self._lr:
+        if self.groups and not self.lr:
             raise ValueError("lr was 0, to which no rate has a proportion; set groups[i].lr")
         for group in self.groups:
-            group.lr *= lr / self._lr
-        self._lr = lr
+            group.lr *= lr / self.lr
+        vars(self)["lr"] = lr
 
     def rate(self, ahead: int = 0) -> float:
         """The learning rate of the next step, or of the one `ahead` steps after it."""
@@ -203,7 +203,7 @@ class Optimizer:
                 raise ValueError(f"state {path!r} has shape {array.shape}, parameter {i} {p.shape}")
             new[int(i)][slot] = devices.to_device(array, p.device).copy()
         for one, lr in zip(every, rates):
-            one.steps, one._lr = steps, lr
+            one.steps, vars(one)["lr"] = steps, lr
         for mine, loaded in zip(self.state, new):
             for slot, kept in mine.items():  # the Tensors stay: a compiled step holds them
                 kept.data = loaded.pop(slot) if slot in loaded else 0 * kept.data
