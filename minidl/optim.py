@@ -179,15 +179,15 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what `state_dict` gave.  Raises ValueError, changing nothing, if it misfits.
 
-        The rates too, as in PyTorch: a rate that is to be another is set afterwards.  Other options
-        and schedules, which PyTorch loads or keeps elsewhere, stay those that this one was made
-        with.
+        The rates too, if they are there, as in PyTorch: set what is to be another afterwards.
+        Other options and schedules, which PyTorch loads or keeps elsewhere, stay those that this
+        one was made with.
         """
         state = dict(state)
-        if not {"steps", "lr"} <= state.keys():
-            raise ValueError("this is no optimiser's state: 'steps' or 'lr' is missing")
-        steps, rates = int(state.pop("steps")), state.pop("lr").tolist()
-        every = (self, *self.groups)
+        if "steps" not in state:
+            raise ValueError("this is no optimiser's state: 'steps' is missing")
+        steps, every = int(state.pop("steps")), (self, *self.groups)
+        rates = np.asarray(state.pop("lr", [one.lr for one in every])).tolist()
         if len(rates) != len(every):
             raise ValueError(
                 f"this state is of {len(rates) - 1} groups, this optimiser has {len(self.groups)}"

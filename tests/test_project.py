@@ -49,7 +49,7 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
     "engine": (1080, "engine"),
-    "nn": (965, "nn"),
+    "nn": (1035, "nn"),
     "optim": (230, "optim"),
     "data": (550, "data"),
     "train": (870, "train"),

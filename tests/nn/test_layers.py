@@ -546,14 +546,14 @@ def test_attention_is_pytorchs(causal, device, torch):
         (lambda: recurrent.LSTM(3, 2, dropout=1), r"LSTM: dropout must be in \[0, 1\), got 1"),
         (lambda: nn.ConvTranspose2d(4, 0, 3), "ConvTranspose2d: n_out must be"),
         (lambda: recurrent.GRU(3, 4, 0), "GRU: n_layers must be"),
-        (
-            lambda: nn.Conv2d(1, 1, 2, stride=0)(tensor(np.ones((1, 1, 4, 4)))),
-            r"stride \(0, 0\) and dilation \(1, 1\) must be at least 1",
-        ),
-        (
-            lambda: nn.MaxPool2d(2, padding=-1)(tensor(np.ones((1, 1, 4, 4)))),
-            "padding must not be negative, got -1",
-        ),
+        (lambda: nn.Conv2d(1, 1, 2, stride=0), "Conv2d: stride must be a whole number from 1"),
+        (lambda: nn.Conv2d(1, 1, 3, padding="same"), "padding must be numbers, .*size // 2"),
+        (lambda: nn.Conv1d(1, 1, 3, padding="valid"), "Conv1d: padding must be a whole number"),
+        (lambda: nn.Conv2d(1, 1, 3, dilation=(1, 0.5)), r"dilation must be .* from 1, got 0\.5"),
+        (lambda: nn.ConvTranspose2d(1, 1, 2, padding=(0, -1)), "padding must be .* from 0, got -1"),
+        (lambda: nn.MaxPool2d(2, padding=-1), "MaxPool2d: padding must be a whole number from 0"),
+        (lambda: nn.MaxPool2d("2"), "MaxPool2d: size must be a whole number from 1, got '2'"),
+        (lambda: nn.AvgPool2d(2, 0), "AvgPool2d: stride must be a whole number from 1, got 0"),
     ],
 )
 def test_counts_that_cannot_be(make, message):
