@@ -10,6 +10,7 @@ Explained in course/12.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,15 @@ _KINDS = {
     recurrent.GRU: ["GRU"],
     transformer.MultiHeadAttention: ["MultiheadAttention"],
     transformer.TransformerBlock: ["TransformerEncoderLayer"],
+    nn.Flatten: ["Flatten"],
+    nn.ReLU: ["ReLU"],
+    nn.LeakyReLU: ["LeakyReLU"],
+    nn.GELU: ["GELU"],
+    nn.Tanh: ["Tanh"],
+    nn.Sigmoid: ["Sigmoid"],
+    nn.Dropout: ["Dropout", "Identity"],
+    nn.MaxPool2d: ["MaxPool2d"],
+    nn.AvgPool2d: ["AvgPool2d"],
 }
 # What a part of such a layer is called there.
 _NAMES = {
@@ -51,12 +61,48 @@ _NAMES = {
         "mlp.2": "linear2",
     },
 }
-# What is no array and must agree nevertheless: its name there, and what it is for a layer here.
+# What is no array and must agree nevertheless, or outputs would differ in evaluation: for each kind
+# of layer, PyTorch's name of an option, and what it is for a layer here.
+_CONVOLUTION = {
+    "stride": lambda layer: layer.options["stride"],
+    "padding": lambda layer: layer.options["padding"],
+    "dilation": lambda layer: layer.options.get("dilation", 1),
+    "groups": lambda layer: layer.options.get("groups", 1),
+    "padding_mode": lambda layer: "zeros",
+}
+_POOL = {
+    "kernel_size": lambda layer: layer.size,
+    "stride": lambda layer: layer.options["stride"],
+    "padding": lambda layer: layer.options["padding"],
+    "ceil_mode": lambda layer: False,
+}
+_NORM = {"eps": lambda layer: layer.eps}
+_BATCH_FIRST = {"batch_first": lambda layer: True}
 _OPTIONS = {
-    nn.GroupNorm: ("num_groups", lambda layer: layer.groups),
-    recurrent.RNN: ("nonlinearity", lambda layer: "tanh"),
-    transformer.MultiHeadAttention: ("num_heads", lambda layer: layer.heads),
-    transformer.TransformerBlock: ("norm_first", lambda layer: True),
+    nn.Conv1d: _CONVOLUTION,
+    nn.Conv2d: _CONVOLUTION,
+    nn.ConvTranspose2d: _CONVOLUTION
+    | {"output_padding": lambda layer: layer.options["output_padding"]},
+    nn.MaxPool2d: _POOL | {"dilation": lambda layer: 1},
+    nn.AvgPool2d: _POOL
+    | {"count_include_pad": lambda layer: True, "divisor_override": lambda layer: None},
+    nn.RMSNorm: _NORM,
+    nn.LayerNorm: _NORM,
+    nn.GroupNorm: _NORM | {"num_groups": lambda layer: layer.groups},
+    nn.BatchNorm: _NORM | {"track_running_stats": lambda layer: True},
+    nn.Embedding: {"max_norm": lambda layer: None},
+    nn.Flatten: {"start_dim": lambda layer: 1, "end_dim": lambda layer: -1},
+    nn.LeakyReLU: {"negative_slope": lambda layer: layer.slope},
+    nn.GELU: {"approximate": lambda layer: "tanh"},
+    recurrent.RNN: _BATCH_FIRST | {"nonlinearity": lambda layer: "tanh"},
+    recurrent.LSTM: _BATCH_FIRST,
+    recurrent.GRU: _BATCH_FIRST,
+    transformer.MultiHeadAttention: _BATCH_FIRST
+    | {"num_heads": lambda layer: layer.heads, "add_zero_attn": lambda layer: False},
+    transformer.TransformerBlock: {
+        "norm_first": lambda layer: True,
+        "activation": lambda layer: "gelu",
+    },
 }
 _SAME = {"weight", "bias", "running_mean", "running_var"}  # lie the same way, but for Linear
 
@@ -71,8 +117,10 @@ def from_torch(model: M, source: Any, *, same: Collection[str] = ()) -> M:
         shape, such as (n, n), would not show it if they were transposed.
 
     Raises ValueError, and copies nothing, where a name is missing or unknown, where a shape, a
-    type or the kind of a layer differs, and where shared arrays differ.  The kinds of layers, and
-    how many heads and groups they have, are known of a PyTorch module, not of a state dict.
+    type or the kind of a layer differs, and where shared arrays differ.  Of a PyTorch module, not
+    of a state dict, the kinds of layers are known too, those without arrays among them, and their
+    options: what would give other outputs in evaluation is refused, such as another stride,
+    padding, eps, number of heads, or batch_first=False.  To copy nevertheless, give the state dict.
     """
     theirs = {}
     if hasattr(source, "named_modules"):
@@ -196,13 +244,32 @@ def _other_kinds(model, theirs):
         if kind is None or there not in theirs:
             continue
         names, place = [k.__name__ for k in type(theirs[there]).__mro__], path or "the model"
-        option, expected = _OPTIONS.get(kind, ("", None))
+        options = _OPTIONS.get(kind, {})
         if not {*names} & {*_KINDS[kind]}:
+            options = {}
             wrong.append(f"{place} is a {type(module).__name__}, there it is a {names[0]}, whose "
-                         "arrays may lie otherwise")  # fmt: skip
-        elif option and (got := getattr(theirs[there], option)) != expected(module):
-            wrong.append(f"{place} has {option} {expected(module)}, there it is {got}")
+                         "arrays or outputs may be others")  # fmt: skip
+        for option, ours in options.items():
+            expected = ours(module)
+            got = _THERE.get(option, attrgetter(option))(theirs[there])
+            if not np.array_equal(*np.broadcast_arrays(expected, got)):
+                wrong.append(f"{place} has {option} {expected}, there it is {got}")
     return wrong
+
+
+def _padding(layer):
+    """The padding of PyTorch's layer as numbers."""
+    if layer.padding == "same":
+        return [d * (k - 1) / 2 for d, k in zip(layer.dilation, layer.kernel_size)]
+    return {"valid": 0}.get(layer.padding, layer.padding)
+
+
+# How to read what PyTorch's layer keeps otherwise.  An activation is a function there; one that is
+# neither relu nor gelu may be gelu's form with tanh.
+_THERE = {
+    "padding": _padding,
+    "activation": lambda layer: {1: "relu"}.get(layer.activation_relu_or_gelu, "gelu"),
+}
 
 
 def _array(value):
