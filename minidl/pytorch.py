@@ -61,48 +61,66 @@ _NAMES = {
         "mlp.2": "linear2",
     },
 }
-# What is no array and must agree nevertheless, or outputs would differ in evaluation: for each kind
-# of layer, PyTorch's name of an option, and what it is for a layer here.
-_CONVOLUTION = {
-    "stride": lambda layer: layer.options["stride"],
-    "padding": lambda layer: layer.options["padding"],
-    "dilation": lambda layer: layer.options.get("dilation", 1),
-    "groups": lambda layer: layer.options.get("groups", 1),
-    "padding_mode": lambda layer: "zeros",
-}
-_POOL = {
-    "kernel_size": lambda layer: layer.size,
-    "stride": lambda layer: layer.options["stride"],
-    "padding": lambda layer: layer.options["padding"],
-    "ceil_mode": lambda layer: False,
-}
-_NORM = {"eps": lambda layer: layer.eps}
-_BATCH_FIRST = {"batch_first": lambda layer: True}
-_OPTIONS = {
-    nn.Conv1d: _CONVOLUTION,
-    nn.Conv2d: _CONVOLUTION,
-    nn.ConvTranspose2d: _CONVOLUTION
-    | {"output_padding": lambda layer: layer.options["output_padding"]},
-    nn.MaxPool2d: _POOL | {"dilation": lambda layer: 1},
-    nn.AvgPool2d: _POOL
-    | {"count_include_pad": lambda layer: True, "divisor_override": lambda layer: None},
-    nn.RMSNorm: _NORM,
-    nn.LayerNorm: _NORM,
-    nn.GroupNorm: _NORM | {"num_groups": lambda layer: layer.groups},
-    nn.BatchNorm: _NORM | {"track_running_stats": lambda layer: True},
-    nn.Embedding: {"max_norm": lambda layer: None},
-    nn.Flatten: {"start_dim": lambda layer: 1, "end_dim": lambda layer: -1},
-    nn.LeakyReLU: {"negative_slope": lambda layer: layer.slope},
-    nn.GELU: {"approximate": lambda layer: "tanh"},
-    recurrent.RNN: _BATCH_FIRST | {"nonlinearity": lambda layer: "tanh"},
-    recurrent.LSTM: _BATCH_FIRST,
-    recurrent.GRU: _BATCH_FIRST,
-    transformer.MultiHeadAttention: _BATCH_FIRST
-    | {"num_heads": lambda layer: layer.heads, "add_zero_attn": lambda layer: False},
-    transformer.TransformerBlock: {
-        "norm_first": lambda layer: True,
-        "activation": lambda layer: "gelu",
-    },
+# What is no array and must agree nevertheless, or outputs would differ in evaluation: kinds of
+# layers, PyTorch's name of an option, and what it is for a layer here.
+_OPTIONS = [
+    (
+        (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d),
+        "stride",
+        lambda layer: layer.options["stride"],
+    ),
+    (
+        (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d),
+        "padding",
+        lambda layer: layer.options["padding"],
+    ),
+    (
+        (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d),
+        "dilation",
+        lambda layer: layer.options.get("dilation", 1),
+    ),
+    (
+        (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d),
+        "groups",
+        lambda layer: layer.options.get("groups", 1),
+    ),
+    ((nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d), "padding_mode", lambda layer: "zeros"),
+    ((nn.ConvTranspose2d,), "output_padding", lambda layer: layer.options["output_padding"]),
+    ((nn.MaxPool2d, nn.AvgPool2d), "kernel_size", lambda layer: layer.size),
+    ((nn.MaxPool2d, nn.AvgPool2d), "ceil_mode", lambda layer: False),
+    ((nn.AvgPool2d,), "count_include_pad", lambda layer: True),
+    ((nn.AvgPool2d,), "divisor_override", lambda layer: None),
+    (
+        (nn.RMSNorm, nn.LayerNorm, nn.GroupNorm, nn.BatchNorm),
+        "eps",
+        lambda layer: layer.eps,
+    ),
+    ((nn.GroupNorm,), "num_groups", lambda layer: layer.groups),
+    ((nn.BatchNorm,), "track_running_stats", lambda layer: True),
+    ((nn.Embedding,), "max_norm", lambda layer: None),
+    ((nn.Flatten,), "start_dim", lambda layer: 1),
+    ((nn.Flatten,), "end_dim", lambda layer: -1),
+    ((nn.LeakyReLU,), "negative_slope", lambda layer: layer.slope),
+    ((nn.GELU,), "approximate", lambda layer: "tanh"),
+    ((recurrent.RNN,), "nonlinearity", lambda layer: "tanh"),
+    (
+        (recurrent.RNN, recurrent.LSTM, recurrent.GRU, transformer.MultiHeadAttention),
+        "batch_first",
+        lambda layer: True,
+    ),
+    ((transformer.MultiHeadAttention,), "num_heads", lambda layer: layer.heads),
+    ((transformer.MultiHeadAttention,), "add_zero_attn", lambda layer: False),
+    ((transformer.TransformerBlock,), "norm_first", lambda layer: True),
+    ((transformer.TransformerBlock,), "activation", lambda layer: "gelu"),
+]
+# How to read what PyTorch's layer keeps otherwise: a padding may be a word, and an activation is a
+# function; one that is neither relu nor gelu may be gelu's form with tanh.
+_THERE = {
+    "padding": lambda layer: {
+        "valid": 0,
+        "same": np.multiply(getattr(layer, "dilation", 1), np.subtract(layer.kernel_size, 1)) / 2,
+    }.get(str(layer.padding), layer.padding),
+    "activation": lambda layer: {1: "relu"}.get(layer.activation_relu_or_gelu, "gelu"),
 }
 _SAME = {"weight", "bias", "running_mean", "running_var"}  # lie the same way, but for Linear
 
@@ -244,32 +262,15 @@ def _other_kinds(model, theirs):
         if kind is None or there not in theirs:
             continue
         names, place = [k.__name__ for k in type(theirs[there]).__mro__], path or "the model"
-        options = _OPTIONS.get(kind, {})
         if not {*names} & {*_KINDS[kind]}:
-            options = {}
             wrong.append(f"{place} is a {type(module).__name__}, there it is a {names[0]}, whose "
                          "arrays or outputs may be others")  # fmt: skip
-        for option, ours in options.items():
-            expected = ours(module)
+            continue
+        for option, ours in [(option, ours) for kinds, option, ours in _OPTIONS if kind in kinds]:
             got = _THERE.get(option, attrgetter(option))(theirs[there])
-            if not np.array_equal(*np.broadcast_arrays(expected, got)):
-                wrong.append(f"{place} has {option} {expected}, there it is {got}")
+            if not np.array_equal(*np.broadcast_arrays(ours(module), got)):
+                wrong.append(f"{place} has {option} {ours(module)}, there it is {got}")
     return wrong
-
-
-def _padding(layer):
-    """The padding of PyTorch's layer as numbers."""
-    if layer.padding == "same":
-        return [d * (k - 1) / 2 for d, k in zip(layer.dilation, layer.kernel_size)]
-    return {"valid": 0}.get(layer.padding, layer.padding)
-
-
-# How to read what PyTorch's layer keeps otherwise.  An activation is a function there; one that is
-# neither relu nor gelu may be gelu's form with tanh.
-_THERE = {
-    "padding": _padding,
-    "activation": lambda layer: {1: "relu"}.get(layer.activation_relu_or_gelu, "gelu"),
-}
 
 
 def _array(value):
