@@ -451,7 +451,7 @@ class Embedding(_Layer):
         return f"{self.n}, {self.width}"
 
 
-class Residual(Sequential):
+class Residual(_Layer, Sequential):
     """x plus what its modules make of x, which must keep the shape (He et al. 2016)."""
 
     def forward(self, x: Tensor) -> Tensor:
