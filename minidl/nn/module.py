@@ -379,8 +379,9 @@ class Sequential(Module):
         return len(list(iter(self)))
 
     def __getitem__(self, i: Any) -> Any:
-        found = list(self)[i]
-        return Sequential(*found) if isinstance(i, slice) else found
+        if isinstance(i, slice):
+            return Sequential(*list(self)[i])
+        return list(self)[i]
 
     def __setitem__(self, i: Any, module: Any) -> None:
         modules = list(self)
