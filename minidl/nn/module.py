@@ -98,7 +98,8 @@ class Module:
         """
         found = []
         for attribute, value in vars(self).items():
-            if type(value) in _NO_PART or callable(getattr(Module, attribute, None)):
+            kind = type(value)
+            if kind in _NO_PART or (kind is partial and callable(getattr(Module, attribute, None))):
                 continue
             inside = _named(attribute, value)
             if inside and "." in attribute:
