@@ -2,11 +2,13 @@
 
 The one rule of this file: an optimiser writes one `update`, in operators and operations only, for
 one parameter; so the same lines run on arrays, and can be recorded into a graph.  Nothing is
-changed in place: a step gives each parameter a new array.
+changed in place: a step gives each parameter a new array.  A group of parameters with options of
+its own is an optimiser of its own, and the one it belongs to says when it steps.
 
 Explained in course/10.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -21,14 +23,23 @@ from .nn.functional import check_share
 from .nn.module import Module
 
 Schedule = Callable[[int], float]  # from the number of steps done to a factor of the rate
+Parameters = Iterable[Tensor] | Iterable[Mapping[str, Any]]  # those, or groups of them
 
 
 class Optimizer:
     """What all optimisers share: parameters, the rate, the state, the step.
 
-    parameters: the Tensors to change, as `Module.parameters` lists them, each once.  lr >= 0: the
-    learning rate.  schedule: None, or a function from the number of steps done (0, 1, ...) to a
-    factor of lr.  state: for each parameter a dict slot -> Tensor.
+    parameters: the Tensors to change, as `Module.parameters` lists them, each once; or groups of
+    them, dicts with "params", such a list, and what is otherwise for these: "lr", "schedule" and
+    whatever else the optimiser takes, such as "weight_decay".  lr >= 0: the learning rate.
+    schedule: None, or a function from the number of steps done (0, 1, ...) to a factor of lr.
+    options: what else a group may have; a subclass hands on all that it takes.
+
+    groups: for each group an optimiser of this kind, whose attributes can be set like any other's
+    (`optimizer.groups[0].lr = 0.1`); [] if none were given.  PyTorch has dicts, and always one at
+    least.  An attribute of the whole that is set goes on to the groups that have none of their own.
+    parameters, state: those of all groups, one after the other; the state has for each parameter a
+    dict slot -> Tensor.
     """
 
     elementwise = True  # whether `update` looks at each element alone; then all can be one array
@@ -39,21 +50,73 @@ class Optimizer:
         advice.constructors(cls)
 
     def __init__(
-        self, parameters: Iterable[Tensor], lr: float, *, schedule: Schedule | None = None
+        self,
+        parameters: Parameters,
+        lr: float,
+        *,
+        schedule: Schedule | None = None,
+        **options: Any,
     ) -> None:
-        self.parameters = _checked(parameters)
-        _check_not_negative(lr=lr)
-        self.lr, self.schedule, self.steps = lr, schedule, 0
-        self.state = [{} for _ in self.parameters]
+        given = _listed(parameters)
+        self.groups = []
+        if any(isinstance(group, Mapping) for group in given):
+            common = options | {"lr": lr, "schedule": schedule}
+            self.groups = [self._group(i, group, common) for i, group in enumerate(given)]
+            given = [p for group in self.groups for p in group.parameters]
+        _check_numbers(lr=lr)
+        self.parameters = _checked(given)
+        vars(self)["lr"], self.schedule, self.steps = lr, schedule, 0
+        self.state = [state for group in self.groups for state in group.state] or [
+            {} for _ in self.parameters
+        ]
+
+    def _group(self, i, group, options):
+        """The optimiser of group i, a dict; options: what holds where it says nothing."""
+        kind, takes = type(self).__name__, inspect.signature(type(self)).parameters
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise TypeError(
+                f"{kind}: group {i} must be a dict with 'params', a list of parameters, got "
+                f"{group!r:.60}"
+            )
+        if kept := takes.keys() - options - {"parameters"}:
+            raise TypeError(
+                f"{kind} takes no groups: its __init__ must give super().__init__ also "
+                f"{', '.join(f'{name}={name}' for name in sorted(kept))}"
+            )
+        own = options | group
+        found = type(self)(own.pop("params"), **own)
+        found._follows = options.keys() - group - {"lr"}
+        return found
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        for group in vars(self).get("groups", ()):
+            if name in group._follows:
+                setattr(group, name, value)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate.  Where it is set, those of the groups change in proportion, so a rate
+        of their own stays so many times as large.
+        """
+        return vars(self)["lr"]
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        _check_numbers(lr=lr)
+        if self.groups and not self.lr:
+            raise ValueError("lr was 0, to which no rate has a proportion; set groups[i].lr")
+        for group in self.groups:
+            group.lr *= lr / self.lr
+        vars(self)["lr"] = lr
 
     __getattr__ = advice.of_object("Optimizer")
 
     def rate(self, ahead: int = 0) -> float:
         """The learning rate of the next step, or of the one `ahead` steps after it."""
-        factor = 1.0
-        if self.schedule:
-            factor = self.schedule(self.steps + ahead)
-        return self.lr * factor
+        if not self.schedule:
+            return self.lr
+        return self.lr * self.schedule(self.steps + ahead)
 
     def update(self, p: Any, g: Any, state: dict[str, Any], lr: float, t: int) -> Any:
         """The next value of parameter p with gradient g; each subclass writes its own.
@@ -67,20 +130,27 @@ class Optimizer:
         """Give every parameter that has a gradient its next value."""
         record = intercept.modes.tracing
         ahead = record.after.count(self._count) if record else 0
-        lr = intercept.fresh(lambda: self.rate(ahead))
         t = intercept.fresh(lambda: self.steps + ahead + 1)
+        calls = [group._call(ahead) for group in self.groups or [self]]
+        if record:
+            record.update(calls, t)
+            calls = []
+        for group, jobs, lr in calls:
+            for p, state in jobs:
+                arrays = {slot: kept.data for slot, kept in state.items()}
+                p.data = group.update(p.data, p.grad.data, arrays, lr, t)
+                for slot, kept in state.items():
+                    kept.data = arrays[slot]
+        intercept.effect(self._count)
+
+    def _call(self, ahead):
+        """What a step of this one, without groups, needs: itself, pairs (parameter, state) of what
+        has a gradient, the rate.  ahead: how many steps come before it.
+        """
         jobs = [(p, state) for p, state in zip(self.parameters, self.state) if p.grad is not None]
         for p, state in jobs:
             self._prepare(p, state)
-        if record:
-            record.update(self, jobs, lr, t)
-            jobs = []
-        for p, state in jobs:
-            arrays = {slot: kept.data for slot, kept in state.items()}
-            p.data = self.update(p.data, p.grad.data, arrays, lr, t)
-            for slot, kept in state.items():
-                kept.data = arrays[slot]
-        intercept.effect(self._count)
+        return self, jobs, intercept.fresh(lambda: self.rate(ahead))
 
     def _prepare(self, p, state):
         """Make what is kept for p at its first step, and move it to where p is."""
@@ -93,7 +163,8 @@ class Optimizer:
                 state[slot].data = devices.to_device(kept, devices.device_of(a))
 
     def _count(self):
-        self.steps += 1
+        for one in (self, *self.groups):
+            one.steps += 1
 
     def zero_grad(self) -> None:
         """Forget the gradients, before the next backward adds new ones."""
@@ -103,50 +174,71 @@ class Optimizer:
             p.grad = None
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """A dict of copies: "steps", the number done, and "i.slot" for what parameter i keeps."""
-        found = {"steps": np.asarray(self.steps)}
+        """A dict of copies: "steps", the number done, "lr", this one's rate and then the groups',
+        and "i.slot" for what parameter i keeps.
+        """
+        rates = [one.lr for one in (self, *self.groups)]
+        found = {"steps": np.asarray(self.steps), "lr": np.asarray(rates, dtype=np.float64)}
         for i, state in enumerate(self.state):
             found |= {f"{i}.{slot}": kept.data.copy() for slot, kept in state.items()}
         return found
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave.  Raises ValueError, changing nothing, if it misfits."""
+        """Take back what `state_dict` gave.  Raises ValueError, changing nothing, if it misfits.
+
+        The rates too, if they are there, as in PyTorch: set what is to be another afterwards.
+        Other options and schedules, which PyTorch loads or keeps elsewhere, stay those that this
+        one was made with.
+        """
         state = dict(state)
         if "steps" not in state:
             raise ValueError("this is no optimiser's state: 'steps' is missing")
-        steps = int(state.pop("steps"))
+        steps, every = int(state.pop("steps")), (self, *self.groups)
+        rates = np.asarray(state.pop("lr", [one.lr for one in every])).tolist()
+        if len(rates) != len(every):
+            raise ValueError(
+                f"this state is of {len(rates) - 1} groups, this optimiser has {len(self.groups)}"
+            )
+        slots = [group.slots for group in self.groups or [self] for _ in group.parameters]
         new = [{} for _ in self.parameters]
         for path, array in state.items():
             i, _, slot = path.partition(".")
-            if slot not in self.slots or not i.isdigit() or int(i) >= len(new):
+            if not i.isdigit() or int(i) >= len(new) or slot not in slots[int(i)]:
                 raise ValueError(f"{type(self).__name__} has no state {path!r}")
             p = self.parameters[int(i)]
             if tuple(array.shape) != p.shape:
                 raise ValueError(f"state {path!r} has shape {array.shape}, parameter {i} {p.shape}")
             new[int(i)][slot] = devices.to_device(array, p.device).copy()
-        self.steps = steps
+        for one, lr in zip(every, rates):
+            one.steps, vars(one)["lr"] = steps, lr
         for mine, loaded in zip(self.state, new):
             for slot, kept in mine.items():  # the Tensors stay: a compiled step holds them
                 kept.data = loaded.pop(slot) if slot in loaded else 0 * kept.data
             mine |= {slot: Tensor(array) for slot, array in loaded.items()}
 
 
-def _check_not_negative(**numbers):
-    """Raise ValueError unless each of the numbers, called by their names, is 0 or more."""
+def _check_numbers(**numbers):
+    """Raise ValueError unless each of the numbers, called by their names, is finite and >= 0."""
     for name, number in numbers.items():
-        if number < 0:
-            raise ValueError(f"{name} must not be negative, got {number}")
+        if not (isinstance(number, (int, float, np.number)) and 0 <= number < math.inf):
+            raise ValueError(f"{name} must be a finite number, 0 or more, got {number!r}")
 
 
 advice.methods(Optimizer)
 
 
-def _checked(parameters):
-    """The parameters as a list.  Raises where they are not leaves, each once."""
-    if isinstance(parameters, (Tensor, Module, dict, str)) or not isinstance(parameters, Iterable):
+def _listed(parameters):
+    """What an optimiser was given, as a list."""
+    if isinstance(parameters, (Tensor, Module, Mapping, str)) or not isinstance(
+        parameters, Iterable
+    ):
         raise TypeError("an optimiser takes a list of parameters; pass model.parameters(), not a "
                         f"{type(parameters).__name__}")  # fmt: skip
-    found = list(parameters)
+    return list(parameters)
+
+
+def _checked(found):
+    """A list of parameters, if they are leaves, each there once; else an error."""
     places = {}  # parameter -> its place in the list
     if not found:
         raise ValueError("an optimiser needs parameters, got none; pass model.parameters()")
@@ -161,6 +253,23 @@ def _checked(parameters):
     return found
 
 
+def decay_groups(parameters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
+    """Groups for an optimiser: `weight_decay` for what has two axes or more, none for the rest.
+
+    So matrices, kernels and embeddings decay; biases and the scales of norms, which a pull to 0
+    keeps from their job, do not.  As nanoGPT and timm do it; minGPT leaves embeddings out too:
+    write the groups for that.  A group that would be empty is left out.
+    `optim.AdamW(optim.decay_groups(model.parameters(), 0.1), lr=0.001)`
+    """
+    found = _checked(_listed(parameters))
+    weights, rest = [p for p in found if p.ndim > 1], [p for p in found if p.ndim <= 1]
+    return [
+        {"params": group, "weight_decay": decay}
+        for group, decay in ((weights, weight_decay), (rest, 0.0))
+        if group
+    ]
+
+
 class SGD(Optimizer):
     """Stochastic gradient descent: each step goes lr times against the gradient of a batch.
 
@@ -172,7 +281,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Tensor],
+        parameters: Parameters,
         lr: float = 0.01,
         *,
         momentum: float = 0.0,
@@ -180,9 +289,12 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         schedule: Schedule | None = None,
     ) -> None:
-        super().__init__(parameters, lr, schedule=schedule)
+        super().__init__(
+            parameters, lr, schedule=schedule, momentum=momentum, nesterov=nesterov,
+            weight_decay=weight_decay,
+        )  # fmt: skip
         check_share("SGD", "momentum", momentum)
-        _check_not_negative(weight_decay=weight_decay)
+        _check_numbers(weight_decay=weight_decay)
         if nesterov and not momentum:
             raise ValueError("nesterov looks ahead along the velocity: it needs momentum > 0")
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
@@ -212,15 +324,16 @@ class RMSProp(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Tensor],
+        parameters: Parameters,
         lr: float = 0.01,
         *,
         decay: float = 0.99,
         eps: float = 1e-8,
         schedule: Schedule | None = None,
     ) -> None:
-        super().__init__(parameters, lr, schedule=schedule)
+        super().__init__(parameters, lr, schedule=schedule, decay=decay, eps=eps)
         check_share("RMSProp", "decay", decay)
+        _check_numbers(eps=eps)
         self.decay, self.eps = decay, eps
 
     def update(self, p: Any, g: Any, state: dict[str, Any], lr: float, t: int) -> Any:
@@ -239,11 +352,12 @@ class Adam(Optimizer):
     that is unfrozen late begins with smaller steps there; give it an optimiser of its own.
     """
 
+    decoupled = False  # whether decay is taken off p, not added to its gradient
     slots = ("mean", "square")
 
     def __init__(
         self,
-        parameters: Iterable[Tensor],
+        parameters: Parameters,
         lr: float = 0.001,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -251,14 +365,18 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
         schedule: Schedule | None = None,
     ) -> None:
-        super().__init__(parameters, lr, schedule=schedule)
+        super().__init__(
+            parameters, lr, schedule=schedule, betas=betas, eps=eps, weight_decay=weight_decay
+        )
         for beta in betas:
             check_share(type(self).__name__, "each of betas", beta)
-        _check_not_negative(weight_decay=weight_decay)
+        _check_numbers(eps=eps, weight_decay=weight_decay)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
     def update(self, p: Any, g: Any, state: dict[str, Any], lr: float, t: int) -> Any:
-        if self.weight_decay:
+        if self.decoupled:
+            p = (1 - lr * self.weight_decay) * p
+        elif self.weight_decay:
             g = g + self.weight_decay * p
         beta1, beta2 = self.betas
         m = beta1 * state["mean"] + (1 - beta1) * g
@@ -276,9 +394,11 @@ class AdamW(Adam):
     squares.  Loshchilov and Hutter 2019, algorithm 2.  betas, eps and schedule: as in Adam.
     """
 
+    decoupled = True
+
     def __init__(
         self,
-        parameters: Iterable[Tensor],
+        parameters: Parameters,
         lr: float = 0.001,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -286,12 +406,9 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
         schedule: Schedule | None = None,
     ) -> None:
-        super().__init__(parameters, lr, betas=betas, eps=eps, schedule=schedule)
-        _check_not_negative(weight_decay=weight_decay)
-        self.decoupled_decay = weight_decay
-
-    def update(self, p: Any, g: Any, state: dict[str, Any], lr: float, t: int) -> Any:
-        return super().update((1 - lr * self.decoupled_decay) * p, g, state, lr, t)
+        super().__init__(
+            parameters, lr, schedule=schedule, betas=betas, eps=eps, weight_decay=weight_decay
+        )
 
 
 # ---- clipping
@@ -304,6 +421,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     a Tensor with one element.  A parameter that is listed twice counts once.
     Pascanu et al. 2013, algorithm 1.
     """
+    _check_numbers(max_norm=max_norm)
     with_grad = [p for p in dict.fromkeys(parameters) if p.grad is not None]
     norm = sqrt(sum((p.grad.data * p.grad.data).sum() for p in with_grad))
     factor = minimum(max_norm / (norm + 1e-6), 1.0)
@@ -314,6 +432,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
 
 def clip_grad_value(parameters: Iterable[Tensor], limit: float) -> None:
     """Cut each element of each gradient to [-limit, limit]."""
+    _check_numbers(limit=limit)
     for p in parameters:
         if p.grad is not None:
             p.grad = Tensor(minimum(maximum(p.grad.data, -limit), limit))

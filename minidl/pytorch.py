@@ -10,6 +10,7 @@ Explained in course/12.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,15 @@ _KINDS = {
     recurrent.GRU: ["GRU"],
     transformer.MultiHeadAttention: ["MultiheadAttention"],
     transformer.TransformerBlock: ["TransformerEncoderLayer"],
+    nn.Flatten: ["Flatten"],
+    nn.ReLU: ["ReLU"],
+    nn.LeakyReLU: ["LeakyReLU"],
+    nn.GELU: ["GELU"],
+    nn.Tanh: ["Tanh"],
+    nn.Sigmoid: ["Sigmoid"],
+    nn.Dropout: ["Dropout", "Identity"],
+    nn.MaxPool2d: ["MaxPool2d"],
+    nn.AvgPool2d: ["AvgPool2d"],
 }
 # What a part of such a layer is called there.
 _NAMES = {
@@ -51,12 +61,66 @@ _NAMES = {
         "mlp.2": "linear2",
     },
 }
-# What is no array and must agree nevertheless: its name there, and what it is for a layer here.
-_OPTIONS = {
-    nn.GroupNorm: ("num_groups", lambda layer: layer.groups),
-    recurrent.RNN: ("nonlinearity", lambda layer: "tanh"),
-    transformer.MultiHeadAttention: ("num_heads", lambda layer: layer.heads),
-    transformer.TransformerBlock: ("norm_first", lambda layer: True),
+# What is no array and must agree nevertheless, or outputs would differ in evaluation: kinds of
+# layers, PyTorch's name of an option, and what it is for a layer here.
+_OPTIONS = [
+    (
+        (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d),
+        "stride",
+        lambda layer: layer.options["stride"],
+    ),
+    (
+        (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d),
+        "padding",
+        lambda layer: layer.options["padding"],
+    ),
+    (
+        (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d),
+        "dilation",
+        lambda layer: layer.options.get("dilation", 1),
+    ),
+    (
+        (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d),
+        "groups",
+        lambda layer: layer.options.get("groups", 1),
+    ),
+    ((nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d), "padding_mode", lambda layer: "zeros"),
+    ((nn.ConvTranspose2d,), "output_padding", lambda layer: layer.options["output_padding"]),
+    ((nn.MaxPool2d, nn.AvgPool2d), "kernel_size", lambda layer: layer.size),
+    ((nn.MaxPool2d, nn.AvgPool2d), "ceil_mode", lambda layer: False),
+    ((nn.AvgPool2d,), "count_include_pad", lambda layer: True),
+    ((nn.AvgPool2d,), "divisor_override", lambda layer: None),
+    (
+        (nn.RMSNorm, nn.LayerNorm, nn.GroupNorm, nn.BatchNorm),
+        "eps",
+        lambda layer: layer.eps,
+    ),
+    ((nn.GroupNorm,), "num_groups", lambda layer: layer.groups),
+    ((nn.BatchNorm,), "track_running_stats", lambda layer: True),
+    ((nn.Embedding,), "max_norm", lambda layer: None),
+    ((nn.Flatten,), "start_dim", lambda layer: 1),
+    ((nn.Flatten,), "end_dim", lambda layer: -1),
+    ((nn.LeakyReLU,), "negative_slope", lambda layer: layer.slope),
+    ((nn.GELU,), "approximate", lambda layer: "tanh"),
+    ((recurrent.RNN,), "nonlinearity", lambda layer: "tanh"),
+    (
+        (recurrent.RNN, recurrent.LSTM, recurrent.GRU, transformer.MultiHeadAttention),
+        "batch_first",
+        lambda layer: True,
+    ),
+    ((transformer.MultiHeadAttention,), "num_heads", lambda layer: layer.heads),
+    ((transformer.MultiHeadAttention,), "add_zero_attn", lambda layer: False),
+    ((transformer.TransformerBlock,), "norm_first", lambda layer: True),
+    ((transformer.TransformerBlock,), "activation", lambda layer: "gelu"),
+]
+# How to read what PyTorch's layer keeps otherwise: a padding may be a word, and an activation is a
+# function; one that is neither relu nor gelu may be gelu's form with tanh.
+_THERE = {
+    "padding": lambda layer: {
+        "valid": 0,
+        "same": np.multiply(getattr(layer, "dilation", 1), np.subtract(layer.kernel_size, 1)) / 2,
+    }.get(str(layer.padding), layer.padding),
+    "activation": lambda layer: {1: "relu"}.get(layer.activation_relu_or_gelu, "gelu"),
 }
 _SAME = {"weight", "bias", "running_mean", "running_var"}  # lie the same way, but for Linear
 
@@ -71,8 +135,10 @@ def from_torch(model: M, source: Any, *, same: Collection[str] = ()) -> M:
         shape, such as (n, n), would not show it if they were transposed.
 
     Raises ValueError, and copies nothing, where a name is missing or unknown, where a shape, a
-    type or the kind of a layer differs, and where shared arrays differ.  The kinds of layers, and
-    how many heads and groups they have, are known of a PyTorch module, not of a state dict.
+    type or the kind of a layer differs, and where shared arrays differ.  Of a PyTorch module, not
+    of a state dict, the kinds of layers are known too, those without arrays among them, and their
+    options: what would give other outputs in evaluation is refused, such as another stride,
+    padding, eps, number of heads, or batch_first=False.  To copy nevertheless, give the state dict.
     """
     theirs = {}
     if hasattr(source, "named_modules"):
@@ -196,12 +262,14 @@ def _other_kinds(model, theirs):
         if kind is None or there not in theirs:
             continue
         names, place = [k.__name__ for k in type(theirs[there]).__mro__], path or "the model"
-        option, expected = _OPTIONS.get(kind, ("", None))
         if not {*names} & {*_KINDS[kind]}:
             wrong.append(f"{place} is a {type(module).__name__}, there it is a {names[0]}, whose "
-                         "arrays may lie otherwise")  # fmt: skip
-        elif option and (got := getattr(theirs[there], option)) != expected(module):
-            wrong.append(f"{place} has {option} {expected(module)}, there it is {got}")
+                         "arrays or outputs may be others")  # fmt: skip
+            continue
+        for option, ours in [(option, ours) for kinds, option, ours in _OPTIONS if kind in kinds]:
+            got = _THERE.get(option, attrgetter(option))(theirs[there])
+            if not np.array_equal(*np.broadcast_arrays(ours(module), got)):
+                wrong.append(f"{place} has {option} {ours(module)}, there it is {got}")
     return wrong
 
 

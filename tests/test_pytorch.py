@@ -261,7 +261,7 @@ def test_another_kind_of_layer_is_refused(torch):
             self.bias = torch.nn.Parameter(torch.zeros(n))
 
     with pytest.raises(
-        ValueError, match="0 is a Linear, there it is a Conv1D, whose arrays may lie"
+        ValueError, match="0 is a Linear, there it is a Conv1D, whose arrays or outputs may"
     ):
         from_torch(nn.Sequential(nn.Linear(4, 4)), torch.nn.Sequential(Conv1D(4)))
     with pytest.raises(ValueError, match="the model is a Linear, there it is a Conv1D"):
@@ -274,14 +274,85 @@ def test_another_kind_of_layer_is_refused(torch):
         (nn.GroupNorm(2, 4), torch.nn.GroupNorm(4, 4), "num_groups 2, there it is 4"),
         (RNN(4, 4), torch.nn.RNN(4, 4, nonlinearity="relu"), "nonlinearity tanh, there it is relu"),
         (TransformerBlock(4, 2), torch.nn.TransformerEncoderLayer(4, 2, 16), "norm_first True, th"),
-    ]:
+        (TransformerBlock(4, 2), torch.nn.TransformerEncoderLayer(4, 2, 16), "activation gelu, th"),
+        (LSTM(4, 4), torch.nn.LSTM(4, 4), "batch_first True, there it is False"),
+        (GRU(4, 4), torch.nn.GRU(4, 4), "batch_first True, there it is False"),
+        (MultiHeadAttention(4, 2), torch.nn.MultiheadAttention(4, 2), "batch_first True, there"),
+        (nn.LayerNorm(4), torch.nn.LayerNorm(4, eps=1e-6), "eps 1e-05, there it is 1e-06"),
+        (nn.BatchNorm(4), torch.nn.BatchNorm2d(4, eps=1e-3), "eps 1e-05, there it is 0.001"),
+        (nn.RMSNorm(4), torch.nn.RMSNorm(4), "eps 1e-05, there it is None"),
+        (nn.Embedding(4, 2), torch.nn.Embedding(4, 2, max_norm=1.0), "max_norm None, there"),
+        *((nn.Conv2d(1, 2, 3, **ours), torch.nn.Conv2d(1, 2, 3, **there), complaint)
+          for ours, there, complaint in [
+            ({}, {"stride": 2}, r"stride 1, there it is \(2, 2\)"),
+            ({"stride": (2, 1)}, {"stride": (1, 2)}, r"stride \(2, 1\), there it is \(1, 2\)"),
+            ({}, {"padding": 1}, r"padding 0, there it is \(1, 1\)"),
+            ({}, {"padding": "same"}, r"padding 0, there it is \[1\. 1\.\]"),
+            ({"padding": 1}, {"padding": "valid"}, "padding 1, there it is 0"),
+            ({"dilation": 2}, {}, r"dilation 2, there it is \(1, 1\)"),
+            ({"padding": 1}, {"padding": 1, "padding_mode": "reflect"}, "padding_mode zeros"),
+          ]),
+        (nn.Conv1d(1, 2, 3), torch.nn.Conv1d(1, 2, 3, stride=2), r"stride 1, there it is \(2,\)"),
+        (nn.ConvTranspose2d(2, 2, 3, stride=2), torch.nn.ConvTranspose2d(2, 2, 3, 2, 0, 1),
+         r"output_padding 0, there it is \(1, 1\)"),
+        (nn.ConvTranspose2d(2, 2, 3), torch.nn.ConvTranspose2d(2, 2, 3, dilation=2), "dilation 1"),
+    ]:  # fmt: skip
         with pytest.raises(ValueError, match=f"the model has {complaint}"):
             from_torch(ours, theirs)
+        if "groups" not in complaint and "heads" not in complaint:
+            from_torch(ours, theirs.state_dict())  # the arrays alone fit
 
     class Own(torch.nn.Linear):
         pass
 
     from_torch(nn.Linear(4, 4), Own(4, 4))
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, complaint",
+    [
+        (nn.ReLU, lambda t: t.GELU(), "0 is a ReLU, there it is a GELU"),
+        (nn.Tanh, lambda t: t.Sigmoid(), "0 is a Tanh, there it is a Sigmoid"),
+        (nn.GELU, lambda t: t.GELU(), "0 has approximate tanh, there it is none"),
+        (nn.LeakyReLU, lambda t: t.LeakyReLU(0.2), "0 has negative_slope 0.01, there it is 0.2"),
+        (nn.Flatten, lambda t: t.Flatten(2), "0 has start_dim 1, there it is 2"),
+        (lambda: nn.MaxPool2d(2), lambda t: t.MaxPool2d(3), "0 has kernel_size 2, there it is 3"),
+        (lambda: nn.MaxPool2d(2), lambda t: t.MaxPool2d(2, 1), "0 has stride 2, there it is 1"),
+        (lambda: nn.MaxPool2d(2), lambda t: t.AvgPool2d(2), "a MaxPool2d, there it is a AvgPool2d"),
+        (lambda: nn.MaxPool2d(2), lambda t: t.MaxPool2d(2, ceil_mode=True), "0 has ceil_mode Fal"),
+        (lambda: nn.AvgPool2d(2, padding=1), lambda t: t.AvgPool2d(2), "0 has padding 1, there"),
+        (lambda: nn.AvgPool2d(2), lambda t: t.AvgPool2d(2, count_include_pad=False), "include_pad"),
+        (lambda: nn.Dropout(0.5), lambda t: t.ReLU(), "0 is a Dropout, there it is a ReLU"),
+    ],
+)
+def test_layers_without_arrays_are_compared(ours, theirs, complaint, torch):
+    model = nn.Sequential(ours(), nn.Linear(2, 2))
+    there = torch.nn.Sequential(theirs(torch.nn), torch.nn.Linear(2, 2))
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=complaint):
+        from_torch(model, there)
+    np.testing.assert_array_equal(model.state_dict()["1.weight"], before["1.weight"])
+    from_torch(model, there.state_dict())
+
+
+def test_options_that_are_said_otherwise_agree(torch):
+    """A number and a pair, a word and a number; what only training asks for may differ."""
+    t = torch.nn
+    ours = nn.Sequential(
+        nn.Conv2d(1, 2, (3, 5), padding=(1, 2)), nn.BatchNorm(2, momentum=0.2), nn.Dropout(0.1),
+        nn.MaxPool2d((2, 2)), nn.AvgPool2d(3, stride=(1, 1), padding=1), nn.Dropout(0.3),
+        nn.Conv2d(2, 2, 3, stride=(2, 2)), nn.LeakyReLU(), nn.GELU(), nn.Flatten(), nn.Linear(2, 2),
+    )  # fmt: skip
+    theirs = t.Sequential(
+        t.Conv2d(1, 2, (3, 5), padding="same"), t.BatchNorm2d(2), t.Dropout(0.5), t.MaxPool2d(2),
+        t.AvgPool2d(3, 1, 1), t.Identity(), t.Conv2d(2, 2, 3, stride=2, padding="valid"),
+        t.LeakyReLU(), t.GELU("tanh"), t.Flatten(), t.Linear(2, 2),
+    ).eval()  # fmt: skip
+    from_torch(ours, theirs).eval()
+    x = np.random.default_rng(0).random((3, 1, 6, 6), "f")
+    with torch.no_grad():
+        expected = theirs(torch.tensor(x)).numpy()
+    np.testing.assert_allclose(ours(x).numpy(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_own_parameters_that_may_lie_otherwise_must_be_named():

@@ -166,26 +166,27 @@ class Record(Graph):
             return write(function, *args)
         return function(*args)
 
-    def update(self, optimizer, jobs, lr, t):
+    def update(self, calls, t):
         """What Optimizer.step does.  Where elements do not meet, all parameters are one array:
         then an update takes a few calls, not a few for each parameter.
         """
         found = []
-        for p, _ in jobs:
-            if id(p) not in self.zeroed:
-                self.stepped.append(p)
-                if _PLAIN_GRAD.__get__(p) is not None:
-                    raise EarlierGradients
-        for group in _groups(optimizer, jobs):
-            parameters = [p for p, _ in group]
-            slots = {slot: [state[slot] for _, state in group] for slot in optimizer.slots}
-            p = self._joined(parameters)
-            state = {slot: self._joined(tensors) for slot, tensors in slots.items()}
-            g = _one([p.grad.data for p in parameters])
-            found.append((parameters, slots, p, g, state))
+        for optimizer, jobs, lr in calls:
+            for p, _ in jobs:
+                if id(p) not in self.zeroed:
+                    self.stepped.append(p)
+                    if _PLAIN_GRAD.__get__(p) is not None:
+                        raise EarlierGradients
+            for group in _groups(optimizer, jobs):
+                parameters = [p for p, _ in group]
+                slots = {slot: [state[slot] for _, state in group] for slot in optimizer.slots}
+                p = self._joined(parameters)
+                state = {slot: self._joined(tensors) for slot, tensors in slots.items()}
+                g = _one([p.grad.data for p in parameters])
+                found.append((optimizer, lr, parameters, slots, p, g, state))
         if self.first_update is None:
-            self.first_update = len(self.lines), [g for _, _, _, g, _ in found]
-        for parameters, slots, p, g, state in found:
+            self.first_update = len(self.lines), [g for *_, g, _ in found]
+        for optimizer, lr, parameters, slots, p, g, state in found:
             new = optimizer.update(p, g, state, lr, t)
             self._divide(parameters, new)
             for slot, tensors in slots.items():

@@ -9,20 +9,22 @@ pooling) and course/17 (attention).
 
 import math
 from functools import wraps
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from .. import advice
-from ..engine import ops, reductions
+from ..engine import intercept, ops, reductions
 from ..engine.devices import array_module
 from ..engine.ops import cast, swap, where
 from ..engine.shapes import from_windows, getitem, max_windows, reshape, scatter, transpose, windows
 from ..engine.tensor import ARRAY, Tensor, array_of
+from ..gpu.doubts import doubt
 
 Values = TypeVar("Values", Tensor, np.ndarray)  # what is made of a Tensor is one, else an array
 Size = int | tuple[int, int]  # one number for both, or (H, W)
 Loss = TypeVar("Loss")
+Reduction = Literal["mean", "sum", "none"]
 
 
 def check_share(owner: str, name: str, share: float) -> None:
@@ -40,12 +42,12 @@ def gelu(x: Values) -> Values:
     return ops.gelu(x)
 
 
-def leaky_relu(x: Values, *, slope: float = 0.01) -> Values:
+def leaky_relu(x: Values, slope: float = 0.01) -> Values:
     """x where it is positive, else slope * x; slope in [0, 1), x of any shape."""
     return ops.maximum(x, slope * x)
 
 
-def softmax(x: Values, *, axis: int = -1) -> Values:
+def softmax(x: Values, axis: int = -1) -> Values:
     """Probabilities, positive and with sum 1 along `axis`: exp(x) / sum(exp(x)).
 
     x of any shape, which stays.
@@ -53,12 +55,12 @@ def softmax(x: Values, *, axis: int = -1) -> Values:
     return reductions.softmax(x, axis=axis)
 
 
-def log_softmax(x: Values, *, axis: int = -1) -> Values:
+def log_softmax(x: Values, axis: int = -1) -> Values:
     """The logarithm of `softmax`; exact also where softmax itself would round to 0."""
     return x - reductions.logsumexp(x, axis=axis)
 
 
-def dropout(x: Values, *, p: float = 0.5, training: bool = True) -> Values:
+def dropout(x: Values, p: float = 0.5, training: bool = True) -> Values:
     """x with each element set to 0 with probability p, and the others divided by 1 - p.
 
     So the mean stays.  p in [0, 1); x of any shape, which stays.  Unless `training`, the result is
@@ -82,7 +84,8 @@ def pad(x: Values, padding: Size) -> Values:
     """x (N, C, H, W) with zeros around it -> (N, C, H + 2 * rows, W + 2 * columns).
 
     padding: how many rows are added above and below, and how many columns on each side; one number
-    for both, or a pair.  Raises ValueError if one is negative.
+    for both, or a pair.  Raises ValueError if one is negative.  PyTorch's `pad` takes (left, right,
+    above, below), and with a pair adds columns alone.
     """
     if len(pair(padding)) != 2:
         raise ValueError(f"padding is one number or a pair (rows, columns), got {padding}")
@@ -102,7 +105,6 @@ def conv2d(
     x: Values,
     w: Values,
     b: Values | None = None,
-    *,
     stride: Size = 1,
     padding: Size = 0,
     dilation: Size = 1,
@@ -145,7 +147,6 @@ def conv_transpose2d(
     x: Values,
     w: Values,
     b: Values | None = None,
-    *,
     stride: Size = 1,
     padding: Size = 0,
     output_padding: Size = 0,
@@ -177,7 +178,6 @@ def conv1d(
     x: Values,
     w: Values,
     b: Values | None = None,
-    *,
     stride: int = 1,
     padding: int = 0,
     dilation: int = 1,
@@ -196,7 +196,7 @@ def conv1d(
     return reshape(y, shape=(*y.shape[:2], y.shape[3]))  # (N, F, 1, OT) -> (N, F, OT)
 
 
-def max_pool2d(x: Values, size: Size, *, stride: Size | None = None, padding: Size = 0) -> Values:
+def max_pool2d(x: Values, size: Size, stride: Size | None = None, padding: Size = 0) -> Values:
     """The largest element of each window of `size`: (N, C, H, W) -> (N, C, OH, OW).
 
     OH = (H + 2 padding - size) // stride + 1, and OW likewise; stride: default the size, so that
@@ -208,7 +208,7 @@ def max_pool2d(x: Values, size: Size, *, stride: Size | None = None, padding: Si
     return max_windows(x, size=pair(size), stride=pair(size if stride is None else stride))
 
 
-def avg_pool2d(x: Values, size: Size, *, stride: Size | None = None, padding: Size = 0) -> Values:
+def avg_pool2d(x: Values, size: Size, stride: Size | None = None, padding: Size = 0) -> Values:
     """The mean of each window of `size`, zeros of the padding included; shapes: `max_pool2d`."""
     size, stride = pair(size), pair(size if stride is None else stride)
     seen = windows(pad(x, padding), size=size, stride=stride)  # (N, C, KH, KW, OH, OW)
@@ -237,9 +237,7 @@ def rms_norm(x: Values, *, eps: float = 1e-5) -> Values:
 # ---- attention
 
 
-def attention(
-    q: Values, k: Values, v: Values, *, mask: Tensor | np.ndarray | None = None
-) -> Values:
+def attention(q: Values, k: Values, v: Values, mask: Tensor | np.ndarray | None = None) -> Values:
     """For each query the mean of the values, weighed by how well their keys fit it.
 
     q (..., T, D), k (..., S, D), v (..., S, E) -> (..., T, E).  mask: what broadcasts to
@@ -280,6 +278,7 @@ def check_mask(name: str, mask: Tensor | np.ndarray, shape: tuple[int, ...]) -> 
 # ---- losses: (output, target) -> the mean over the batch, with one element
 # sample_weight: None, or numbers, one for each sample (N,) or for each label, by which the errors
 # are multiplied before the mean (as in Keras: the sum is divided by their number, not weight).
+# reduction: "mean", "sum", or "none", which gives the errors one by one.
 
 
 def _loss(f: Loss) -> Loss:
@@ -299,23 +298,40 @@ def _loss(f: Loss) -> Loss:
 
 
 @_loss
-def mse(y: Values, target: Values, *, sample_weight: Values | None = None) -> Values:
+def mse(
+    y: Values,
+    target: Values,
+    *,
+    reduction: Reduction = "mean",
+    sample_weight: Values | None = None,
+) -> Values:
     """The mean of (y - target)**2; y and target of one shape (N, ...)."""
     _same_shape("mse", y, target)
     error = y - target
-    return _mean(error * error, sample_weight)
+    return _reduced(error * error, reduction, sample_weight)
 
 
 @_loss
-def l1(y: Values, target: Values, *, sample_weight: Values | None = None) -> Values:
+def l1(
+    y: Values,
+    target: Values,
+    *,
+    reduction: Reduction = "mean",
+    sample_weight: Values | None = None,
+) -> Values:
     """The mean of |y - target|; y and target of one shape (N, ...)."""
     _same_shape("l1", y, target)
-    return _mean(ops.abs(y - target), sample_weight)
+    return _reduced(ops.abs(y - target), reduction, sample_weight)
 
 
 @_loss
 def huber(
-    y: Values, target: Values, *, delta: float = 1.0, sample_weight: Values | None = None
+    y: Values,
+    target: Values,
+    *,
+    delta: float = 1.0,
+    reduction: Reduction = "mean",
+    sample_weight: Values | None = None,
 ) -> Values:
     """The mean of error**2 / 2 where |error| <= delta, and of delta (|error| - delta / 2) beyond.
 
@@ -325,12 +341,16 @@ def huber(
     _same_shape("huber", y, target)
     error = ops.abs(y - target)
     inner = ops.minimum(error, delta)
-    return _mean(inner * (error - 0.5 * inner), sample_weight)
+    return _reduced(inner * (error - 0.5 * inner), reduction, sample_weight)
 
 
 @_loss
 def bce_with_logits(
-    logits: Values, target: Values, *, sample_weight: Values | None = None
+    logits: Values,
+    target: Values,
+    *,
+    reduction: Reduction = "mean",
+    sample_weight: Values | None = None,
 ) -> Values:
     """The mean of binary cross-entropy with the probabilities sigmoid(logits).
 
@@ -338,9 +358,37 @@ def bce_with_logits(
     Computed from softplus, so nothing overflows.
     """
     _same_shape("bce_with_logits", logits, target)
-    if isinstance(target, Tensor) and target.dtype != logits.dtype:
+    if target.dtype != logits.dtype:
         target = cast(target, dtype=logits.dtype)
-    return _mean(ops.softplus(logits) - logits * target, sample_weight)
+    return _reduced(ops.softplus(logits) - logits * target, reduction, sample_weight)
+
+
+@_loss
+def bce(
+    p: Values,
+    target: Values,
+    *,
+    reduction: Reduction = "mean",
+    sample_weight: Values | None = None,
+) -> Values:
+    """The mean of binary cross-entropy with the probabilities p.
+
+    p and target of one shape (N, ...), both in [0, 1]; ValueError where p is not.  Where a model
+    gives logits, `bce_with_logits` is exact at all of them and this is not: 1e-12 is added to what
+    the logarithm is taken of (6e-8 in float16), so an error is at most 27.6, and the gradient
+    finite.  PyTorch cuts errors at 100, and gradients as here.
+    """
+    _same_shape("bce", p, target)
+    intercept.effect(_check_probabilities, array_of(p))
+    target = cast(target, dtype=p.dtype)
+    least = max(1e-12, float(np.finfo(p.dtype).smallest_subnormal))
+    errors = target * ops.log(p + least) + (1 - target) * ops.log((1 - p) + least)
+    return _reduced(-errors, reduction, sample_weight)
+
+
+def _check_probabilities(p):
+    message = "bce: probabilities must be in [0, 1]; of logits there is bce_with_logits"
+    doubt(array_module(p), ((p < 0) | (p > 1)).any(), message)
 
 
 @_loss
@@ -349,6 +397,8 @@ def cross_entropy(
     target: Values,
     *,
     smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    reduction: Reduction = "mean",
     sample_weight: Values | None = None,
     class_weight: Values | None = None,
 ) -> Values:
@@ -358,19 +408,23 @@ def cross_entropy(
     (..., K), as `images.mixup` makes them.  The classes are the last axis (in PyTorch the second).
     smoothing in [0, 1]: this share of each target is spread evenly over all K classes (Szegedy et
     al. 2016, section 7).
+    ignore_index: a label, in [0, K) or not, whose errors are 0 and do not count in the mean, such
+    as -100 for padding; None: there is none (in PyTorch it is -100 if nothing is said).
     sample_weight: numbers (N,), or of the shape of the labels, that the errors are multiplied by;
     the sum is divided by the number of labels.
     class_weight: K numbers, PyTorch's `weight`: the errors are multiplied by that of their class;
     with labels as target, the sum is divided by the sum of the labels' weights.
     """
     if smoothing or target.shape == logits.shape or target.shape != logits.shape[:-1]:
+        options = {"smoothing": smoothing, "ignore_index": ignore_index, "reduction": reduction}
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
-        return nll(log_softmax(logits), target, smoothing=smoothing, **weights)
-    errors = reductions.label_loss(logits, target)  # (...), the same in one operation
-    if class_weight is None:
-        return _mean(errors, sample_weight)
-    of_label = getitem(_of_classes(class_weight, logits), target, key=(ARRAY,))  # (...)
-    return _mean(errors * of_label, sample_weight) / of_label.mean()
+        return nll(log_softmax(logits), target, **options, **weights)
+    labels, counted = _counted(target, ignore_index)
+    errors, of_label = reductions.label_loss(logits, labels), None  # (...), in one operation
+    if class_weight is not None:
+        of_label = getitem(_of_classes(class_weight, logits), labels, key=(ARRAY,))  # (...)
+        errors = errors * of_label
+    return _reduced(errors, reduction, sample_weight, of_label, counted)
 
 
 @_loss
@@ -379,6 +433,8 @@ def nll(
     target: Values,
     *,
     smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    reduction: Reduction = "mean",
     sample_weight: Values | None = None,
     class_weight: Values | None = None,
 ) -> Values:
@@ -395,22 +451,31 @@ def nll(
     if not 0 <= smoothing <= 1:
         raise ValueError(f"cross-entropy: smoothing must be in [0, 1], got {smoothing}")
     labels = target.shape != shape
+    if ignore_index is not None and not labels:
+        raise ValueError("cross-entropy: ignore_index is a label, and the target is probabilities")
+    counted = of_label = None
     if labels:
+        target, counted = _counted(target, ignore_index)
         target = ops.one_hot(target, classes=shape[-1], dtype=dtype)  # (...) -> (..., K)
     else:
         target = cast(target, dtype=dtype)
-    mean_weight = None  # of the labels
     if class_weight is not None:
         class_weight = _of_classes(class_weight, log_probabilities)
         log_probabilities = log_probabilities * class_weight
         if labels:
             of_label = (target * class_weight).sum(-1)  # (..., K) -> (...)
-            mean_weight = of_label.mean()
     if smoothing:
         target = (1 - smoothing) * target + smoothing / shape[-1]
-    # The mean is over the K classes too, where a sum is meant.
-    total = -shape[-1] * _mean(log_probabilities * target, sample_weight)
-    return total if mean_weight is None else total / mean_weight
+    errors = -(log_probabilities * target).sum(-1)  # (..., K) -> (...)
+    return _reduced(errors, reduction, sample_weight, of_label, counted)
+
+
+def _counted(labels, ignored):
+    """The labels, 0 where they are to be ignored, and whether each counts; None: all do."""
+    if ignored is None:
+        return labels, None
+    counted = ops.not_equal(labels, ignored)
+    return where(counted, labels, 0), counted
 
 
 def _of_classes(weight, outputs):
@@ -423,8 +488,17 @@ def _of_classes(weight, outputs):
     return cast(weight, dtype=outputs.dtype)
 
 
-def _mean(errors, weight):
-    """The mean of the errors (N, ...), each times its weight: (N,), or of as many axes as fit."""
+def _reduced(errors, reduction, weight=None, of_label=None, counted=None):
+    """The errors (N, ...), each times its weight: (N,), or of as many axes as fit; reduced.
+
+    of_label: None, or by what the errors (...) are multiplied already, so that a mean is that of
+    the weights.  counted: None, or which of them count.
+    """
+    if counted is not None:
+        errors = where(counted, errors, 0.0)
+        if of_label is None:
+            of_label = 1.0
+        of_label = of_label * cast(counted, dtype=errors.dtype)
     if weight is not None:
         if weight.shape != errors.shape[: len(weight.shape)]:
             raise ValueError(
@@ -433,7 +507,13 @@ def _mean(errors, weight):
         ones = (1,) * (len(errors.shape) - len(weight.shape))
         weight = reshape(weight, shape=(*weight.shape, *ones))  # (N,) -> (N, 1, ...)
         errors = errors * cast(weight, dtype=errors.dtype)
-    return errors.mean()
+    if reduction == "none":
+        return errors
+    if reduction == "sum":
+        return errors.sum()
+    if reduction != "mean":
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    return errors.mean() if of_label is None else errors.mean() / of_label.mean()
 
 
 def _same_shape(name, y, target):

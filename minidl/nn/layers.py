@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..engine import intercept, ops, random
+from ..engine.checks import check_whole
 from ..engine.tensor import Tensor, array_of
 from . import functional as F
 from .functional import Size
-from .module import Module, Parameter, Sequential
+from .module import Module, Parameter, Sequential, as_tensor
 
 
 def _uniform(shape, bound):
@@ -37,11 +38,7 @@ def _weight_and_bias(shape, n_out, fan_in, bias):
 
 def check_counts(layer: Module, **counts: int) -> None:
     """Raise ValueError unless each of `counts` is a whole number from 1.  layer: who was told."""
-    for name, n in counts.items():
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-            raise ValueError(
-                f"{type(layer).__name__}: {name} must be a whole number from 1, got {n!r}"
-            )
+    check_whole(type(layer).__name__, **counts)
 
 
 def check_cut(layer: Module, what: str, parts: int, *numbers: int) -> None:
@@ -72,6 +69,24 @@ def check_type(layer: Module, x: Any, weight: Tensor) -> None:
         _said.append(True)
 
 
+def _check_sizes(layer, **sizes):
+    """Raise ValueError unless each of `sizes` is a whole number, or a pair of them: from 1, and
+    for a padding from 0.
+    """
+    if sizes["padding"] == "same":
+        raise ValueError(f"{type(layer).__name__}: padding must be numbers, got 'same', which is "
+                         "size // 2 for an odd size")  # fmt: skip
+    for name, size in sizes.items():
+        for n in size if isinstance(size, (tuple, list)) else [size]:
+            check_whole(type(layer).__name__, int("padding" not in name), **{name: n})
+
+
+def _check_images(layer, x):
+    """Raise ValueError unless x is (N, C, H, W)."""
+    if x.ndim != 4:
+        raise ValueError(f"{layer!r}: expected x (N, C, H, W), got {x.shape}")
+
+
 def _check_last(layer, x, n):
     """Raise ValueError unless x is (..., n)."""
     if x.shape[-1:] != (n,):
@@ -87,13 +102,20 @@ def _check_channels(layer, x, n, *axes):
     check_type(layer, x, layer.weight)
 
 
-class Linear(Module):
+class _Layer(Module):
+    """A module that is given one x: a Tensor, or what `tensor` makes one of, such as a list."""
+
+    def __call__(self, x: Any, *more: Any, **options: Any) -> Tensor:
+        return super().__call__(as_tensor(x), *more, **options)
+
+
+class Linear(_Layer):
     """x @ weight + bias.  x (..., n_in) -> (..., n_out); weight (n_in, n_out), bias (n_out,).
 
     PyTorch keeps the transpose, (n_out, n_in).  Both start uniform in ±1/sqrt(n_in), as there.
     """
 
-    def __init__(self, n_in: int, n_out: int, *, bias: bool = True) -> None:
+    def __init__(self, n_in: int, n_out: int, bias: bool = True) -> None:
         check_counts(self, n_in=n_in, n_out=n_out)
         self.n_in, self.n_out = n_in, n_out
         self.weight, self.bias = _weight_and_bias((n_in, n_out), n_out, n_in, bias)
@@ -108,38 +130,38 @@ class Linear(Module):
         return f"{self.n_in}, {self.n_out}{bias}"
 
 
-class Flatten(Module):
+class Flatten(_Layer):
     """All axes but the first made one.  x (N, ...) -> (N, product of the rest)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))  # (N, ...) -> (N, product)
 
 
-class ReLU(Module):
+class ReLU(_Layer):
     """max(x, 0), element by element; the shape stays."""
 
     forward = staticmethod(ops.relu)
 
 
-class GELU(Module):
+class GELU(_Layer):
     """`functional.gelu`, element by element; the shape stays."""
 
     forward = staticmethod(F.gelu)
 
 
-class Tanh(Module):
+class Tanh(_Layer):
     """The hyperbolic tangent, element by element; the shape stays."""
 
     forward = staticmethod(ops.tanh)
 
 
-class Sigmoid(Module):
+class Sigmoid(_Layer):
     """1 / (1 + exp(-x)), element by element; the shape stays."""
 
     forward = staticmethod(ops.sigmoid)
 
 
-class LeakyReLU(Module):
+class LeakyReLU(_Layer):
     """x where it is positive, else slope * x; slope in [0, 1), the shape stays."""
 
     def __init__(self, slope: float = 0.01) -> None:
@@ -152,7 +174,7 @@ class LeakyReLU(Module):
         return f"{self.slope}"
 
 
-class Dropout(Module):
+class Dropout(_Layer):
     """`functional.dropout`: in training, each element is 0 with probability p; the shape stays.
 
     p in [0, 1).  In evaluation x stays as it is.
@@ -175,7 +197,7 @@ class Dropout(Module):
 _DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "output_padding": 0}
 
 
-class _Convolution(Module):
+class _Convolution(_Layer):
     """What the layers of convolution share: weight (A, B, *size), bias (n_out,) and options.
 
     Both start uniform in ±1/sqrt(B * the product of size).
@@ -184,6 +206,7 @@ class _Convolution(Module):
     def __init__(
         self, n_in: int, n_out: int, shape: tuple[int, ...], bias: bool, **options: Any
     ) -> None:
+        _check_sizes(self, **options)
         self.n_in, self.n_out, self.size = n_in, n_out, shape[2:]
         self.options = options
         self.weight, self.bias = _weight_and_bias(shape, n_out, math.prod(shape[1:]), bias)
@@ -209,7 +232,6 @@ class Conv2d(_Convolution):
         n_in: int,
         n_out: int,
         size: Size,
-        *,
         stride: Size = 1,
         padding: Size = 0,
         dilation: Size = 1,
@@ -238,7 +260,6 @@ class Conv1d(_Convolution):
         n_in: int,
         n_out: int,
         size: int | tuple[int],
-        *,
         stride: int = 1,
         padding: int = 0,
         dilation: int = 1,
@@ -268,10 +289,10 @@ class ConvTranspose2d(_Convolution):
         n_in: int,
         n_out: int,
         size: Size,
-        *,
         stride: Size = 1,
         padding: Size = 0,
         output_padding: Size = 0,
+        *,
         bias: bool = True,
     ) -> None:
         self._check(n_in, n_out, groups=1)
@@ -283,7 +304,7 @@ class ConvTranspose2d(_Convolution):
         return F.conv_transpose2d(x, self.weight, self.bias, **self.options)
 
 
-class MaxPool2d(Module):
+class MaxPool2d(_Layer):
     """`functional.max_pool2d`: the largest element of each window.
 
     x (N, C, H, W) -> (N, C, OH, OW).  size, stride, padding: a number, or a pair (H, W); stride:
@@ -292,10 +313,14 @@ class MaxPool2d(Module):
 
     function = staticmethod(F.max_pool2d)
 
-    def __init__(self, size: Size, *, stride: Size | None = None, padding: Size = 0) -> None:
+    def __init__(self, size: Size, stride: Size | None = None, padding: Size = 0) -> None:
+        if stride is None:
+            stride = size
+        _check_sizes(self, size=size, stride=stride, padding=padding)
         self.size, self.options = size, {"stride": stride, "padding": padding}
 
     def forward(self, x: Tensor) -> Tensor:
+        _check_images(self, x)
         return self.function(x, self.size, **self.options)
 
     def extra(self) -> str:
@@ -308,43 +333,43 @@ class AvgPool2d(MaxPool2d):
     function = staticmethod(F.avg_pool2d)
 
 
-class GlobalAvgPool2d(Module):
+class GlobalAvgPool2d(_Layer):
     """The mean of each channel.  x (N, C, H, W) -> (N, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        _check_images(self, x)
         return x.mean((2, 3))  # (N, C, H, W) -> (N, C)
 
 
 # ---- norms, embedding, residuals
 
 
-class RMSNorm(Module):
-    """`functional.rms_norm` times weight (n,), which starts at 1.  x (..., n); the shape stays."""
+class _Norm(_Layer):
+    """What the norms share: weight (n,), which starts at 1, and eps, which is added to a square."""
 
-    def __init__(self, n: int, *, eps: float = 1e-5) -> None:
+    def __init__(self, n: int, eps: float = 1e-5) -> None:
         check_counts(self, n=n)
         self.n, self.eps = n, eps
         self.weight = Parameter(np.ones(n, dtype=np.float32))
+
+    def extra(self) -> str:
+        return f"{self.n}"
+
+
+class RMSNorm(_Norm):
+    """`functional.rms_norm` times weight (n,), which starts at 1.  x (..., n); the shape stays."""
 
     def forward(self, x: Tensor) -> Tensor:
         _check_last(self, x, self.n)
         return F.rms_norm(x, eps=self.eps) * self.weight
 
-    def extra(self) -> str:
-        return f"{self.n}"
 
-
-class _Standardised(Module):
+class _Standardised(_Norm):
     """What the layers that standardise share: weight (n,), which starts at 1, bias (n,), at 0."""
 
-    def __init__(self, n: int, *, eps: float = 1e-5) -> None:
-        check_counts(self, n=n)
-        self.n, self.eps = n, eps
-        self.weight = Parameter(np.ones(n, dtype=np.float32))
+    def __init__(self, n: int, eps: float = 1e-5) -> None:
+        super().__init__(n, eps)
         self.bias = Parameter(np.zeros(n, dtype=np.float32))
-
-    def extra(self) -> str:
-        return f"{self.n}"
 
 
 class LayerNorm(_Standardised):
@@ -364,7 +389,7 @@ class GroupNorm(_Standardised):
     x (N, n, ...); the shape stays.  weight (n,) starts at 1, bias (n,) at 0.  Wu and He 2018.
     """
 
-    def __init__(self, groups: int, n: int, *, eps: float = 1e-5) -> None:
+    def __init__(self, groups: int, n: int, eps: float = 1e-5) -> None:
         super().__init__(n, eps=eps)
         check_counts(self, groups=groups)
         check_cut(self, "{} channels cannot be cut into {} groups", groups, n)
@@ -392,7 +417,7 @@ class BatchNorm(_Standardised):
     Ioffe and Szegedy 2015.  One class where PyTorch has BatchNorm1d, 2d and 3d.
     """
 
-    def __init__(self, n: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
+    def __init__(self, n: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__(n, eps=eps)
         self.momentum = momentum
         self.running_mean = Tensor(np.zeros(n, dtype=np.float32))
@@ -425,7 +450,7 @@ def _by_channel(x, weight, bias):
     return x * weight.reshape(shape) + bias.reshape(shape)  # (n,) -> (n, 1, ...), both
 
 
-class Embedding(Module):
+class Embedding(_Layer):
     """A row of numbers for each integer.  ids (...) in [0, n) -> (..., width).
 
     weight (n, width) starts as standard normal draws.  Raises TypeError for ids that are no
@@ -448,7 +473,7 @@ class Embedding(Module):
         return f"{self.n}, {self.width}"
 
 
-class Residual(Sequential):
+class Residual(_Layer, Sequential):
     """x plus what its modules make of x, which must keep the shape (He et al. 2016)."""
 
     def forward(self, x: Tensor) -> Tensor:

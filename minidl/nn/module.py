@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock, get_ident, local
-from types import FunctionType, GeneratorType, MethodType
+from types import FunctionType, GeneratorType, MethodType, SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
@@ -107,7 +107,8 @@ class Module:
         """
         found = []
         for attribute, value in vars(self).items():
-            if type(value) in _NO_PART:
+            kind = type(value)
+            if kind in _NO_PART or (kind is partial and callable(getattr(Module, attribute, None))):
                 continue
             inside = _named(attribute, value)
             if inside and "." in attribute:
@@ -145,11 +146,17 @@ class Module:
         return {path: part.data.copy() for path, part in self.tensors()}
 
     @advice.advised
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(
+        self, state: Mapping[str, Any], strict: bool = True
+    ) -> tuple[list[str], list[str]]:
         """Copy the arrays of `state` (path -> array) into the parameters and buffers.
 
-        Raises ValueError, and copies nothing, for missing or unknown paths, for other shapes, and
-        for numbers of a kind that would lose something (complex ones, or fractions for integers).
+        Returns two lists of paths: those of the model that are missing in `state`, which stay as
+        they are, and those that are unknown to the model.  With `strict` both are empty, or it
+        raises.
+        Raises ValueError, and copies nothing, for missing or unknown paths if `strict`, for other
+        shapes, and for numbers of a kind that would lose something (complex ones, or fractions for
+        integers).
         Also for a state dict of PyTorch's, where it can be recognised: the weights of a Linear are
         transposed there, and `minidl.pytorch.from_torch` takes care of that.  Arrays alone do not
         show where they are from.
@@ -161,17 +168,33 @@ class Module:
         for path, part in mine.items():
             if path in state:
                 wrong += _misfits(path, state[path], part)
-        for kind, paths in ("missing", mine.keys() - state), ("unknown", state.keys() - mine):
-            if paths:
+        missing = [path for path in mine if path not in state]
+        unknown = [path for path in state if path not in mine]
+        for kind, paths in ("missing", missing), ("unknown", unknown):
+            if paths and strict:
                 wrong.append(f"{kind}: {', '.join(sorted(paths))}")
         if wrong:
             raise ValueError(
                 f"this state does not fit {type(self).__name__}: {'; '.join(wrong)}; "
                 "build the model with the sizes it was saved with"
             )
-        arrays = {path: devices.to_device(state[path], part.device) for path, part in mine.items()}
-        for path, part in mine.items():
-            part.data = arrays[path].astype(part.dtype, copy=True)
+        found = [
+            (part, devices.to_device(state[path], part.device))
+            for path, part in mine.items()
+            if path in state
+        ]
+        for part, array in found:
+            part.data = array.astype(part.dtype, copy=True)
+        return missing, unknown
+
+    def apply(self, f: Callable[["Module"], Any]) -> Self:
+        """Call f(module) for this module and all inside it, each once, as `modules` lists them.
+
+        Return this module.  PyTorch's comes to the inner ones first.
+        """
+        for module in dict.fromkeys(module for _, module in self.modules()):
+            f(module)
+        return self
 
     def train(self, mode: bool = True) -> Self:
         """Set this module and all inside it to training (or, with False, evaluation); return it."""
@@ -238,6 +261,17 @@ def _misfits(path, array, part):
 # parts can change without the module's knowing; so it is written to be quick.
 
 
+# Kinds of containers in which parts have no name, each with what one of them holds.
+_HIDING = {
+    set: iter,
+    frozenset: iter,
+    deque: iter,
+    SimpleNamespace: lambda value: vars(value).values(),
+    partial: lambda value: (value.func, *value.args, *value.keywords.values()),
+    np.ndarray: lambda value: value.flat if value.dtype.hasobject else (),
+}
+
+
 def _named(path, value, above=()):
     """Pairs (path, part) of the tensors and modules that `value` is, or holds.
 
@@ -263,13 +297,15 @@ def _named(path, value, above=()):
 
 def _refuse_hidden(path, value):
     """Raise TypeError if `value` is a container in which parts have no name, and has some."""
-    if isinstance(value, (set, frozenset, deque)):
-        if any(isinstance(part, (Tensor, Module)) for part in value):
+    for kind, inside in _HIDING.items():
+        if isinstance(value, kind) and any(
+            isinstance(part, (Tensor, Module)) for part in inside(value)
+        ):
             raise TypeError(
                 f"{path}, a {type(value).__name__}, holds modules or tensors that would not be "
                 "saved, moved or trained; keep them in a list, tuple or dict"
             )
-    elif isinstance(value, (GeneratorType, map, filter, zip)):
+    if isinstance(value, (GeneratorType, map, filter, zip)):
         raise TypeError(
             f"{path} is a {type(value).__name__}, in which no module would be found; make a list "
             "of it"
@@ -333,20 +369,48 @@ def _shown(module, above, rings):
 class Sequential(Module):
     """Modules one after the other: the output of each is the input of the next.
 
-    `net[0]` is the first, `net[-1]` the last, `net[1:3]` a list of two; `len(net)` says how many.
+    As a list: `net[0]` is the first, `net[-1]` the last, `net[1:3]` a Sequential of two, which it
+    shares; `len(net)` says how many; `net[1] = ...`, `del net[1]`, append and insert change it.
     """
 
     def __init__(self, *modules: Module) -> None:
+        self._hold(modules)
+
+    def _hold(self, modules):
+        """Have these modules, and no others, under their numbers."""
         for i, module in enumerate(modules):
             if not isinstance(module, Module):
                 raise TypeError(f"Sequential: part {i} is {module!r}, expected a Module")
+        for name in [name for name in vars(self) if name.isdigit()]:
+            delattr(self, name)
+        for i, module in enumerate(modules):
             setattr(self, str(i), module)
 
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def __getitem__(self, i: int) -> Module:
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return Sequential(*list(self)[i])
         return list(self)[i]
+
+    def __setitem__(self, i: Any, module: Any) -> None:
+        modules = list(self)
+        modules[i] = module
+        self._hold(modules)
+
+    def __delitem__(self, i: Any) -> None:
+        modules = list(self)
+        del modules[i]
+        self._hold(modules)
+
+    def append(self, module: Module) -> None:
+        """Add a module at the end."""
+        self[len(self) :] = [module]
+
+    def insert(self, i: int, module: Module) -> None:
+        """Add a module before the one at place i."""
+        self[i:i] = [module]
 
     def __iter__(self) -> Iterator[Module]:
         return (part for name, part in self.parts() if name.isdigit())

@@ -72,7 +72,7 @@ class Recurrent(Module):
         self, x: Tensor, state: State | None = None, lengths: Any = None
     ) -> tuple[Tensor, Any]:
         """The outputs and the last state, as `forward` computes them."""
-        return super().__call__(x, state, lengths)
+        return super().__call__(as_tensor(x), state, lengths)
 
     def forward(
         self, x: Tensor, state: State | None = None, lengths: Any = None

@@ -15,13 +15,22 @@ from ..engine.ops import normal, where
 from ..engine.shapes import concatenate
 from ..engine.tensor import Tensor, tensor
 from . import functional as F
-from .layers import GELU, Dropout, Embedding, LayerNorm, Linear, Module, Sequential, check_cut
+from .layers import (
+    GELU,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Sequential,
+    _Layer,
+    check_cut,
+)
 from .module import evaluating
 
 Mask = Tensor | np.ndarray
 
 
-class MultiHeadAttention(Module):
+class MultiHeadAttention(_Layer):
     """`functional.attention` by several heads, each with its own width / heads columns of q, k, v.
 
     Vaswani et al. 2017, section 3.2.2.  Its parts start as any Linear.  nn.MultiheadAttention of
@@ -101,7 +110,7 @@ def _both(mask, seen):
     return mask * seen if mask.dtype.kind == "b" else where(seen, mask, -math.inf)
 
 
-class TransformerBlock(Module):
+class TransformerBlock(_Layer):
     """x + attention(norm1(x)), then x + mlp(norm2(x)).
 
     x (N, T, width); the shape stays.  dropout in [0, 1): of what is added to x.  As PyTorch's
@@ -120,7 +129,7 @@ class TransformerBlock(Module):
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
-class GPT(Module):
+class GPT(_Layer):
     """Logits of what follows each token: ids (N, T) in [0, n_tokens) -> (N, T, n_tokens).
 
     context: the largest T.  width: the numbers for each token, cut into `heads` by attention;

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+import minidl
 from minidl import tensor
+from minidl.engine import ops
 from minidl.nn import functional as F
 
 X = np.random.default_rng(0).standard_normal((5, 4))
@@ -13,6 +15,8 @@ BITS = (Y > 0).astype(float)
 SHARES = np.random.default_rng(2).dirichlet(np.ones(4), 5)
 WEIGHTS = np.array([1.0, 0.0, 2.5, 0.5, 3.0])
 EACH = {"reduction": "none"}
+HOLES = np.array([-1, 3, 2, -1, 1])  # labels, of which those that are -1 do not count
+PER_CLASS = np.array([0.5, 2.0, 1.0, 3.0])
 
 CASES = {
     "gelu": (F.gelu, lambda t, x: t.nn.functional.gelu(x, approximate="tanh")),
@@ -56,6 +60,62 @@ CASES = {
     ),
 }
 
+# Of probabilities: those between 0 and 1 that the rows of x become.
+SQUASHED = {
+    "bce": (
+        lambda x: F.bce(ops.sigmoid(x), like(x, BITS)),
+        lambda t, x: t.nn.functional.binary_cross_entropy(x.sigmoid(), t.tensor(BITS)),
+    ),
+    "bce, shares, weighted": (
+        lambda x: F.bce(ops.sigmoid(x), like(x, SHARES), sample_weight=like(x, WEIGHTS)),
+        lambda t, x: weighted(
+            t, t.nn.functional.binary_cross_entropy(x.sigmoid(), t.tensor(SHARES), **EACH)
+        ),
+    ),
+    "bce, each": (
+        lambda x: F.bce(ops.sigmoid(x), like(x, BITS), reduction="none"),
+        lambda t, x: t.nn.functional.binary_cross_entropy(x.sigmoid(), t.tensor(BITS), **EACH),
+    ),
+}
+for _how in ("sum", "none"):
+    for _name, _ours, _theirs, _target in [
+        ("mse", F.mse, "mse_loss", Y),
+        ("l1", F.l1, "l1_loss", Y),
+        ("huber", F.huber, "huber_loss", Y),
+        ("bce_with_logits", F.bce_with_logits, "binary_cross_entropy_with_logits", BITS),
+        ("cross_entropy", F.cross_entropy, "cross_entropy", LABELS),
+        ("cross_entropy of shares", F.cross_entropy, "cross_entropy", SHARES),
+    ]:
+        CASES[f"{_name}, {_how}"] = (
+            lambda x, f=_ours, y=_target, how=_how: f(x, like(x, y), reduction=how),
+            lambda t, x, f=_theirs, y=_target, how=_how: getattr(t.nn.functional, f)(
+                x, t.tensor(y), reduction=how
+            ),
+        )
+    CASES[f"nll with holes, {_how}"] = (
+        lambda x, how=_how: F.nll(F.log_softmax(x), like(x, HOLES), ignore_index=-1, reduction=how),
+        lambda t, x, how=_how: t.nn.functional.nll_loss(
+            x.log_softmax(-1), t.tensor(HOLES), ignore_index=-1, reduction=how
+        ),
+    )
+for _how in ("mean", "sum", "none"):
+    for _more in ("", ", of classes", ", smoothed", ", both"):
+        _ours, _theirs = {}, {}
+        if _more in (", of classes", ", both"):
+            _ours["class_weight"] = _theirs["weight"] = PER_CLASS
+        if _more in (", smoothed", ", both"):
+            _ours["smoothing"] = _theirs["label_smoothing"] = 0.2
+        CASES[f"cross_entropy with holes{_more}, {_how}"] = (
+            lambda x, options=_ours, how=_how: F.cross_entropy(
+                x, like(x, HOLES), ignore_index=-1, reduction=how,
+                **{k: like(x, v) if k == "class_weight" else v for k, v in options.items()},
+            ),
+            lambda t, x, options=_theirs, how=_how: t.nn.functional.cross_entropy(
+                x, t.tensor(HOLES), ignore_index=-1, reduction=how,
+                **{k: t.tensor(v) if k == "weight" else v for k, v in options.items()},
+            ),
+        )  # fmt: skip
+
 
 def like(x, values):
     return tensor(values, device=x.device)
@@ -77,6 +137,155 @@ def test_values_and_gradients_are_pytorchs(case, scale, device, torch):
     y.backward(tensor(np.ones(y.shape) * 0.5 + y.numpy(), device=device))
     z.backward(torch.ones_like(z) * 0.5 + z.detach())
     np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=1e-9, atol=1e-10)
+
+
+ALL = CASES | SQUASHED
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_second_derivatives_are_pytorchs_and_those_of_small_steps(case, device, torch):
+    f, g = ALL[case]
+    w = np.random.default_rng(5).standard_normal((5, 4))
+
+    def first(x):
+        y = f(x)
+        return minidl.grad((y * y).sum(), [x], create_graph=True)[0]
+
+    x = tensor(X, requires_grad=True, device=device)
+    (second,) = minidl.grad((first(x) * like(x, w)).sum(), [x])
+    t = torch.tensor(X, requires_grad=True)
+    z = g(torch, t)
+    (slope,) = torch.autograd.grad((z * z).sum(), [t], create_graph=True)
+    (expected,) = torch.autograd.grad((slope * torch.tensor(w)).sum(), [t])
+    np.testing.assert_allclose(second.numpy(), expected.numpy(), rtol=1e-8, atol=1e-10)
+    ahead, back = (
+        first(tensor(X + d * w, requires_grad=True, device=device)).numpy() for d in (1e-6, -1e-6)
+    )
+    np.testing.assert_allclose(second.numpy(), (ahead - back) / 2e-6, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_compiled_it_is_the_same(case, device):
+    """With other numbers at each call, and their gradient."""
+    f = ALL[case][0]
+
+    def both(x):
+        x = minidl.Tensor(x.data, requires_grad=True)
+        y = f(x)
+        return y, minidl.grad((y * y).sum(), [x])[0]
+
+    compiled = minidl.compile(both)
+    for scale in (1.0, 0.5, -2.0):
+        x = tensor(X * scale, device=device)
+        for found, expected in zip(compiled(x), both(x)):
+            np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("case", SQUASHED)
+def test_losses_of_probabilities_are_pytorchs(case, device, torch):
+    f, g = SQUASHED[case]
+    x, t = tensor(X, requires_grad=True, device=device), torch.tensor(X, requires_grad=True)
+    y, z = f(x), g(torch, t)
+    np.testing.assert_allclose(y.numpy(), z.detach().numpy(), rtol=1e-10)
+    (y * y).sum().backward()
+    (z * z).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_bce_is_finite_at_0_and_1(dtype, device):
+    """Where the answer is right it costs nothing; where it is wrong, much, with a way back."""
+    p = tensor(np.array([0, 1, 0, 1], dtype), requires_grad=True, device=device)
+    errors = F.bce(p, like(p, np.array([0, 1, 1, 0], dtype)), reduction="none")
+    assert errors.dtype == dtype
+    most = 27.63 if dtype != "float16" else 16.64
+    np.testing.assert_allclose(errors.numpy(), [0, 0, most, most], rtol=1e-3, atol=1e-6)
+    if dtype != "float16":
+        (slope,) = minidl.grad(errors.sum(), [p], create_graph=True)
+        np.testing.assert_allclose(slope.numpy(), [1, -1, -1e12, 1e12], rtol=1e-5)
+        (curve,) = minidl.grad(slope.sum(), [p])
+        assert np.isfinite(curve.numpy()).all(), curve
+
+
+def test_bce_refuses_what_is_no_probability():
+    target = tensor(BITS)
+    for wrong in (Y, BITS * 1.001, -1e-9 * BITS):
+        with pytest.raises(ValueError, match=r"bce: probabilities must be in \[0, 1\]; of logits"):
+            F.bce(tensor(wrong), target)
+    compiled = minidl.compile(F.bce)
+    for p in (0.3 * BITS, 0.7 * BITS):
+        assert compiled(tensor(p), target).item() == F.bce(tensor(p), target).item()
+    with pytest.raises(ValueError, match="bce: probabilities must be in"):
+        compiled(tensor(2 * BITS), target)
+
+
+def test_what_is_ignored_changes_nothing(device):
+    """Neither in the value nor in a gradient; not even where label 0, or a class, is impossible."""
+    values = X.copy()
+    values[0, 0] = values[1, 1] = -np.inf
+    keep = HOLES >= 0
+    for options in ({}, {"sample_weight": WEIGHTS}):
+        x, y = (tensor(a, requires_grad=True, device=device) for a in (values, values[keep]))
+        rest = {k: like(x, v[keep]) for k, v in options.items()}
+        whole = {k: like(x, v) for k, v in options.items()}
+        a = F.cross_entropy(x, like(x, HOLES), ignore_index=-1, **whole)
+        b = F.cross_entropy(y, like(x, HOLES[keep]), **rest)
+        a.backward()
+        b.backward()
+        assert a.item() == pytest.approx(b.item(), rel=1e-12)
+        np.testing.assert_allclose(x.grad.numpy()[keep], y.grad.numpy(), rtol=1e-12)
+        np.testing.assert_array_equal(x.grad.numpy()[~keep], 0)
+
+
+def test_what_is_ignored_may_be_any_number():
+    for dtype in ("uint8", "int32", "int64"):
+        labels = np.array([0, 3, 2, 2, 1], dtype)
+        found = F.cross_entropy(tensor(X), tensor(labels), ignore_index=2).item()
+        keep = labels != 2
+        expected = F.cross_entropy(tensor(X[keep]), tensor(labels[keep])).item()
+        assert found == pytest.approx(expected, rel=1e-12)
+        plain = F.cross_entropy(tensor(X), tensor(labels)).item()
+        assert F.cross_entropy(tensor(X), tensor(labels), ignore_index=-100).item() == plain
+    none = F.cross_entropy(tensor(X), tensor(np.full(5, 7)), ignore_index=7, reduction="sum")
+    assert none.item() == 0
+    with pytest.raises(ValueError, match="ignore_index is a label, and the target is prob"):
+        F.cross_entropy(tensor(X), tensor(SHARES), ignore_index=1)
+    with pytest.raises(ValueError, match=r"class indices must be in \[0, 4\)"):
+        F.cross_entropy(tensor(X), tensor(HOLES))
+
+
+@pytest.mark.parametrize("loss", [F.mse, F.huber, F.bce_with_logits, F.cross_entropy, F.nll])
+def test_a_reduction_is_one_of_three(loss):
+    with pytest.raises(ValueError, match="reduction must be 'mean', 'sum' or 'none', got 'avg'"):
+        loss(tensor(X), tensor(SHARES), reduction="avg")
+
+
+def test_positions_are_pytorchs(torch):
+    """Where the order is the same; the rest is given by keyword."""
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.standard_normal(shape) for shape in ((2, 4, 7, 6), (6, 2, 3, 3), (6,)))
+    v, c = rng.standard_normal((4, 6, 3, 3)), rng.standard_normal((3, 5, 5))
+    k = rng.standard_normal((6, 5, 3))
+    t = torch.nn.functional
+    for name, arrays, rest in [
+        ("conv2d", (x, w, b), (2, 1, 1, 2)),
+        ("conv1d", (c, k, b), (2, 1, 1, 1)),
+        ("conv_transpose2d", (x, v, b), (2, 1, 1)),
+        ("max_pool2d", (x,), (3, 2, 1)),
+        ("avg_pool2d", (x,), (3, 2, 1)),
+        ("leaky_relu", (x,), (0.3,)),
+        ("softmax", (x,), (1,)),
+        ("log_softmax", (x,), (1,)),
+        ("dropout", (x,), (0.5, False)),
+    ]:
+        found = getattr(F, name)(*map(tensor, arrays), *rest)
+        expected = getattr(t, name)(*map(torch.tensor, arrays), *rest)
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-9, err_msg=name)
+    q = rng.standard_normal((3, 2, 5, 4))
+    mask = np.tri(5, dtype=bool)
+    found = F.attention(*map(tensor, q), tensor(mask))
+    expected = t.scaled_dot_product_attention(*map(torch.tensor, q), torch.tensor(mask))
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-9)
 
 
 def test_cross_entropy_takes_any_axes_before_the_classes():
@@ -105,7 +314,7 @@ def test_an_empty_batch_has_no_mean():
     assert np.isnan(F.mse(empty, empty).item())
 
 
-@pytest.mark.parametrize("loss", [F.mse, F.l1, F.huber, F.bce_with_logits])
+@pytest.mark.parametrize("loss", [F.mse, F.l1, F.huber, F.bce, F.bce_with_logits])
 def test_losses_refuse_to_broadcast(loss):
     with pytest.raises(ValueError, match=rf"{loss.__name__}: output \(5, 1\) and target \(5,\)"):
         loss(tensor(np.zeros((5, 1))), tensor(np.zeros(5)))
@@ -219,7 +428,9 @@ def test_weights_of_samples_and_of_classes_go_together(device):
     assert found == pytest.approx((errors * each * w).sum() / w.sum())
 
 
-@pytest.mark.parametrize("name", ["mse", "l1", "huber", "bce_with_logits", "cross_entropy", "nll"])
+@pytest.mark.parametrize(
+    "name", ["mse", "l1", "huber", "bce", "bce_with_logits", "cross_entropy", "nll"]
+)
 def test_a_weight_without_a_kind_is_refused(name):
     with pytest.raises(TypeError, match=f"{name} has no .*sample_weight=.*class_weight=.*PyTorch"):
         getattr(F, name)(tensor(X), tensor(Y), weight=tensor(WEIGHTS))

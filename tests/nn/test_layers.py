@@ -9,6 +9,7 @@ import minidl
 from minidl import Tensor, nn, tensor
 from minidl.nn import functional as F
 from minidl.nn import layers, recurrent
+from minidl.pytorch import from_torch
 
 
 class Net(nn.Module):
@@ -214,6 +215,106 @@ def test_summary_shows_shapes_and_counts_and_leaves_the_model_as_it_was():
     assert lines[-1] == "38 parameters in all"
     assert net.training
     assert not [name for name, m in net.modules() if "forward" in vars(m)]
+
+
+# Layers, with the shape of an x that fits and one that does not.
+TAKES = {
+    "Linear": (lambda: nn.Linear(3, 2), (4, 3), (4, 2)),
+    "Conv2d": (lambda: nn.Conv2d(3, 2, 1), (1, 3, 2, 2), (3, 2, 2)),
+    "Conv1d": (lambda: nn.Conv1d(3, 2, 1), (1, 3, 2), (3, 2)),
+    "ConvTranspose2d": (lambda: nn.ConvTranspose2d(3, 2, 1), (1, 3, 2, 2), (1, 2, 2, 2)),
+    "MaxPool2d": (lambda: nn.MaxPool2d(2), (1, 3, 2, 2), (3, 2, 2)),
+    "AvgPool2d": (lambda: nn.AvgPool2d(2), (1, 3, 2, 2), (2, 2)),
+    "GlobalAvgPool2d": (nn.GlobalAvgPool2d, (1, 3, 2, 2), (1, 3, 2, 2, 2)),
+    "BatchNorm": (lambda: nn.BatchNorm(3), (4, 3), (4, 2)),
+    "GroupNorm": (lambda: nn.GroupNorm(1, 3), (4, 3), (3,)),
+    "LayerNorm": (lambda: nn.LayerNorm(3), (4, 3), ()),
+    "RMSNorm": (lambda: nn.RMSNorm(3), (4, 3), (3, 4)),
+    "LSTM": (lambda: recurrent.LSTM(3, 2), (1, 4, 3), (4, 3)),
+    "GRU": (lambda: recurrent.GRU(3, 2), (1, 4, 3), (1, 4, 2)),
+    "RNN": (lambda: recurrent.RNN(3, 2), (1, 4, 3), (1, 0, 3)),
+    "Flatten": (nn.Flatten, (2, 3, 4), None),
+    "ReLU": (nn.ReLU, (4, 3), None),
+    "GELU": (nn.GELU, (4, 3), None),
+    "LeakyReLU": (nn.LeakyReLU, (4, 3), None),
+    "Dropout": (lambda: nn.Dropout(0.0), (4, 3), None),
+    "Residual": (lambda: nn.Residual(nn.Linear(3, 3)), (4, 3), None),
+    "MultiHeadAttention": (lambda: nn.MultiHeadAttention(4, 2), (1, 3, 4), None),
+    "TransformerBlock": (lambda: nn.TransformerBlock(4, 2), (1, 3, 4), None),
+}
+
+
+class Table:
+    """What NumPy can make an array of, like a DataFrame."""
+
+    def __init__(self, values):
+        self.values, self.shape = values, values.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype)
+
+
+def test_a_layer_takes_a_data_frame():
+    pandas = pytest.importorskip("pandas", reason="waits for pandas")
+    layer, a = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm(2)), np.eye(3, dtype="f")
+    y = layer(pandas.DataFrame(a, columns=list("abc")))
+    np.testing.assert_array_equal(y.numpy(), layer(a).numpy())
+
+
+@pytest.mark.parametrize("name", TAKES)
+def test_layers_take_arrays_lists_and_tables(name):
+    make, shape, wrong = TAKES[name]
+    layer, a = make(), np.random.default_rng(0).random(shape, "f")
+    expected, *_ = layer(tensor(a)) if name in ("LSTM", "GRU", "RNN") else [layer(tensor(a))]
+    for x in (a, a.tolist(), Table(a)):
+        y, *_ = layer(x) if name in ("LSTM", "GRU", "RNN") else [layer(x)]
+        assert isinstance(y, minidl.Tensor)
+        np.testing.assert_allclose(y.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+    for nothing in (None, "abc", {"x": a}):
+        with pytest.raises(TypeError, match="a tensor is made of numbers, got"):
+            layer(nothing)
+    if wrong is not None:
+        with pytest.raises(ValueError, match=rf"^{name}\(.*expected x .*, got "):
+            layer(np.ones(wrong, "f"))
+
+
+def test_ids_may_be_lists_too():
+    layer = nn.Embedding(5, 2)
+    np.testing.assert_array_equal(layer([[1, 4]]).numpy(), layer.weight.numpy()[None, [1, 4]])
+    with pytest.raises(TypeError, match=r"Embedding\(5, 2\): expected integers, got float"):
+        layer([0.5])
+    model = nn.GPT(5, 4, 4, 2, 1).eval()
+    ids = [[1, 2, 3]]
+    np.testing.assert_array_equal(model(ids).numpy(), model(tensor(ids)).numpy())
+
+
+def test_positions_of_layers_are_pytorchs(torch):
+    """Where the order is the same; what cannot be told apart is a keyword."""
+    t = torch.nn
+    for ours, theirs, shape in [
+        (nn.Conv2d(2, 4, 3, 2, 1, 1, 2, False), t.Conv2d(2, 4, 3, 2, 1, 1, 2, False), (1, 2, 5, 5)),
+        (nn.Conv1d(2, 4, 3, 2, 1, 2, 2, True), t.Conv1d(2, 4, 3, 2, 1, 2, 2, True), (1, 2, 9)),
+        (nn.ConvTranspose2d(2, 4, 3, 2, 1, 1), t.ConvTranspose2d(2, 4, 3, 2, 1, 1), (1, 2, 5, 5)),
+        (nn.MaxPool2d(3, 2, 1), t.MaxPool2d(3, 2, 1), (1, 2, 5, 5)),
+        (nn.AvgPool2d(3, 2, 1), t.AvgPool2d(3, 2, 1), (1, 2, 5, 5)),
+        (nn.Linear(3, 2, False), t.Linear(3, 2, False), (4, 3)),
+        (nn.LayerNorm(3, 0.1), t.LayerNorm(3, 0.1), (4, 3)),
+        (nn.RMSNorm(3, 0.1), t.RMSNorm(3, 0.1), (4, 3)),
+        (nn.GroupNorm(3, 6, 0.1), t.GroupNorm(3, 6, 0.1), (4, 6)),
+        (nn.BatchNorm(3, 0.1, 0.3), t.BatchNorm1d(3, 0.1, 0.3), (4, 3)),
+        (nn.LeakyReLU(0.3), t.LeakyReLU(0.3), (4, 3)),
+    ]:
+        from_torch(ours, theirs)
+        x = np.random.default_rng(0).random(shape, "f")
+        y, z = ours(x).numpy(), theirs(torch.tensor(x)).detach().numpy()
+        np.testing.assert_allclose(y, z, rtol=1e-4, atol=1e-6, err_msg=repr(ours))
+        for path, a in ours.state_dict().items():
+            if "running" in path:
+                np.testing.assert_allclose(a, theirs.state_dict()[path], rtol=1e-5, err_msg=path)
+    with pytest.raises(TypeError, match="positional"):
+        nn.ConvTranspose2d(2, 4, 3, 2, 1, 1, 1)  # there it would be groups, before bias
+    with pytest.raises(TypeError, match="positional"):
+        recurrent.LSTM(3, 4, 1, True)  # there it is bias, here there is none without
 
 
 # --- layers against PyTorch ----------------------------------------------------------------
@@ -549,14 +650,14 @@ def test_attention_is_pytorchs(causal, device, torch):
         (lambda: recurrent.LSTM(3, 2, dropout=1), r"LSTM: dropout must be in \[0, 1\), got 1"),
         (lambda: nn.ConvTranspose2d(4, 0, 3), "ConvTranspose2d: n_out must be"),
         (lambda: recurrent.GRU(3, 4, 0), "GRU: n_layers must be"),
-        (
-            lambda: nn.Conv2d(1, 1, 2, stride=0)(minidl.ones(1, 1, 4, 4)),
-            r"stride \(0, 0\) and dilation \(1, 1\) must be at least 1",
-        ),
-        (
-            lambda: nn.MaxPool2d(2, padding=-1)(tensor(np.ones((1, 1, 4, 4)))),
-            "padding must not be negative, got -1",
-        ),
+        (lambda: nn.Conv2d(1, 1, 2, stride=0), "Conv2d: stride must be a whole number from 1"),
+        (lambda: nn.Conv2d(1, 1, 3, padding="same"), "padding must be numbers, .*size // 2"),
+        (lambda: nn.Conv1d(1, 1, 3, padding="valid"), "Conv1d: padding must be a whole number"),
+        (lambda: nn.Conv2d(1, 1, 3, dilation=(1, 0.5)), r"dilation must be .* from 1, got 0\.5"),
+        (lambda: nn.ConvTranspose2d(1, 1, 2, padding=(0, -1)), "padding must be .* from 0, got -1"),
+        (lambda: nn.MaxPool2d(2, padding=-1), "MaxPool2d: padding must be a whole number from 0"),
+        (lambda: nn.MaxPool2d("2"), "MaxPool2d: size must be a whole number from 1, got '2'"),
+        (lambda: nn.AvgPool2d(2, 0), "AvgPool2d: stride must be a whole number from 1, got 0"),
     ],
 )
 def test_counts_that_cannot_be(make, message):

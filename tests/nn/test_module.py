@@ -5,8 +5,9 @@ import time
 import tracemalloc
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -325,11 +326,20 @@ def test_layers_in_containers_train_and_are_summed_up():
     assert net.branches["left"][0].weight.grad is not None
 
 
+def object_array(part):
+    found = np.empty(2, object)
+    found[1] = part
+    return found
+
+
 HIDDEN = {
     "set": lambda part: {part},
     "frozenset": lambda part: frozenset([part]),
     "deque": lambda part: deque([part]),
     "dict": lambda part: {"x": {part}},
+    "SimpleNamespace": lambda part: SimpleNamespace(a=1, b=part),
+    "partial": lambda part: partial(print, part),
+    "ndarray": lambda part: object_array(part),
 }
 
 
@@ -355,6 +365,19 @@ def test_what_can_be_read_once_is_refused(kind):
     model = nn.Sequential(Holder(made[kind]))
     with pytest.raises(TypeError, match=rf"kept is a {kind}.*make a list of it"):
         model.parameters()
+
+
+def test_a_partial_of_a_layer_is_refused_and_one_that_stands_in_for_a_method_is_not():
+    a = layer()
+    with pytest.raises(TypeError, match="kept, a partial, holds modules or tensors that would not"):
+        Holder(partial(a)).parameters()
+    with pytest.raises(TypeError, match="kept, a partial, holds"):
+        Holder(partial(print, x=a)).parameters()
+    model = Holder([partial(print, 1), SimpleNamespace(a=1), np.array([None, "a"]), partial(layer)])
+    model.forward = partial(lambda own, x: own.inner(x), model)
+    model.inner = a
+    assert model.parameters() == [a.weight, a.bias]
+    assert model(np.ones((1, 2), "f")).shape == (1, 2)
 
 
 def test_a_layer_of_the_class_is_refused():
@@ -392,6 +415,112 @@ def test_keys_that_give_no_clear_path_are_refused(kept, complaint):
     with pytest.raises(ValueError, match="cannot name a part"):
         model.parameters()
     Holder({("any", "key"): 1, "a.b": "no part"}).state_dict()
+
+
+# ---- states of other models, and a function for all modules
+
+
+def test_a_state_that_is_not_strict_loads_what_it_has(device):
+    old = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm(3), nn.Linear(3, 4))
+    new = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm(3), nn.ReLU(), nn.Linear(3, 5)).to(device)
+    state = {path: a + 1 for path, a in old.state_dict().items()}
+    before = {path: array_of(a) for path, a in new.state_dict().items()}
+    with pytest.raises(
+        ValueError, match=r"missing: 3\.bias, 3\.weight; unknown: 2\.bias, 2\.weight"
+    ):
+        new.load_state_dict(state)
+    found = new.load_state_dict(state, strict=False)
+    assert found == (["3.weight", "3.bias"], ["2.weight", "2.bias"])
+    for path, t in new.tensors():
+        expected = state[path] if path in state else before[path]
+        np.testing.assert_array_equal(t.numpy(), expected, err_msg=path)
+    assert old.load_state_dict(state) == ([], [])
+    assert old.load_state_dict({}, False)[1] == []
+
+
+def test_shapes_must_fit_even_if_it_is_not_strict():
+    model = layer()
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=r"weight has shape \(3, 2\) where the model has \(2, 2\)"):
+        model.load_state_dict({"bias": np.ones(2), "weight": np.ones((3, 2))}, strict=False)
+    np.testing.assert_array_equal(model.bias.numpy(), before["bias"])
+
+
+def test_apply_comes_to_every_module_once():
+    shared = layer()
+    model = nn.Sequential(shared, Holder([shared, layer()]), nn.Tanh())
+    met = []
+    assert model.apply(met.append) is model
+    assert met == [model, shared, model[1], model[1].kept[1], model[2]]
+
+    def zero(module):
+        if isinstance(module, nn.Linear):
+            module.bias.data = 0 * module.bias.data
+
+    model.apply(zero)
+    assert not [p for path, p in model.named_parameters() if "bias" in path and p.numpy().any()]
+
+
+# ---- a Sequential is changed like a list
+
+
+def numbers(net):
+    return list(net.state_dict())
+
+
+def test_parts_of_a_sequential_are_replaced_and_removed():
+    a, b, c = layer(), nn.Tanh(), nn.Linear(2, 3)
+    net = nn.Sequential(a, b, c)
+    net[1] = nn.ReLU()
+    net[-1] = nn.Linear(2, 7)
+    assert [type(m).__name__ for m in net] == ["Linear", "ReLU", "Linear"]
+    assert net(np.ones((1, 2), "f")).shape == (1, 7)
+    del net[1]
+    assert numbers(net) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    net.append(nn.Linear(7, 1))
+    net.insert(0, nn.Dropout())
+    assert [type(m).__name__ for m in net] == ["Dropout", "Linear", "Linear", "Linear"]
+    assert numbers(net)[-1] == "3.bias" and "0.weight" not in numbers(net)
+    net[1:3] = [a, c]
+    assert list(net)[1:3] == [a, c]
+    del net[-1], net[0:1]
+    assert list(net) == [a, c] and len(net) == 2
+
+
+def test_a_slice_of_a_sequential_is_one_and_shares_the_parts():
+    net = nn.Sequential(layer(), nn.Tanh(), nn.Linear(2, 3))
+    head = net[1:]
+    assert type(head) is nn.Sequential and list(head) == list(net)[1:]
+    x = tensor(np.ones((4, 2), "f"))
+    np.testing.assert_array_equal(head(net[:1](x)).numpy(), net(x).numpy())
+    assert head[1].weight is net[2].weight
+    assert list(nn.Residual(layer(), layer())[:1].state_dict()) == ["0.weight", "0.bias"]
+
+
+def test_wrong_changes_of_a_sequential_change_nothing():
+    net = nn.Sequential(layer(), nn.Tanh())
+    before = list(net)
+    for change in (
+        lambda: net.__setitem__(0, len),
+        lambda: net.append([nn.ReLU()]),
+        lambda: net.insert(0, nn.ReLU),
+    ):
+        with pytest.raises(TypeError, match=r"Sequential: part \d is .* expected a Module"):
+            change()
+    for change in (lambda: net[2], lambda: net.__setitem__(5, layer()), lambda: net.__delitem__(5)):
+        with pytest.raises(IndexError):
+            change()
+    assert list(net) == before
+
+
+def test_a_compiled_step_sees_that_a_part_was_replaced():
+    net = nn.Sequential(layer(), nn.Tanh())
+    run = minidl.compile(lambda x: net(x))
+    x = tensor(np.ones((4, 2), "f"))
+    for new in (nn.ReLU(), nn.Sigmoid()):
+        run(x)
+        net[1] = new
+        np.testing.assert_allclose(run(x).numpy(), net(x).numpy(), rtol=1e-6)
 
 
 # ---- modules that refer to one another

@@ -195,7 +195,9 @@ def test_losses_and_metrics_by_name(device):
         ValueError, match=r"metrics: .* one of \['accuracy', 'mae', 'mse', 'top5'\]"
     ):
         linear_trainer(metrics=["acuracy"])
-    with pytest.raises(ValueError, match=r"loss: .* one of \['bce_with_logits', .* got 'ce'"):
+    with pytest.raises(
+        ValueError, match=r"loss: .* one of \['bce', 'bce_with_logits', .* got 'ce'"
+    ):
         linear_trainer("ce")
 
 
