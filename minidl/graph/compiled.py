@@ -24,7 +24,7 @@ import numpy as np
 from ..engine import devices, intercept, random
 from ..engine.changes import mark_changed
 from ..engine.tensor import Tensor, result
-from ..nn.module import Parameter
+from ..nn.module import Module, Parameter, writes
 from . import costs, drawing
 from .lines import DRAWS, Graph, Value, with_values
 from .memory import Plan
@@ -379,7 +379,8 @@ class Compiled(Generic[P, R]):
         self.function = function
         self.passes, self.threads, self.cuda_graph = passes, threads, cuda_graph
         self.programs = {}
-        self.modules = []  # those that it asks whether they train: each mode has its own program
+        self.modules = []  # those that it uses: each mode of theirs has its own program
+        self.modes = object(), ()  # the last write to a module, and the modes then
         self.parameters = []  # those that it uses: so has each choice of what is trained
         self.leaves = []  # Tensors that the function is known to leave gradients in
         self.turn = threading.RLock()  # whose call may change states now
@@ -421,11 +422,15 @@ class Compiled(Generic[P, R]):
         given = [
             (type(a.data), a.data.shape, a.data.dtype.char, a.requires_grad) for a in args
         ]  # of .data: a Tensor's own shape is a call
-        modes = [module.training for module in self.modules]
+        written, modes = self.modes
+        if written is not writes.last:
+            written = writes.last
+            modes = tuple([module.training for module in self.modules])
+            self.modes = written, modes
         asks = [p.requires_grad for p in self.parameters]
         if grads is None:
             grads = self._grads()
-        return intercept.modes.recording, tuple(given), grads, tuple(modes), tuple(asks)
+        return intercept.modes.recording, tuple(given), grads, modes, tuple(asks)
 
     def _grads(self):
         return tuple([leaf.grad is None for leaf in self.leaves])
@@ -477,7 +482,9 @@ class Compiled(Generic[P, R]):
         met = [state.tensor for state in found.states.values()]
         met = [t for t in met if t.requires_grad or isinstance(t, Parameter)]
         left = [leaf for leaf, _ in found.grads if isinstance(leaf, Tensor)]
-        self.modules = list(dict.fromkeys([*self.modules, *found.settings.modes]))
+        modules = [part for part in found.settings.met if isinstance(part, Module)]
+        self.modules = list(dict.fromkeys([*self.modules, *modules]))
+        self.modes = object(), ()
         self.parameters = list(dict.fromkeys([*self.parameters, *met]))
         self.leaves = list(dict.fromkeys([*self.leaves, *left]))
         kept = {key: old for key, old in self.programs.items() if not old.outdated()}

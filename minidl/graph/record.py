@@ -24,7 +24,7 @@ from ..engine import devices, intercept, random
 from ..engine.intercept import intercepted
 from ..engine.tensor import Primitive, Tensor, result
 from .lines import Graph, Value, flat, mapped
-from .settings import Settings, noting
+from .settings import Settings
 from .tracing import Traced, _here, plain, write
 
 recording = threading.RLock()  # held while a function is recorded: one thread at a time writes
@@ -150,9 +150,7 @@ class Record(Graph):
 
     def fresh(self, function):
         """The number function(), asked for again at each run."""
-        found = dict(self.settings.found)
         result = function()
-        self.settings.found = found  # what it read is read anew at each run
         value = Value(result, "number", data=function)
         self.numbers.append(value)
         return Traced(result, value)
@@ -170,6 +168,7 @@ class Record(Graph):
         """What Optimizer.step does.  Where elements do not meet, all parameters are one array:
         then an update takes a few calls, not a few for each parameter.
         """
+        self.settings.note(optimizer)
         found = []
         for p, _ in jobs:
             if id(p) not in self.zeroed:
@@ -242,6 +241,8 @@ class Record(Graph):
         """An operation while this record is written: Tensors from outside are captured."""
         if self.frame is None:
             self.frame = _frame(self.function)
+            if self.frame:
+                self.settings.note_variables(self.frame)
         for x in inputs:
             if isinstance(x, Tensor) and x.op is None:
                 self.capture(x)
@@ -312,11 +313,10 @@ def record(
     inside = [
         Tensor(Traced(x.data, v), requires_grad=x.requires_grad) for x, v in zip(args, found.inputs)
     ]
-    found.settings.variables(function)
     draws = random.random_state()
     kept = False
     try:
-        with _writing(found), noting():
+        with _writing(found):
             result = function(*inside)
             found.result = found.returned(result)
             found.name()
