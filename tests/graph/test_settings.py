@@ -370,10 +370,3 @@ def test_what_a_trainer_reads_at_each_step_counts(name, value):
         found.append(model.state_dict())
     for path, a in found[0].items():
         np.testing.assert_allclose(found[1][path], a, rtol=1e-4, atol=1e-6, err_msg=path)
-
-
-def test_arguments_are_given_by_position():
-    with pytest.raises(TypeError, match=r"by position; \['x'\] is not"):
-        minidl.compile(lambda x: x * 2)(x=drawn(2))
-    with pytest.raises(TypeError, match="takes Tensors and arrays, got a list"):
-        minidl.compile(lambda x: x * 2)([1.0])
