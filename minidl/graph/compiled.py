@@ -106,8 +106,7 @@ class Program:
         """Whether it can run now: no setting is outdated, and each state has the type and device
         that it had.  What someone has assigned to `.data` since is copied into the program's array.
         """
-        settings = self.graph.settings
-        if settings is not None and settings.changed():
+        if self.outdated():
             return False
         for tensor, array in self.kept:
             new = tensor.data
@@ -254,13 +253,13 @@ class Halves:
         given = inputs(args)
         self.half = _half(given)
         self.blas = _blas()
-        gradients, update = _cut(record(function, mapped(args, self._low), dry=True))
+        gradients, update = _cut(record(function, *mapped(args, self._low), dry=True))
         first = Program(gradients, passes)
         self.parts = [first, first.twin()]
         self.update = Program(update, passes)
         self.pool = ThreadPoolExecutor(1, "minidl-half")
         _, grads = self._gradients([array_of(x) for x in given])
-        self.whole = record(function, args)
+        self.whole = record(function, *args)
         self.first = self.whole.first
         self.stepped = self.whole.stepped
         _, wanted = self.whole.first_update
@@ -488,7 +487,7 @@ class Compiled(Generic[P, R]):
             found = program.whole
         else:
             program = None
-            found = record(self.function, args, leaves=self.leaves)
+            found = record(self.function, *args, leaves=self.leaves)
             if all(_like(v) == _like(new) for v, new in found.updates.items()):
                 program = Program(found.graph(), self.passes, self.cuda_graph)
         self._note(found)
@@ -610,16 +609,18 @@ def compile(
     threads: int = 1,
     cuda_graph: bool = False,
 ) -> Compiled[P, R]:
-    """`function` of Tensors or arrays, which runs as one piece of NumPy source from its second call
-    on: the first call of each signature (shapes, types, modes) is recorded, and simplified.
+    """`function`, which runs as one piece of NumPy source from its second call on: the first call
+    of each signature (shapes, types, whole numbers, texts, modes) is recorded, and simplified.
 
     A whole training step may be one function: gradients, optimiser, running statistics, random
     draws and schedules are recorded with it.  What is not an operation (print, an if on a value)
-    happens at recording only; asking for a value raises RuntimeError.  Tensors from outside are
-    read anew at each run, bare arrays are constants.  Where a module, an optimiser or a variable of
-    the function holds something else than at recording, it is recorded anew.  Results and `.grad`
-    are as without compiling; parameters and states keep one array each, which runs change in place
-    (`state_dict` copies).
+    happens at recording only; asking for a value raises RuntimeError.
+    Arguments: Tensors, arrays and floats, which are given anew at each call; other numbers, texts
+    and None, which belong to the signature; lists, tuples and dicts of these.
+    Tensors from outside are read anew at each run; bare arrays and plain variables are constants.
+    Where a module or an optimiser has other attributes than at recording, it is recorded anew.
+    Results and `.grad` are as without compiling; parameters and states keep one array each, which
+    runs change in place (`state_dict` copies).
     Several threads may call it: at once where a run changes nothing, in turns where it does.
     passes: functions Graph -> Graph, applied in turn.  threads: 1, or 2, each of which then works
     on half of the batch (the first axis of all inputs) with one BLAS thread; see Halves.

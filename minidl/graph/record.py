@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -306,14 +306,20 @@ def inputs(args: Any) -> list[Tensor | float]:
 
 
 def record(
-    function: Callable, args: tuple[Any, dict], *, leaves: Sequence[Tensor] = (), dry: bool = False
+    function: Callable,
+    args: Sequence[Any],
+    options: Mapping[str, Any] | None = None,
+    *,
+    leaves: Sequence[Tensor] = (),
+    dry: bool = False,
 ) -> Record:
-    """Call function(*args[0], **args[1]) and write down what it does: a Record.
+    """Call function(*args, **options) and write down what it does: a Record.
 
     leaves: Tensors that it is known to leave gradients in.  dry: the call leaves no trace, as if it
     had not been made.
     """
-    given = inputs(args)
+    args, options = list(args), dict(options or {})
+    given = inputs((args, options))
     arrays = [x.data for x in given if isinstance(x, Tensor)]
     found = Record(
         function=function,
@@ -325,7 +331,7 @@ def record(
     )
     inside = [_inside(x, v) for x, v in zip(given, found.inputs)]
     rest = iter(inside)
-    args, options = mapped(args, lambda x: next(rest) if isinstance(x, INPUT) else x)
+    args, options = mapped((args, options), lambda x: next(rest) if isinstance(x, INPUT) else x)
     draws = random.random_state()
     kept = False
     try:
