@@ -295,9 +295,15 @@ class Halves:
                 np.add(a, b, out=a)
                 np.multiply(a, self.factor, out=a)
             self.update([result(g) for g in grads[0]])
-            means = [np.asarray(self.factor * (a + b), a.dtype) for a, b in zip(*results)]
+            means = [self._mean(a, b) for a, b in zip(*results)]
             graph = self.parts[0].graph
             return _filled(graph.result, map(as_result, means, graph.asks))
+
+    def _mean(self, low, high):
+        """A result of both halves as one of the whole; a number is the same in both."""
+        if isinstance(low, float):
+            return low
+        return np.asarray(self.factor * (low + high), low.dtype)
 
 
 def _half(given):
@@ -332,7 +338,7 @@ def _cut(found):
     given = {g.value: Value(g.array, "input") for g in grads}
     after = replace(whole, inputs=list(given.values()), result=None)
     after = after.changed(whole.lines[at:], given)
-    early = {line.out for line in before.lines}
+    early = {line.out for line in before.lines} | {*whole.inputs}
     late = {v for line in after.lines for v in line.inputs()} | set(after.updates.values())
     if late & early:
         raise ValueError("threads=2: besides gradients, something else crosses to the update")

@@ -153,6 +153,11 @@ class Record(Graph):
     def fresh(self, function):
         """The number function(), asked for again at each run."""
         result = function()
+        if isinstance(result, Traced):
+            raise RuntimeError(
+                "a number that each run asks for anew, such as a learning rate, was made of an "
+                "argument of the compiled function: set it before the call, not inside"
+            )
         value = Value(result, "number", data=function)
         self.numbers.append(value)
         return Traced(result, value)

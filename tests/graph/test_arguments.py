@@ -201,6 +201,20 @@ def test_a_float_that_decides_something_is_refused():
         minidl.compile(lambda x, s: x * 2 if s > 1 else x)(array(0), 2.0)
 
 
+def test_a_learning_rate_is_set_outside():
+    model = nn.Linear(4, 2)
+    optimizer = optim.SGD(model.parameters(), 0.1)
+
+    def step(x, lr):
+        optimizer.lr = lr
+        model(x).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    with pytest.raises(RuntimeError, match="set it before the call"):
+        minidl.compile(step)(array(0), 0.5)
+
+
 @pytest.mark.parametrize("given", [object(), {1, 2}, len, 1j])
 def test_what_is_no_argument_is_refused(given):
     f = minidl.compile(lambda x, what: x)
@@ -234,11 +248,12 @@ def test_two_threads_halve_what_is_in_a_dict_and_share_a_float():
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-            return {"loss": loss}
+            return {"loss": loss, "weight": weight}
 
         step = minidl.compile(step, **options)
         for i in range(4):
-            step({"x": array(i, 8, 4), "y": np.arange(8) % 3}, 0.5 * i)
+            result = step({"x": array(i, 8, 4), "y": np.arange(8) % 3}, 0.5 * i)
+            assert result["weight"] == 0.5 * i
         found.append(model.state_dict())
     for path, a in found[0].items():
         np.testing.assert_allclose(found[1][path], a, rtol=1e-4, atol=1e-6, err_msg=path)
