@@ -49,11 +49,11 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
     "engine": (1080, "engine"),
-    "nn": (965, "nn"),
+    "nn": (968, "nn"),
     "optim": (200, "optim"),
     "data": (550, "data"),
-    "train": (870, "train"),
-    "graph": (1888, "graph"),
+    "train": (873, "train"),
+    "graph": (1871, "graph"),
     "gpu": (200, "gpu"),
     "files and estimators": (360, "io estimators pytorch"),
     "onnx, web and distributed": (650, "onnx distributed"),

@@ -571,7 +571,9 @@ def _as_given(a):
     """An array as a Tensor that holds it, NumPy's float as Python's; all else as it is."""
     if isinstance(a, np.floating):
         return float(a)
-    return result(a) if devices.is_array(a) else a
+    if devices.is_array(a):
+        return result(a)
+    return a
 
 
 def _split(args, options):

@@ -81,7 +81,9 @@ def _inside(value, depth=4):
     if not isinstance(value, (list, tuple, dict)) or depth == 0:
         return []
     found = [(len, value, len(value))]
-    items = value.items() if isinstance(value, dict) else enumerate(value)
+    items = enumerate(value)
+    if isinstance(value, dict):
+        items = value.items()
     for key, part in items:
         if len(value) <= LONG or isinstance(part, (Module, Tensor)):
             found += [(value.__getitem__, key, part), *_inside(part, depth - 1)]

@@ -250,8 +250,7 @@ def _clipped(trainer):
 def _noted(trainer):
     """Let the record that is written know what it reads of the trainer."""
     if intercept.modes.tracing:
-        names = "model", "loss", "optimizer", "clip_norm"
-        intercept.modes.tracing.settings.note(trainer, *names)
+        intercept.modes.tracing.settings.note(trainer, "model", "loss", "optimizer", "clip_norm")
 
 
 def _place(trainer, done=0):
