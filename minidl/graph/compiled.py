@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,13 +24,13 @@ import numpy as np
 
 from ..engine import devices, intercept, random
 from ..engine.changes import mark_changed
-from ..engine.tensor import Tensor, result
-from ..nn.module import Parameter
+from ..engine.tensor import Tensor, array_of, result
+from ..nn.module import Module, Parameter, writes
 from . import costs, drawing
-from .lines import DRAWS, Graph, Value, with_values
+from .lines import DRAWS, Graph, Value, mapped, with_values
 from .memory import Plan
 from .passes import PASSES, Pass
-from .record import EarlierGradients, as_result, record, recording
+from .record import EarlierGradients, as_result, inputs, record, recording
 from .source import Source
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")  # the parameters of a function, and what it returns
 R = TypeVar("R")
+WHOLE = (bool, int, str, type(None), np.bool_, np.integer)  # another one has another program
+MANY = 50  # recordings: then a warning
+_OFTEN = (
+    "{} was recorded {} times, each of which takes as long as many calls: every other shape, whole "
+    "number or text among its arguments, and every other setting of a module or optimiser, has a "
+    "program of its own; give a number that changes often as a float, or as an array"
+)
 _owned = weakref.WeakValueDictionary()  # id -> array: the memory of states of all programs
 
 
@@ -98,8 +106,7 @@ class Program:
         """Whether it can run now: no setting is outdated, and each state has the type and device
         that it had.  What someone has assigned to `.data` since is copied into the program's array.
         """
-        settings = self.graph.settings
-        if settings is not None and settings.changed():
+        if self.outdated():
             return False
         for tensor, array in self.kept:
             new = tensor.data
@@ -112,7 +119,7 @@ class Program:
         return True
 
     def run(self, arrays: Sequence) -> tuple[tuple, tuple]:
-        """Pair (results, gradients) for the `arrays` of the arguments.
+        """Pair (results, gradients) for the `arrays` and floats of the arguments.
 
         The results are copies.  The gradients lie in the program's memory, where the next run
         overwrites them.  Several threads may be in it at once.
@@ -128,13 +135,13 @@ class Program:
         finally:
             self.free.append(step)
 
-    def __call__(self, args):
-        arrays, grads = self.run([x.data for x in args])
+    def __call__(self, given):
+        arrays, grads = self.run([array_of(x) for x in given])
         if self.changed:
             mark_changed(*self.changed)
         for (tensor, _), g in zip(self.graph.grads, grads):
             if isinstance(tensor, int):
-                tensor = args[tensor]
+                tensor = given[tensor]
             self._leave(tensor, g)
         for function in self.graph.after:
             function()
@@ -243,16 +250,16 @@ class Halves:
     changes = True
 
     def __init__(self, function, args, passes):
-        self.half = _half(args)
+        given = inputs(args)
+        self.half = _half(given)
         self.blas = _blas()
-        halves = [Tensor(x.data[: self.half], requires_grad=x.requires_grad) for x in args]
-        gradients, update = _cut(record(function, halves, dry=True))
+        gradients, update = _cut(record(function, *mapped(args, self._low), dry=True))
         first = Program(gradients, passes)
         self.parts = [first, first.twin()]
         self.update = Program(update, passes)
         self.pool = ThreadPoolExecutor(1, "minidl-half")
-        _, grads = self._gradients([x.data for x in args])
-        self.whole = record(function, args)
+        _, grads = self._gradients([array_of(x) for x in given])
+        self.whole = record(function, *args)
         self.first = self.whole.first
         self.stepped = self.whole.stepped
         _, wanted = self.whole.first_update
@@ -264,30 +271,44 @@ class Halves:
     def fits(self) -> bool:
         return self.parts[0].fits() and self.update.fits()
 
+    def _low(self, x):
+        """The first half of a Tensor; all else as it is."""
+        if not isinstance(x, Tensor):
+            return x
+        return Tensor(x.data[: self.half], requires_grad=x.requires_grad)
+
     def _gradients(self, arrays):
         """What both halves return: (results, gradients), each a pair."""
-        low = [a[: self.half] for a in arrays]
-        high = [a[self.half :] for a in arrays]
+        low, high = list(arrays), list(arrays)
+        for i, a in enumerate(arrays):
+            if isinstance(a, np.ndarray):
+                low[i], high[i] = a[: self.half], a[self.half :]
         with _one_thread(self.blas):
             other = self.pool.submit(self.parts[1].run, high)
             found = [self.parts[0].run(low), other.result()]
         return tuple(zip(*found))
 
-    def __call__(self, args):
+    def __call__(self, given):
         with _halving:
-            results, grads = self._gradients([x.data for x in args])
+            results, grads = self._gradients([array_of(x) for x in given])
             for a, b in zip(*grads):
                 np.add(a, b, out=a)
                 np.multiply(a, self.factor, out=a)
             self.update([result(g) for g in grads[0]])
-            means = [np.asarray(self.factor * (a + b), a.dtype) for a, b in zip(*results)]
+            means = [self._mean(a, b) for a, b in zip(*results)]
             graph = self.parts[0].graph
             return _filled(graph.result, map(as_result, means, graph.asks))
 
+    def _mean(self, low, high):
+        """A result of both halves as one of the whole; a number is the same in both."""
+        if isinstance(low, float):
+            return low
+        return np.asarray(self.factor * (low + high), low.dtype)
 
-def _half(args):
-    """Half the length that all arguments have.  Raises ValueError where that cannot be."""
-    lengths = {len(x.data) if x.ndim else 0 for x in args}
+
+def _half(given):
+    """Half the length that all arrays have.  Raises ValueError where that cannot be."""
+    lengths = {len(x.data) if x.ndim else 0 for x in given if isinstance(x, Tensor)}
     if len(lengths) == 1:
         n = lengths.pop()
         if n > 0 and n % 2 == 0:
@@ -317,7 +338,7 @@ def _cut(found):
     given = {g.value: Value(g.array, "input") for g in grads}
     after = replace(whole, inputs=list(given.values()), result=None)
     after = after.changed(whole.lines[at:], given)
-    early = {line.out for line in before.lines}
+    early = {line.out for line in before.lines} | {*whole.inputs}
     late = {v for line in after.lines for v in line.inputs()} | set(after.updates.values())
     if late & early:
         raise ValueError("threads=2: besides gradients, something else crosses to the update")
@@ -379,9 +400,11 @@ class Compiled(Generic[P, R]):
         self.function = function
         self.passes, self.threads, self.cuda_graph = passes, threads, cuda_graph
         self.programs = {}
-        self.modules = []  # those that it asks whether they train: each mode has its own program
+        self.modules = []  # those that it uses: each mode of theirs has its own program
+        self.modes = object(), ()  # the last write to a module, and the modes then
         self.parameters = []  # those that it uses: so has each choice of what is trained
         self.leaves = []  # Tensors that the function is known to leave gradients in
+        self.records = 0  # how often it was recorded
         self.turn = threading.RLock()  # whose call may change states now
         self.__doc__ = function.__doc__
 
@@ -393,67 +416,75 @@ class Compiled(Generic[P, R]):
         vars(self).update(state, turn=threading.RLock())
 
     def __call__(self, *args: P.args, **options: P.kwargs) -> R:
-        """What the function gives for `args`, Tensors or arrays, by position.
+        """What the function gives for these arguments: Tensors, arrays, numbers, texts, None, and
+        lists, tuples and dicts of such.  An array arrives as a Tensor.
 
         Raises TypeError for anything else among them.
         """
-        args = [a if isinstance(a, Tensor) else _tensor(a) for a in args]
-        if options:
-            raise TypeError(f"a compiled function takes arguments by position; {[*options]} is not")
         if intercept.modes.tracing:  # inside another compiled function it is a part of that
-            return self.function(*args)
-        program = self.programs.get(self._signature(args))
+            return self._plainly(args, options)
+        form, given = _split(args, options)
+        program = self.programs.get(self._signature(form))
         if program is None:
-            return self._recorded(args)
+            return self._recorded(args, options)
         if any([p.grad is not None for p in program.stepped]):
-            return self.function(*args)  # gradients from before the call, of which no program knows
+            return self._plainly(args, options)  # gradients from before, of which no program knows
         with self.turn if program.changes else nullcontext():
             if program.fits():
-                return program(args)
-        return self._recorded(args)
+                return program(given)
+        return self._recorded(args, options)
 
-    def _signature(self, args, grads=None):
-        """What must be the same for a program to serve again: types and shapes of the arguments,
-        which gradients are there, which modules train, and which parameters.
+    def _plainly(self, args, options):
+        """What the function itself gives."""
+        args, options = mapped((args, options), _as_given)
+        return self.function(*args, **options)
+
+    def _signature(self, form, grads=None):
+        """What must be the same for a program to serve again: the form of the arguments, which
+        gradients are there, which modules train, and which parameters.
 
         grads: what `_grads` said before the call that is recorded, if it is over.
         """
-        given = [
-            (type(a.data), a.data.shape, a.data.dtype.char, a.requires_grad) for a in args
-        ]  # of .data: a Tensor's own shape is a call
-        modes = [module.training for module in self.modules]
+        written, modes = self.modes
+        if written is not writes.last:
+            written = writes.last
+            modes = tuple([module.training for module in self.modules])
+            self.modes = written, modes
         asks = [p.requires_grad for p in self.parameters]
         if grads is None:
             grads = self._grads()
-        return intercept.modes.recording, tuple(given), grads, tuple(modes), tuple(asks)
+        return intercept.modes.recording, tuple(form), grads, modes, tuple(asks)
 
     def _grads(self):
         return tuple([leaf.grad is None for leaf in self.leaves])
 
-    def _recorded(self, args):
+    def _recorded(self, args, options):
         """The result of a call that records, or of the plain function where no program can do
         what it does.
         """
-        self._check(args)
+        args, options = mapped((args, options), _as_given)
+        form, given = _split(args, options)
+        self._check(given)
         with recording, self.turn:
-            program = self.programs.get(self._signature(args))
+            program = self.programs.get(self._signature(form))
             if program is not None and program.fits():  # another thread has recorded meanwhile
-                return program(args)
+                return program(given)
             try:
-                return self._record(args)
+                return self._record((args, options), form)
             except EarlierGradients:
                 pass
-        return self.function(*args)
+        return self.function(*args, **options)
 
-    def _check(self, args):
+    def _check(self, given):
         """Raise ValueError where the arguments lie on a device that the options are not for."""
-        xp = devices.array_module(*(a.data for a in args))
+        arrays = [x.data for x in given if isinstance(x, Tensor)]
+        xp = devices.array_module(*arrays)
         if self.threads == 2 and xp is not np:
             raise ValueError("threads=2 is for the CPU: a GPU computes in parallel by itself")
-        if self.cuda_graph and args and xp is np:
+        if self.cuda_graph and arrays and xp is np:
             raise ValueError("cuda_graph=True is for arrays on a GPU; move them with .to('cuda')")
 
-    def _record(self, args):
+    def _record(self, args, form):
         """The result of a call that is recorded; its program is kept."""
         grads = self._grads()
         if self.threads == 2:
@@ -462,11 +493,11 @@ class Compiled(Generic[P, R]):
             found = program.whole
         else:
             program = None
-            found = record(self.function, args, leaves=self.leaves)
+            found = record(self.function, *args, leaves=self.leaves)
             if all(_like(v) == _like(new) for v, new in found.updates.items()):
                 program = Program(found.graph(), self.passes, self.cuda_graph)
         self._note(found)
-        key = self._signature(args, grads)
+        key = self._signature(form, grads)
         self.programs.pop(key, None)
         if program is not None:  # else a state became another type: the next call records again
             self.programs[key] = program
@@ -477,7 +508,12 @@ class Compiled(Generic[P, R]):
         met = [state.tensor for state in found.states.values()]
         met = [t for t in met if t.requires_grad or isinstance(t, Parameter)]
         left = [leaf for leaf, _ in found.grads if isinstance(leaf, Tensor)]
-        self.modules = list(dict.fromkeys([*self.modules, *found.settings.modes]))
+        modules = [part for part in found.settings.met if isinstance(part, Module)]
+        self.modules = list(dict.fromkeys([*self.modules, *modules]))
+        self.modes = object(), ()
+        self.records += 1
+        if self.records == MANY:
+            warnings.warn(_OFTEN.format(self.function, MANY), stacklevel=5)
         self.parameters = list(dict.fromkeys([*self.parameters, *met]))
         self.leaves = list(dict.fromkeys([*self.leaves, *left]))
         kept = {key: old for key, old in self.programs.items() if not old.outdated()}
@@ -511,14 +547,16 @@ class Compiled(Generic[P, R]):
         """The floating-point operations of a run: see `costs.flops`."""
         return sum(map(costs.flops, self.program.graph.parts()))
 
-    def profile(self, *args: Tensor | np.ndarray, repeats: int = 20) -> costs.Profile:
-        """A table of how long each line takes on `args`, beside what this machine could do: see
-        `costs.Profile`.  It runs on copies: parameters, states and random draws stay as they are.
+    def profile(self, *args: Any, repeats: int = 20, **options: Any) -> costs.Profile:
+        """A table of how long each line takes on these arguments, beside what this machine could
+        do: see `costs.Profile`.  It runs on copies: parameters, states and random draws stay as
+        they are.
 
         Raises ValueError when no call with such arguments was recorded.
         """
-        arrays = [a.data if isinstance(a, Tensor) else a for a in args]
-        given = [_like(a) for a in arrays]
+        _, given = _split(args, options)
+        arrays = [array_of(x) for x in given]
+        given = [_like(Value(a)) for a in arrays]
         for program in reversed(self.programs.values()):
             if [_like(v) for v in program.graph.inputs] == given:
                 return costs.profile(program, arrays, repeats)
@@ -529,11 +567,47 @@ class Compiled(Generic[P, R]):
         return drawing.draw(self.program.record_graph, self.program.graph, path)
 
 
-def _tensor(a):
-    """A Tensor that holds the array `a`."""
-    if not devices.is_array(a):
-        raise TypeError(f"a compiled function takes Tensors and arrays, got a {type(a).__name__}")
-    return result(a)
+def _as_given(a):
+    """An array as a Tensor that holds it, NumPy's float as Python's; all else as it is."""
+    if isinstance(a, np.floating):
+        return float(a)
+    if devices.is_array(a):
+        return result(a)
+    return a
+
+
+def _split(args, options):
+    """The arguments in two: (their form, which belongs to the signature, what is given anew at each
+    call: the Tensors and floats in them).
+    """
+    given = []
+    form = [_form(a, given) for a in args]
+    if options:
+        form += "options", _form(options, given)
+    return form, given
+
+
+def _form(a, given):
+    """What a signature says of an argument; Tensors and floats in it are appended to `given`."""
+    if isinstance(a, Tensor):
+        given.append(a)
+        array = a.data  # a Tensor's own shape is a call
+        return type(array), array.shape, array.dtype.char, a.requires_grad
+    if isinstance(a, dict):
+        return dict, *[(key, _form(part, given)) for key, part in a.items()]
+    if isinstance(a, (list, tuple)):
+        return type(a), *[_form(part, given) for part in a]
+    if isinstance(a, (float, np.floating)):
+        given.append(float(a))
+        return float
+    if isinstance(a, WHOLE):
+        return type(a), a
+    if devices.is_array(a):
+        return _form(result(a), given)
+    raise TypeError(
+        "a compiled function takes Tensors, arrays, numbers, texts, None, and lists, tuples and "
+        f"dicts of these, got a {type(a).__name__}: use it as a variable of the function"
+    )
 
 
 def compile(
@@ -543,16 +617,18 @@ def compile(
     threads: int = 1,
     cuda_graph: bool = False,
 ) -> Compiled[P, R]:
-    """`function` of Tensors or arrays, which runs as one piece of NumPy source from its second call
-    on: the first call of each signature (shapes, types, modes) is recorded, and simplified.
+    """`function`, which runs as one piece of NumPy source from its second call on: the first call
+    of each signature (shapes, types, whole numbers, texts, modes) is recorded, and simplified.
 
     A whole training step may be one function: gradients, optimiser, running statistics, random
     draws and schedules are recorded with it.  What is not an operation (print, an if on a value)
-    happens at recording only; asking for a value raises RuntimeError.  Tensors from outside are
-    read anew at each run, bare arrays are constants.  Where a module, an optimiser or a variable of
-    the function holds something else than at recording, it is recorded anew.  Results and `.grad`
-    are as without compiling; parameters and states keep one array each, which runs change in place
-    (`state_dict` copies).
+    happens at recording only; asking for a value raises RuntimeError.
+    Arguments: Tensors, arrays and floats, which are given anew at each call; other numbers, texts
+    and None, which belong to the signature; lists, tuples and dicts of these.
+    Tensors from outside are read anew at each run; bare arrays and plain variables are constants.
+    Where a module or an optimiser has other attributes than at recording, it is recorded anew.
+    Results and `.grad` are as without compiling; parameters and states keep one array each, which
+    runs change in place (`state_dict` copies).
     Several threads may call it: at once where a run changes nothing, in turns where it does.
     passes: functions Graph -> Graph, applied in turn.  threads: 1, or 2, each of which then works
     on half of the batch (the first axis of all inputs) with one BLAS thread; see Halves.

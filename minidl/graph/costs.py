@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import timeit
 from collections.abc import Sequence
+from copy import copy
 from functools import cache
 from typing import Any
 
@@ -120,7 +121,7 @@ def profile(program: Any, arrays: Sequence[np.ndarray], repeats: int = 20) -> Pr
     if program.graph.xp is not np:
         raise ValueError("profile compares with what the CPU could do; use a GPU's own profiler")
     step, clock = _with_clock(program)
-    arrays = [a.copy("K") for a in arrays]  # which the function may change
+    arrays = [copy(a) for a in arrays]  # which the function may change
     ticks = []
     for _ in range(repeats + 1):
         step(*arrays, *(v.data() for v in program.graph.numbers))

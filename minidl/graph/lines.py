@@ -114,11 +114,12 @@ class Line:
 class Graph:
     """Lines, and what surrounds them.
 
-    inputs: the Values of the function's arguments.
+    inputs: the Values of the Tensors and floats in the function's arguments.
     numbers: the Values of Python numbers that are asked for at each run.
     updates: dict state -> the Value that it has at the end.
     result: what the function returned, with Values in place of Tensors.
-    asks: for each Value of the result, whether the function's own Tensor would have a way back.
+    asks: for each Value of the result, whether the function's own Tensor would have a way back;
+    None if it is no Tensor.
     grads: pairs (Tensor, or number of an argument, Value) of gradients that are left in `.grad`.
     zeroed: ids of Tensors that have no `.grad` any more when theirs is left, for the function sets
     it to None before: so a run's gradient replaces the old one.  Others' gradients add up.
@@ -138,7 +139,7 @@ class Graph:
     after: list[Callable] = field(default_factory=list)
     zeroed: set[int] = field(default_factory=set)
     stepped: list = field(default_factory=list)
-    asks: list[bool] = field(default_factory=list)
+    asks: list[bool | None] = field(default_factory=list)
     settings: Any = None
     result: Any = None
 

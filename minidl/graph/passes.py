@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .kernels import with_kernels, with_recomputed
-from .lines import DRAWS, Graph, Line, Value, call, constant, mapped, with_values
+from .lines import DRAWS, Graph, Line, Value, mapped
 
 Pass = Callable[[Graph], Graph]
 
@@ -28,23 +28,6 @@ def without_dead(graph: Graph) -> Graph:
             kept.append(line)
             needed |= {v.base for v in line.inputs()}
     return graph.changed(kept[::-1])
-
-
-def with_constants(graph: Graph) -> Graph:
-    """What depends on constants alone is computed now."""
-    written = graph.written()
-    new = {}
-    lines = []
-    for line in graph.lines:
-        line = line.replaced(new)
-        fixed = all(v.kind == "constant" for v in line.inputs())
-        if fixed and not line.effect() and not line.bases() & written:
-            args = with_values(line.args, lambda v: v.data)
-            result = call(graph.xp, line.function, args, line.options)
-            new[line.out] = constant(graph.xp.asarray(result))
-        else:
-            lines.append(line)
-    return graph.changed(lines, new)
 
 
 def without_repeats(graph: Graph) -> Graph:
@@ -116,6 +99,5 @@ def _vector(v):
     return Line("reshape", (v, (v.size,)), {}, Value(np.empty(v.size, v.dtype), base=v.base))
 
 
-PASSES = (with_constants, without_repeats, with_products, with_recomputed, without_dead,
-          with_kernels)  # fmt: skip
+PASSES = (without_repeats, with_products, with_recomputed, without_dead, with_kernels)
 EXACT = tuple(p for p in PASSES if p is not with_products)  # those that change no bit

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -22,11 +22,12 @@ import numpy as np
 
 from ..engine import devices, intercept, random
 from ..engine.intercept import intercepted
-from ..engine.tensor import Primitive, Tensor, result
+from ..engine.tensor import Primitive, Tensor, array_of, result
 from .lines import Graph, Value, flat, mapped
-from .settings import Settings, noting
+from .settings import Settings
 from .tracing import Traced, _here, plain, write
 
+INPUT = (Tensor, float)  # arguments that are given anew at each run
 recording = threading.RLock()  # held while a function is recorded: one thread at a time writes
 
 
@@ -104,6 +105,7 @@ class Record(Graph):
     function: object
     began: int  # Tensors with a larger number are made inside
     settings: Settings = field(default_factory=Settings)
+    placed: bool  # whether an argument says on which device
     had: dict  # ids of Tensors that the function is known to leave gradients in -> the gradient now
     states: dict = field(default_factory=dict)
     constants: dict = field(default_factory=dict)  # id of a bare array -> its Value
@@ -127,7 +129,7 @@ class Record(Graph):
 
     def _take(self, tensor):
         array = tensor.data
-        if not self.inputs:  # without arguments, a function runs where its Tensors are
+        if not self.placed:  # without arrays given, a function runs where its Tensors are
             self.xp = devices.array_module(array)
         if not self.made(tensor):
             self.outside.add(id(array))
@@ -150,9 +152,12 @@ class Record(Graph):
 
     def fresh(self, function):
         """The number function(), asked for again at each run."""
-        found = dict(self.settings.found)
         result = function()
-        self.settings.found = found  # what it read is read anew at each run
+        if isinstance(result, Traced):
+            raise RuntimeError(
+                "a number that each run asks for anew, such as a learning rate, was made of an "
+                "argument of the compiled function: set it before the call, not inside"
+            )
         value = Value(result, "number", data=function)
         self.numbers.append(value)
         return Traced(result, value)
@@ -172,6 +177,7 @@ class Record(Graph):
         """
         found = []
         for optimizer, jobs, lr in calls:
+            self.settings.note(optimizer)
             for p, _ in jobs:
                 if id(p) not in self.zeroed:
                     self.stepped.append(p)
@@ -243,6 +249,8 @@ class Record(Graph):
         """An operation while this record is written: Tensors from outside are captured."""
         if self.frame is None:
             self.frame = _frame(self.function)
+            if self.frame:
+                self.settings.note_variables(self.frame)
         for x in inputs:
             if isinstance(x, Tensor) and x.op is None:
                 self.capture(x)
@@ -261,8 +269,11 @@ class Record(Graph):
         for r in flat(found):
             if isinstance(r, Tensor) and r.op is None:
                 self.capture(r)
-        self.asks = [r.requires_grad for r in flat(found) if isinstance(r, Tensor)]
-        return mapped(found, lambda r: self.value(r.data) if isinstance(r, Tensor) else r)
+        made = [r for r in flat(found) if isinstance(r, (Tensor, Traced))]
+        self.asks = [getattr(r, "requires_grad", None) for r in made]
+        return mapped(
+            found, lambda r: self.value(array_of(r)) if isinstance(r, (Tensor, Traced)) else r
+        )
 
     def name(self):
         """Give Values the names of the recorded function's variables."""
@@ -295,30 +306,43 @@ class Record(Graph):
                     _add_gradient(tensor, state.grad.data.array)
 
 
+def inputs(args: Any) -> list[Tensor | float]:
+    """The Tensors and floats in arguments, which are given anew at each run."""
+    return [x for x in flat(args) if isinstance(x, INPUT)]
+
+
 def record(
-    function: Callable, args: Sequence[Tensor], *, leaves: Sequence[Tensor] = (), dry: bool = False
+    function: Callable,
+    args: Sequence[Any],
+    options: Mapping[str, Any] | None = None,
+    *,
+    leaves: Sequence[Tensor] = (),
+    dry: bool = False,
 ) -> Record:
-    """Call function(*args) and write down what it does: a Record.
+    """Call function(*args, **options) and write down what it does: a Record.
 
     leaves: Tensors that it is known to leave gradients in.  dry: the call leaves no trace, as if it
     had not been made.
     """
+    args, options = list(args), dict(options or {})
+    given = inputs((args, options))
+    arrays = [x.data for x in given if isinstance(x, Tensor)]
     found = Record(
         function=function,
-        xp=devices.array_module(*(x.data for x in args)),
-        inputs=[Value(x.data, "input") for x in args],
+        xp=devices.array_module(*arrays),
+        placed=bool(arrays),
+        inputs=[Value(array_of(x), "input") for x in given],
         began=Tensor(np.empty(0)).number,
         had={id(t): t.grad for t in leaves},
     )
-    inside = [
-        Tensor(Traced(x.data, v), requires_grad=x.requires_grad) for x, v in zip(args, found.inputs)
-    ]
-    found.settings.variables(function)
+    inside = [_inside(x, v) for x, v in zip(given, found.inputs)]
+    rest = iter(inside)
+    args, options = mapped((args, options), lambda x: next(rest) if isinstance(x, INPUT) else x)
     draws = random.random_state()
     kept = False
     try:
-        with _writing(found), noting():
-            result = function(*inside)
+        with _writing(found):
+            result = function(*args, **options)
             found.result = found.returned(result)
             found.name()
         kept = not dry
@@ -328,14 +352,22 @@ def record(
             random.set_random_state(draws)
     found.settings.settle()
     found.first = mapped(result, _untraced)
-    left = [(i, x.grad.data) for i, x in enumerate(inside) if x.grad is not None]
+    left = [(i, x.grad.data) for i, x in enumerate(inside) if getattr(x, "grad", None) is not None]
     found.grads += [(i, g.value) for i, g in left]
     if kept:
         for i, g in left:
-            _add_gradient(args[i], g.array)
+            _add_gradient(given[i], g.array)
         for effect in found.after:
             effect()
     return found
+
+
+def _inside(x, value):
+    """What the function gets for an input: something Traced, in a Tensor if it is one."""
+    traced = Traced(array_of(x), value)
+    if isinstance(x, Tensor):
+        return Tensor(traced, requires_grad=x.requires_grad)
+    return traced
 
 
 @contextmanager
@@ -389,15 +421,21 @@ def _add_gradient(tensor, array):
 
 def _untraced(r):
     """A result as the caller gets it: a copy, for it may lie in a state that later runs change."""
-    if not isinstance(r, Tensor):
+    if not isinstance(r, (Tensor, Traced)):
         return r
-    return as_result(plain(r.data).copy(), r.requires_grad)
+    found = plain(array_of(r))
+    if devices.is_array(found):
+        found = found.copy()
+    return as_result(found, getattr(r, "requires_grad", None))
 
 
-def as_result(array: Any, asks: bool) -> Tensor:
+def as_result(array: Any, asks: bool | None) -> Any:
     """A Tensor that a compiled function gives.  asks: whether it would have a record otherwise;
-    then a walk back through it raises, for what happened inside is not known.
+    then a walk back through it raises, for what happened inside is not known.  None says that it
+    is no Tensor, but a bare array or a number.
     """
+    if asks is None:
+        return array
     if asks:
         return result(array, _COMPILED, (), {})
     return result(array)

@@ -54,7 +54,7 @@ class Source:
         functions = {line.function.__name__ for line in self.graph.lines if callable(line.function)}
         self.used = functions | RESERVED  # names that are taken
         self.inside = set()  # Values that exist only while it runs: inputs, numbers, their views
-        self.shared = {}  # numbers as arrays: (how it is written, shape, type) -> its Value
+        self.shared = {}  # numbers as arrays: (how it is written, type) -> its Value
         self.kernels = {}  # what a kernel is made of -> its name, and its text
         self.imports, self.given = set(), []
         self.setup, self.body, self.costs = [], [], []
@@ -116,8 +116,7 @@ class Source:
             return
         name = self._call(v, v.kind[0])
         if v in self.shared.values():
-            what = self._names((v.shape, v.data.flat[0], v.dtype))
-            self.setup.append(f"{name} = np.full({what})")
+            self.setup.append(f"{name} = np.array({self._names((v.data.item(), v.dtype))})")
         else:
             self.given.append(v)
 
@@ -244,18 +243,15 @@ class Source:
         (kind,) = kinds
         if kind.kind != "f" or not isinstance(getattr(np, f, None), np.ufunc):
             return args
-        shape = ()
-        if f == "maximum" and line.out.size:  # two whole arrays are compared much faster
-            shape = line.out.shape if line.out.nbytes < 1 << 16 else line.out.shape[1:]
-        return tuple(self._shared(a, shape, kind) for a in args)
+        return tuple(self._shared(a, kind) for a in args)
 
-    def _shared(self, a, shape, dtype):
-        """A Python number as an array, one for all places of use; all else as it is."""
+    def _shared(self, a, dtype):
+        """A Python number as a 0-d array, one for all places of use; all else as it is."""
         if type(a) not in (int, float):
             return a
-        key = repr(a), shape, dtype  # 0.0 and -0.0 are equal, but not the same
+        key = repr(a), dtype  # 0.0 and -0.0 are equal, but not the same
         if key not in self.shared:
-            self.shared[key] = constant(np.full(shape, a, dtype))
+            self.shared[key] = constant(np.array(a, dtype))
         return self.shared[key]
 
     def _kernel(self, line):

@@ -14,6 +14,7 @@ import threading
 import numpy as np
 
 from ..engine import devices
+from ..engine.tensor import Tensor
 from .lines import PLACED, VIEWS, Line, Value, call, layout, mapped
 
 NUMBERS = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
@@ -97,7 +98,8 @@ class Traced:
             "the value of a tensor was asked for while a graph was recorded (an `if` or `while` on "
             "it, .item(), .numpy(), float(), print): the record would keep the answer of this one "
             "run. Return the tensor and look at it outside, choose with minidl.where, or do not "
-            "compile this function"
+            "compile this function. A float that is given as an argument counts as a tensor: one "
+            "that decides something belongs into a variable of the function, or functools.partial"
         )
 
     __bool__ = __int__ = __float__ = __index__ = __iter__ = item = tolist = __array__ = _value
@@ -143,6 +145,8 @@ def _same_memory(a, b):
 
 def write(function, *args, into=None, **options):
     """Compute function(*args, **options), write the call down, and return the Traced result."""
+    if any(isinstance(a, Tensor) for a in args):
+        return NotImplemented  # number * tensor is the Tensor's to compute
     record = getattr(_here, "record", None)
     if record is None:
         raise RuntimeError("this tensor was made while a graph was recorded; it has no value now")

@@ -35,6 +35,7 @@ class _Watchers(local):
 
 
 _watchers = _Watchers()
+writes = SimpleNamespace(last=None)  # after each write to a Module's attributes another object
 
 
 class Parameter(Tensor):
@@ -85,9 +86,16 @@ class Module:
                 f"would not be trained: give the array, .{name}.data = ..., or nn.Parameter(...)"
             )
         super().__setattr__(name, value)
+        writes.last = object()
+
+    def __delattr__(self, name):
+        super().__delattr__(name)
+        writes.last = object()
 
     def __call__(self, *inputs: Any, **options: Any) -> Tensor:
         """The output for `inputs`, as `forward` computes it."""
+        if modes.tracing:
+            modes.tracing.settings.note(self)
         run = partial(self.forward, *inputs, **options)
         for watcher in _watchers.around:
             run = partial(watcher, self, run)

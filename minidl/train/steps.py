@@ -132,6 +132,7 @@ class CompiledStep:
         if weighted:
             *given, weight = given
         *inputs, target = given
+        _noted(trainer)
         y = trainer.model(*inputs)
         loss = loss_of(trainer, y, target, weight)
         loss.backward()
@@ -141,6 +142,7 @@ class CompiledStep:
         return loss, y
 
     def _update(self, *grads):
+        _noted(self.trainer)
         self.trainer.optimizer.zero_grad()  # a record knows of no gradients from before
         for p, g in zip(self._trained(), grads, strict=True):
             p.grad = g
@@ -243,6 +245,12 @@ def _clipped(trainer):
     if trainer.clip_norm is not None:
         optim.clip_grad_norm(trainer.optimizer.parameters, trainer.clip_norm)
     return trainer.optimizer
+
+
+def _noted(trainer):
+    """Let the record that is written know what it reads of the trainer."""
+    if intercept.modes.tracing:
+        intercept.modes.tracing.settings.note(trainer, "model", "loss", "optimizer", "clip_norm")
 
 
 def _place(trainer, done=0):
