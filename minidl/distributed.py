@@ -17,6 +17,7 @@ from .engine import devices
 from .engine.tensor import Tensor
 from .gpu.doubts import doubt
 from .gpu.nccl import communicator
+from .graph.lines import flat, mapped
 from .nn.module import Parameter
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ class Group:
 
     def part(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
         """The rows of each array of a batch that are this process's; none, if they are too few."""
-        n = len(batch[0])
+        n = len(flat(batch)[0])
         rows = slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
-        return tuple(a[rows] for a in batch)
+        return mapped(batch, lambda a: a[rows])
 
     def start(self, model: Module) -> None:
         """Give every process the weights and buffers that process 0 has."""

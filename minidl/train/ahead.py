@@ -9,6 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..engine.devices import device_module, send, to_numpy
+from ..graph.lines import mapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,17 +17,30 @@ if TYPE_CHECKING:
 
 
 def ahead(batches: Iterable[tuple[Any, ...]], device: str) -> Iterator[tuple[Any, ...]]:
-    """The batches, tuples of arrays, on `device`; the next is sent before each is given, so that
-    copying it and computing with this one go on side by side.
+    """The batches on `device`; the next is sent before each is given, so that copying it and
+    computing with this one go on side by side.
     """
     module = device_module(device)
     before = None  # the batch that is on its way
     for batch in chain(batches, [None]):
-        sent = None
+        coming = None
         if batch is not None:
-            sent = [send(module, to_numpy(a)) for a in batch]
+            coming = _sent(module, batch)
         if before is not None:
-            for _, arrive in before:
+            found, waits = before
+            for arrive in waits:
                 arrive()
-            yield tuple(a for a, _ in before)
-        before = sent
+            yield found
+        before = coming
+
+
+def _sent(module, batch):
+    """The batch on its way to a module's device, and what has the device wait for each array."""
+    waits = []
+
+    def moved(a):
+        there, arrive = send(module, to_numpy(a))
+        waits.append(arrive)
+        return there
+
+    return mapped(batch, moved), waits

@@ -15,16 +15,18 @@ from __future__ import annotations
 import math
 from contextlib import nullcontext
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from .. import optim
 from ..engine import devices, intercept
 from ..engine.tensor import Tensor
 from ..graph.compiled import compile
+from ..graph.lines import flat, mapped
 from ..nn.module import Parameter
+from .batches import n_samples, parts, spread, tensors
 from .debug import origin
+from .metrics import scalar
 from .precision import autocast
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from ..graph.compiled import Compiled
     from .trainer import Trainer
 
-    # Pairs: the arrays (inputs ..., target), and the weights of the samples, (N,), or None.
+    # Pairs: a batch, see batches.py, and the weights of its samples, (N,), or None.
     Batches = Sequence[tuple[Sequence[Any], Any]]
 
 
@@ -53,7 +55,7 @@ class EagerStep:
         """The means over all samples; the gradients are those of one large batch."""
         trainer = self.trainer
         trainer.optimizer.zero_grad()
-        n = sum(len(batch[0]) for batch, _ in batches)
+        n = sum(n_samples(batch) for batch, _ in batches)
         measured = []
         for batch, weight in batches:
             with autocast() if trainer.scaler else nullcontext():
@@ -62,11 +64,11 @@ class EagerStep:
                 place = f"step {trainer.optimizer.steps} ({_place(trainer, len(measured))})"
                 raise FloatingPointError(f"the loss became {found['loss']} at {place}: "
                                          f"{origin(loss, trainer.model)}")  # fmt: skip
-            share = loss * (len(batch[0]) / n)
+            share = loss * (n_samples(batch) / n)
             if trainer.scaler:
                 share = trainer.scaler.scale(share)
             share.backward()
-            measured.append((found, len(batch[0])))
+            measured.append((found, n_samples(batch)))
         if self.whole:
             self.update()
         return mean(measured)
@@ -91,11 +93,10 @@ class CompiledStep:
 
     def __init__(self, trainer: Trainer, options: dict[str, Any], *, whole: bool = True):
         self.trainer, self.whole = trainer, whole
-        # Two functions, or a weight of each sample might be taken for one input more.
-        self.plain = compile(partial(self._recorded, False), **options)
-        self.weighted = compile(partial(self._recorded, True), **options)
+        self.options = options
+        self.steps: dict[Any, Compiled] = {}  # the form of a batch, and whether it has weights
         self.rest = compile(self._update, **options)
-        self.compiled = self.plain
+        self.compiled = self._step((0, 1), True)
 
     def __call__(self, batches: Batches) -> dict[str, float]:
         """The means over the samples of the one batch; none is measured where there is none."""
@@ -105,12 +106,13 @@ class CompiledStep:
             return {}
         ((batch, weight),) = batches
         given = tensors(trainer, batch)
-        target = given[-1]
-        self.compiled = self.plain
+        _, target = parts(given, trainer.loss)
         if weight is not None:
-            self.compiled = self.weighted
-            given.append(Tensor(devices.to_device(weight, trainer.device)))
-        loss, y = self.compiled(*given)
+            given = *given, Tensor(devices.to_device(weight, trainer.device))
+        places = count()
+        form = mapped(given, lambda _: next(places))
+        self.compiled = self._step(form, weight is None)
+        loss, y = self.compiled(*flat(given))
         value = loss.item()
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss became {value} ({_place(trainer)}); "
@@ -121,19 +123,27 @@ class CompiledStep:
         """Cut the gradients to `clip_norm` and change the weights."""
         self.rest(*(p.grad for p in self._trained()))
 
+    def _step(self, form, plain):
+        """The step for batches of this form, plain or with weights; each has its function, or the
+        weights of samples might be taken for one input more.
+        """
+        key = repr(form), plain
+        if key not in self.steps:
+            self.steps[key] = compile(partial(self._recorded, form, plain), **self.options)
+        return self.steps[key]
+
     def _trained(self):
         """The parameters that a group leaves a gradient in."""
         parameters = self.trainer.optimizer.parameters
         return [p for p in parameters if p.requires_grad and isinstance(p, Parameter)]
 
-    def _recorded(self, weighted, *given):
-        """The loss and the outputs of a batch, whose last array may be the samples' weights."""
+    def _recorded(self, form, plain, *arrays):
+        """The loss and the outputs of a batch in this form; unless plain, it ends with weights."""
         trainer, weight = self.trainer, None
-        if weighted:
-            *given, weight = given
-        *inputs, target = given
-        y = trainer.model(*inputs)
-        loss = loss_of(trainer, y, target, weight)
+        batch = mapped(form, lambda i: arrays[i])
+        if not plain:
+            *batch, weight = batch
+        loss, y, _ = run(trainer, batch, weight)
         loss.backward()
         if self.whole:
             _clipped(trainer).step()
@@ -165,9 +175,9 @@ class GroupStep:
     def __call__(self, batches: Batches) -> dict[str, float]:
         """The means over the samples of this process; none where its part is empty."""
         trainer = self.step.trainer
-        mine = [(batch, weight) for batch, weight in batches if len(batch[0])]
+        mine = [(batch, weight) for batch, weight in batches if n_samples(batch)]
         found = self.step(mine)
-        n = sum(len(batch[0]) for batch, _ in mine)
+        n = sum(n_samples(batch) for batch, _ in mine)
         trainer.group.average_gradients(trainer.model, n)
         self.step.update()
         return found
@@ -188,43 +198,33 @@ def make_step(trainer: Trainer, compile: Any) -> EagerStep | CompiledStep | Grou
 # ---- what steps have in common, and evaluation too
 
 
-def tensors(trainer: Trainer, batch: Sequence[Any], least: int = 2) -> list[Tensor]:
-    """The arrays of a batch, at least so many, as Tensors on the trainer's device."""
-    if len(batch) < least or not len(batch[0]):
-        raise ValueError("a batch must be (inputs ..., target), and not empty; got shapes "
-                         f"{[np.shape(a) for a in batch]}")  # fmt: skip
-    return [Tensor(devices.to_device(a, trainer.device)) for a in batch]
+def run(trainer: Trainer, batch: Sequence[Any], weight: Any = None) -> tuple[Tensor, Any, Any]:
+    """The loss, the outputs and the target of a batch of Tensors.
+
+    Raises TypeError unless the loss is a Tensor with one element.
+    """
+    inputs, target = parts(batch, trainer.loss)
+    places, names = spread(inputs)
+    y = trainer.model(*places, **names)
+    weights = {} if weight is None else {"sample_weight": weight}
+    return scalar(trainer.loss(y, target, **weights)), y, target
 
 
 def measure(
     trainer: Trainer, batch: Sequence[Any], weight: Any = None
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss for a batch, a Tensor, and a dict of the loss and metrics as numbers."""
-    *inputs, target = tensors(trainer, batch)
-    y = trainer.model(*inputs)
     if weight is not None:
         weight = devices.to_device(weight, trainer.device)
-    loss = loss_of(trainer, y, target, weight)
+    loss, y, target = run(trainer, tensors(trainer, batch), weight)
     with intercept.no_grad():
         found = numbers(trainer, y, target)
     return loss, {"loss": loss.item()} | found
 
 
-def numbers(trainer: Trainer, y: Tensor, target: Tensor) -> dict[str, float]:
+def numbers(trainer: Trainer, y: Any, target: Any) -> dict[str, float]:
     """The metrics of outputs y, by name."""
     return {name: float(metric(y, target)) for name, metric in trainer.metrics.items()}
-
-
-def loss_of(trainer: Trainer, y: Tensor, target: Tensor, weight: Any) -> Tensor:
-    """The loss of outputs y.  Raises TypeError unless it is a Tensor with one element."""
-    weights = {} if weight is None else {"sample_weight": weight}
-    loss = trainer.loss(y, target, **weights)
-    if not isinstance(loss, Tensor) or loss.size != 1:
-        shape = f" of shape {loss.shape}" if isinstance(loss, Tensor) else ""
-        raise TypeError("the loss must be a Tensor with one element, the mean over the batch, got "
-                        f"a {type(loss).__name__}{shape}; compute it of the outputs without "
-                        "float(), .item() or .numpy(), and end it with .mean()")  # fmt: skip
-    return loss
 
 
 def mean(measured: Sequence[tuple[dict[str, float], int]]) -> dict[str, float]:

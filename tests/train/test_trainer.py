@@ -346,8 +346,6 @@ def test_what_is_no_data_is_refused():
         trainer.fit(DataLoader(ArrayDataset(X, LABELS), 4), sample_weight=EACH, progress=False)
     with pytest.raises(ValueError, match=r"got DataLoader and 0\.2"):
         trainer.fit(DataLoader(SPIRALS), 0.2, progress=False)
-    with pytest.raises(RuntimeError, match="ArrayDataset"):
-        trainer.fit(X, LABELS, progress=False)
     for use in (trainer.fit, trainer.evaluate):
         with pytest.raises(ValueError, match=r"\(inputs ..., target\).*got shapes \[\(20, 2\)\]"):
             use(DataLoader(ArrayDataset(X), 20))
@@ -392,7 +390,7 @@ def test_what_a_trainer_is_not_made_of():
         ("validation_split", "called valid, a share"),
         ("verbose", "called progress"),
         ("initial_epoch", "called resume"),
-        ("y", r"fit\(ArrayDataset\(x, y\)\)"),
+        ("shuffle", r"DataLoader\(data, shuffle=False\)"),
         ("epoch", "did you mean 'epochs'"),
         ("anything", "$"),
     ],
@@ -648,11 +646,11 @@ def test_several_inputs_are_predicted_on(device):
 
 def test_predict_does_not_guess_what_the_inputs_are():
     cases = [
-        (nn.Linear, (X, LABELS, LABELS), "Linear takes 1 inputs, a batch has 3 arrays"),
-        (Sum, (X,), "Sum takes 2 inputs, a batch has 1 arrays"),
+        (nn.Linear, (X, LABELS, LABELS), r"Linear takes \(x.*\), a batch has 3 arrays"),
+        (Sum, (X,), r"Sum takes \(x, other\), a batch has 1 arrays"),
         (Sum, (X, X, LABELS, X), r"shapes \[\(20, 2\), \(20, 2\), \(20,\), \(20, 2\)\]"),
-        (Optional, (X, X), r"Optional takes 1 to 2 inputs, .* Give the inputs alone, predict\(x\)"),
-        (Any, (X, LABELS), "Any takes 0 to inf inputs"),
+        (Optional, (X, X), r"Optional takes \(x, other=None.* Give the inputs alone, predict\(x\)"),
+        (Any, (X, LABELS), r"Any takes \(\*inputs\)"),
     ]
     for kind, arrays, complaint in cases:
         trainer = linear_trainer() if kind is nn.Linear else of(kind)
@@ -676,17 +674,19 @@ def test_predict_takes_as_many_inputs_as_training(tmp_path, compile):
         again = of(kind)
         again.load(tmp_path / "two")
         np.testing.assert_array_equal(again.predict(ArrayDataset(X, X)), both)
-        with pytest.raises(ValueError, match="takes 2 inputs, a batch has 1"):
+        with pytest.raises(ValueError, match="was trained with 2 inputs, a batch has 1"):
             again.predict(ArrayDataset(X))
 
 
-def test_predict_wants_a_tensor():
-    class Pair(Optional):
+def test_predict_wants_tensors():
+    class Array(Optional):
         def forward(self, x):
-            return super().forward(x), x
+            return x, super().forward(x).numpy()
 
-    with pytest.raises(TypeError, match="expected a Tensor from the model for each batch, got a t"):
-        of(Pair).predict(X)
+    with pytest.raises(
+        TypeError, match="expected a Tensor .* or a tuple or dict .*, got a ndarray"
+    ):
+        of(Array).predict(X)
 
 
 # ---- a second fit
