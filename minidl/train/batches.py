@@ -43,14 +43,18 @@ _NESTS = tuple, list, dict
 
 
 def are_arrays(given: object) -> bool:
-    """Whether it is an array, or several in a tuple, list or dict; else it is a data set, if that.
+    """Whether it is an array, or several in a tuple, list or dict, and no data set.
 
     A DataFrame, a Series and a list of numbers are arrays; a list of tuples is a data set.
+    Raises TypeError for what is neither.
     """
     if isinstance(given, list):
         return not any(isinstance(part, tuple) for part in given)
     if isinstance(given, (tuple, dict, Tensor)) or devices.is_array(given):
         return True
+    is_data = hasattr(given, "__getitem__") and hasattr(given, "__len__")
+    if isinstance(given, str) or not (is_data or isinstance(given, DataLoader)):
+        raise TypeError(f"expected arrays, a data set or a DataLoader, got {given!r:.60}")
     return hasattr(given, "__array__")
 
 
@@ -83,7 +87,11 @@ def divided(
                 f"that is held out, got {valid!r}; a number of epochs has a name, epochs=10"
             )
         return x, float(valid)
-    if are_arrays(valid) and not (isinstance(valid, tuple) and len(valid) == 2):
+    if (
+        valid is not None
+        and are_arrays(valid)
+        and not (isinstance(valid, tuple) and len(valid) == 2)
+    ):
         raise TypeError(f"valid: arrays come as a pair, valid=(x, y), got a {type(valid).__name__}")
     return x, valid
 
@@ -154,11 +162,9 @@ def as_loader(
     """`data` itself if it is a DataLoader, else one of it with these options.
 
     which, form: what the data is for, and what `dataset` says of its form.  Raises ValueError where
-    there is no batch, and TypeError for what is neither.
+    there is no batch.
     """
     if not isinstance(data, DataLoader):
-        if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
-            raise TypeError(f"expected arrays, a data set or a DataLoader, got {data!r:.60}")
         data = DataLoader(data, batch_size, transform=form, **options)
     if not len(data):
         raise ValueError(f"the {which}data gives no batch: it is empty, or smaller than a batch")

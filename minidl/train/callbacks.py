@@ -71,7 +71,9 @@ class Callback:
 
 
 class Progress(Callback):
-    """A line for each epoch; while it runs, a bar in its place, where tqdm is installed."""
+    """A line for each epoch; while it runs, a bar in its place, where tqdm is installed and there is
+    a terminal or a notebook.  A pipe or a log file gets the lines alone.
+    """
 
     bar = None
 
@@ -84,6 +86,8 @@ class Progress(Callback):
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
         self.name, self.began = f"epoch {trainer.epoch + 1}/{trainer.n_epochs}", time.perf_counter()
+        if not _in_notebook() and not (sys.stderr and sys.stderr.isatty()):
+            return
         with suppress(ImportError):
             from tqdm.auto import tqdm
 
@@ -98,11 +102,17 @@ class Progress(Callback):
     def on_epoch_end(self, trainer: Trainer) -> None:
         self.on_train_end(trainer)
         found = ", ".join(f"{name} {value:.4f}" for name, value in trainer.logs.items())
-        print(f"{self.name}: {found}, {time.perf_counter() - self.began:.0f} s")
+        seconds = time.perf_counter() - self.began
+        print(f"{self.name}: {found}, {seconds:.0f} s", flush=True)  # a log is read meanwhile
 
     def on_train_end(self, trainer: Trainer) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def _in_notebook():
+    """Whether IPython runs, which can change what it has shown."""
+    return "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
 
 
 class Monitor(Callback):
@@ -299,7 +309,7 @@ class HistoryPlot(Callback):
         self.name, self.shown = f"history {time.time_ns()}", False  # each run has its own picture
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        if "IPython" in sys.modules and sys.modules["IPython"].get_ipython():
+        if _in_notebook():
             from IPython.display import Image, display
 
             picture = BytesIO()
