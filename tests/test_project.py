@@ -39,7 +39,7 @@ ORDER = """
         graph.memory graph.source graph.compiled graph
     data.loader data.images data.text data.datasets data
     io
-    train.ahead train.metrics train.batches train.callbacks train.precision train.debug
+    train.metrics train.batches train.ahead train.callbacks train.precision train.debug
         train.steps train.trainer train
     pytorch estimators onnx distributed
 """.split()

@@ -9,7 +9,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..engine.devices import device_module, send, to_numpy
-from ..graph.lines import mapped
+from ..graph.lines import flat
+from .batches import filled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,22 +26,10 @@ def ahead(batches: Iterable[tuple[Any, ...]], device: str) -> Iterator[tuple[Any
     for batch in chain(batches, [None]):
         coming = None
         if batch is not None:
-            coming = _sent(module, batch)
+            coming = batch, [send(module, to_numpy(a)) for a in flat(batch)]
         if before is not None:
-            found, waits = before
-            for arrive in waits:
+            form, sent = before
+            for _, arrive in sent:
                 arrive()
-            yield found
+            yield filled(form, (a for a, _ in sent))
         before = coming
-
-
-def _sent(module, batch):
-    """The batch on its way to a module's device, and what has the device wait for each array."""
-    waits = []
-
-    def moved(a):
-        there, arrive = send(module, to_numpy(a))
-        waits.append(arrive)
-        return there
-
-    return mapped(batch, moved), waits

@@ -9,8 +9,8 @@ Explained in course/12.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from inspect import signature
-from itertools import count
 from numbers import Real
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Data: TypeAlias = Arrays | Dataset | DataLoader
 
 
-_NESTS = tuple, list, dict
+NESTS = tuple, list, dict
 
 
 # ---- what is given to fit, evaluate and predict
@@ -58,42 +58,34 @@ def are_arrays(given: object) -> bool:
     return hasattr(given, "__array__")
 
 
-def divided(
-    where: str, x: Data, y: Data | float | None, valid: Data | float | None = None
-) -> tuple[Any, Any]:
-    """What is trained on, and what to validate on, of the first two arguments of fit or evaluate.
+def given(where: str, x: Data, y: Arrays | None = None, *more: object) -> tuple[Any, Any]:
+    """What `as_loader` needs, of x and y as in fit(x, y), or of a data set or loader x alone.
 
-    Each is a data set or a loader, or a tuple (x, y) of arrays; the second may be None or a float,
-    the share of the first in (0, 1).  Raises TypeError where targets are missing or too many.
+    where: who was given them.  Raises TypeError where targets are missing or too many.
     """
-    if are_arrays(x):
-        if y is None or isinstance(y, Real) or not are_arrays(y):
-            raise TypeError(
-                f"{where}: arrays x need their targets, {where}(x, y), got {y!r:.60} for y; a data "
-                "set, such as ArrayDataset(x, y), has its own, and to validate on is valid=..."
-            )
-        x = x, y
-    elif y is not None and (valid is not None or where != "fit"):
+    if not are_arrays(x) and y is None:
+        return x, None
+    if not are_arrays(x):
         raise TypeError(
             f"{where}: a {type(x).__name__} in first place has its targets, so there is no place "
             "for y; arrays are np.array(...) or lists of numbers, a list of tuples is a data set"
         )
-    elif y is not None:
-        valid = y
-    if isinstance(valid, (Real, np.generic)):
-        if isinstance(valid, (bool, np.bool_)) or not 0 < valid < 1:
-            raise ValueError(
-                "valid: expected data to validate on, or the share of the training data in (0, 1) "
-                f"that is held out, got {valid!r}; a number of epochs has a name, epochs=10"
-            )
-        return x, float(valid)
-    if (
-        valid is not None
-        and are_arrays(valid)
-        and not (isinstance(valid, tuple) and len(valid) == 2)
-    ):
-        raise TypeError(f"valid: arrays come as a pair, valid=(x, y), got a {type(valid).__name__}")
-    return x, valid
+    if more or y is None or isinstance(y, Real) or not are_arrays(y):
+        raise TypeError(
+            f"{where}: arrays x come as a pair with their targets, {where}(x, y), got {y!r:.60} "
+            "for y; a data set, such as ArrayDataset(x, y), has its own"
+        )
+    return dataset(x, y)
+
+
+def share(valid: Any) -> float:
+    """`valid` as a share of the training data.  Raises ValueError unless it is in (0, 1)."""
+    if isinstance(valid, (bool, np.bool_)) or not 0 < valid < 1:
+        raise ValueError(
+            "valid: expected data to validate on, or the share of the training data in (0, 1) that "
+            f"is held out, got {valid!r}; a number of epochs has a name, epochs=10"
+        )
+    return float(valid)
 
 
 def dataset(*columns: Arrays) -> tuple[ArrayDataset, Callable[..., Any] | None]:
@@ -102,49 +94,41 @@ def dataset(*columns: Arrays) -> tuple[ArrayDataset, Callable[..., Any] | None]:
 
     Raises TypeError for what is no numbers, and ValueError unless all have one length.
     """
-    whole = tuple(_plain(column) for column in columns)
+    whole = [_arrays(column) for column in columns]
     arrays = flat(whole)
-    lengths = [a.shape[:1] for a in arrays]
-    if not all(flat(column) for column in whole) or len({*lengths, *lengths[:1]} - {()}) != 1:
+    n = len(arrays)
+    if not all(flat(column) for column in whole) or len({a.shape[:1] for a in arrays} | {()}) != 2:
         raise ValueError(
             f"expected arrays of one length, got shapes {[a.shape for a in arrays[:6]]}; a tuple, "
             "list or dict of arrays is several inputs or targets: np.stack makes samples one array"
         )
-    data = ArrayDataset(*arrays)
-    if not any(isinstance(column, _NESTS) for column in whole):
-        return data, None
-    places = count()
-    form = mapped(whole, lambda _: next(places))
-
-    def formed(batch, rng):
-        weights = batch[len(arrays) :]  # of the samples, if they have any
-        return *mapped(form, lambda i: batch[i]), *weights
-
-    return data, formed
+    form = None
+    if n > len(whole) or any(isinstance(column, NESTS) for column in whole):
+        # What follows in a batch are the weights of its samples.
+        form = lambda batch, rng: (*filled(whole, batch), *batch[n:])  # noqa: E731
+    return ArrayDataset(*arrays), form
 
 
-def _plain(given):
-    """The NumPy array of what `are_arrays`, or the tuple, list or dict of these."""
+def _arrays(given):
+    """What `are_arrays`, as a NumPy array, or a tuple or dict of them."""
     if isinstance(given, dict):
-        return {name: _plain(part) for name, part in given.items()}
+        return {name: _numbers(part) for name, part in given.items()}
     several = isinstance(given, list) and any(getattr(part, "ndim", 0) for part in given)
     if several or isinstance(given, tuple):
-        return tuple(_plain(part) for part in given)
+        return tuple(map(_numbers, given))
+    return _numbers(given)
+
+
+def _numbers(given, what="an array"):
+    """A NumPy array.  Raises TypeError where it holds no numbers."""
     if isinstance(given, Tensor):
-        return given.numpy()
+        given = given.data
     if devices.is_array(given):
-        return devices.to_numpy(given)
-    if hasattr(given, "items") and given.ndim == 2:  # a DataFrame: truths and numbers may meet
+        given = devices.to_numpy(given)
+    if hasattr(given, "items") and given.ndim == 2:  # a DataFrame: columns may differ in type
         columns = [_numbers(column, f"column {name!r}") for name, column in given.items()]
-        return np.stack(columns, axis=1)  # (N,) of each -> (N, D)
-    return _numbers(given, f"a {type(given).__name__}")
-
-
-def _numbers(given, what):
-    try:
-        a = np.asarray(given)
-    except ValueError as error:
-        raise TypeError(f"{what} is no array: {error}") from error
+        given = np.stack(columns, axis=1)  # (N,) of each -> (N, D)
+    a = np.asarray(given)
     if a.dtype.kind not in "biuf":
         raise TypeError(f"expected numbers, got {what} with elements such as {a.reshape(-1)[:1]}; "
                         "make numbers of them, as data.read_csv does")  # fmt: skip
@@ -153,31 +137,20 @@ def _numbers(given, what):
 
 def as_loader(
     data: DataLoader | Dataset,
+    form: Callable[..., Any] | None,
     batch_size: int,
     which: str = "",
-    *,
-    form: Callable[..., Any] | None = None,
     **options: Any,
 ) -> DataLoader:
     """`data` itself if it is a DataLoader, else one of it with these options.
 
-    which, form: what the data is for, and what `dataset` says of its form.  Raises ValueError where
-    there is no batch.
+    form: see `dataset`.  which: what the data is for.  Raises ValueError where there is no batch.
     """
     if not isinstance(data, DataLoader):
         data = DataLoader(data, batch_size, transform=form, **options)
     if not len(data):
         raise ValueError(f"the {which}data gives no batch: it is empty, or smaller than a batch")
     return data
-
-
-def loaded(where: str, data: Data, y: Arrays | None, batch_size: int, **options: Any) -> DataLoader:
-    """A loader of what is given to evaluate or find_rate."""
-    data, _ = divided(where, data, y)
-    form = None
-    if isinstance(data, tuple):
-        data, form = dataset(*data)
-    return as_loader(data, batch_size, form=form, **options)
 
 
 def stream(
@@ -192,9 +165,9 @@ def stream(
 
 
 def balanced(dataset: Dataset, place: int) -> dict[Any, float]:
-    """The weight of each class, all samples by the number of classes times those of this class.
+    """For each class N samples by K classes times the samples of this class, so that all classes
+    count alike, and the mean weight is 1 (King and Zeng 2001; scikit-learn's "balanced").
 
-    So every class counts alike, and the mean weight is 1 (King and Zeng 2001; scikit-learn's).
     place: that of the labels in a sample, -1 for the last.  Reads each sample once.
     Raises ValueError for targets that are no classes.
     """
@@ -212,10 +185,16 @@ def balanced(dataset: Dataset, place: int) -> dict[Any, float]:
 # ---- what is in a batch
 
 
+def filled(form: Any, arrays: Iterable[Any]) -> Any:
+    """`arrays` in order in the form of another batch."""
+    found = iter(arrays)
+    return mapped(form, lambda _: next(found))
+
+
 def n_samples(batch: Sequence[Any]) -> int:
     """How many samples a batch has."""
     first = batch[0]
-    if isinstance(first, _NESTS):
+    if isinstance(first, NESTS):
         first = flat(first)[0]
     return len(first)
 
@@ -245,14 +224,14 @@ def parts(batch: Sequence[Any], loss: Any) -> tuple[Sequence[Any], Any]:
 
     Of several losses and a batch that ends with an array, there is one array for each.
     """
-    if isinstance(loss, Losses) and not isinstance(batch[-1], _NESTS):
+    if isinstance(loss, Losses) and not isinstance(batch[-1], NESTS):
         n = len(loss.losses)
-        return batch[:-n], loss.targets(batch[-n:])
+        return batch[:-n], filled(loss.losses, batch[-n:])
     return batch[:-1], batch[-1]
 
 
-def spread(inputs: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments for a model, by position and by keyword."""
+def call(function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
+    """What a model gives for inputs: those in a dict are given by keyword, others by position."""
     places, names = [], {}
     for part in inputs:
         if isinstance(part, dict):
@@ -261,7 +240,7 @@ def spread(inputs: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
             places += part
         else:
             places.append(part)
-    return places, names
+    return function(*places, **names)
 
 
 def inputs_of(trainer: Trainer, batch: Sequence[Any]) -> Sequence[Any]:
@@ -270,29 +249,21 @@ def inputs_of(trainer: Trainer, batch: Sequence[Any]) -> Sequence[Any]:
     As many arrays as were inputs in training, or else as the model's `forward` takes.  Raises
     ValueError where that fits neither the whole batch nor the batch without target, or both.
     """
-    n, forward = trainer.n_inputs, trainer.model.forward
-
-    def fits(inputs):
-        if n is not None:
-            return len(flat(inputs)) == n
-        places, names = spread(inputs)
-        try:
-            signature(forward).bind(*places, **names)
-        except TypeError:
-            return False
-        return True
-
-    cases = [batch, parts(batch, trainer.loss)[0]]
-    fitting = [case for case in cases if len(case) and fits(case)]
+    n, takes = trainer.n_inputs, signature(trainer.model.forward)
+    fitting = []
+    for inputs in (batch, parts(batch, trainer.loss)[0]):
+        with suppress(TypeError):
+            call(takes.bind, inputs)
+            if len(inputs) and n in (None, len(flat(inputs))):
+                fitting.append(inputs)
     if len(fitting) == 1:
         return fitting[0]
-    takes = f"takes {signature(forward)}"
     if n is not None:
-        takes = f"was trained with {n} inputs"
+        takes = f"{n} inputs, as in training"
     raise ValueError(
-        f"predict: {type(trainer.model).__name__} {takes}, a batch has {len(flat(batch))} arrays, "
-        f"of shapes {[np.shape(a) for a in flat(batch)]}: which are inputs, is the last the "
-        "target? Give the inputs alone, predict(x), predict((x1, x2)) or predict({'name': x})"
+        f"predict: {type(trainer.model).__name__} takes {takes}, a batch has {len(flat(batch))} "
+        f"arrays, of shapes {[np.shape(a) for a in flat(batch)]}: which are inputs, is the last "
+        "the target? Give the inputs alone, predict(x), predict((x1, x2)) or predict({'name': x})"
     )
 
 
@@ -313,5 +284,4 @@ def joined(outputs: Sequence[Any], sizes: Sequence[int]) -> Any:
                 f"predict: of several outputs each has a row for each sample, got {parts[0].shape} "
                 f"for {sizes[0]} samples; return it turned, or a model that leaves it out"
             )
-    found = iter([np.concatenate([y.numpy() for y in parts]) for parts in columns])
-    return mapped(outputs[0], lambda _: next(found))
+    return filled(outputs[0], [np.concatenate([y.numpy() for y in parts]) for parts in columns])

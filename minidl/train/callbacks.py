@@ -71,8 +71,8 @@ class Callback:
 
 
 class Progress(Callback):
-    """A line for each epoch; while it runs, a bar in its place, where tqdm is installed and there is
-    a terminal or a notebook.  A pipe or a log file gets the lines alone.
+    """A line for each epoch; while it runs, a bar in its place, where tqdm is installed and there
+    is a terminal or a notebook.  A pipe or a log file gets the lines alone.
     """
 
     bar = None

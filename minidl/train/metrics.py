@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from ..engine.ops import one_hot, where
 from ..engine.reductions import argmax
 from ..engine.tensor import Tensor
+from ..graph.lines import mapped
 from ..nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     Metric = Callable[[Tensor, Tensor], Any]  # gives a number, or a Tensor with one element
@@ -103,61 +104,48 @@ class Losses:
 
     losses: a dict, whose keys are those of the dicts that outputs and targets are; or a list, for
         outputs and targets that are tuples or lists of the same length.
-    weights: None, each 1; or a dict or list of numbers likewise, in which what a dict leaves out
-        is 1.
+    weights: a number for each, a dict or a list likewise; what a dict leaves out is 1.
     """
 
-    def __init__(self, losses: Any, weights: Any = None):
-        self.named = isinstance(losses, dict)
-        self.losses = {key: called("loss", f, LOSSES) for key, f in _pairs(losses)}
-        given = dict(_pairs({} if weights is None else weights))
-        self.weights = dict.fromkeys(self.losses, 1.0) | given
-        fits = isinstance(weights, dict) or weights is None or len(given) == len(self.losses)
-        if not self.losses or not fits or self.weights.keys() != self.losses.keys():
-            raise ValueError(f"loss_weights: expected a number for each of the losses "
-                             f"{[*self.losses]}, got {weights!r}")  # fmt: skip
+    def __init__(self, losses: Any, weights: Any):
+        self.losses = losses
+        self.parts = {key: called("loss", loss, LOSSES) for key, loss in _keyed(losses).items()}
+        self.weights = dict.fromkeys(self.parts, 1.0) | _keyed(weights)
+        fits = isinstance(weights, dict) or len(weights) == len(self.parts)
+        if not self.parts or not fits or self.weights.keys() != self.parts.keys():
+            raise ValueError("loss_weights: expected a number for each of the losses "
+                             f"{[*self.parts]}, got {weights!r}")  # fmt: skip
 
     def __call__(self, y: Any, target: Any, **options: Any) -> Tensor:
         """The weighted sum.  options: such as the weights of the samples, for each loss."""
         first, *others = [
-            weight * scalar(self.losses[key](self.part(key, y), self.part(key, target), **options))
-            for key, weight in self.weights.items()
+            self.weights[key] * scalar(self.measured(key, partial(loss, **options), y, target))
+            for key, loss in self.parts.items()
         ]
         return sum(others, first)
 
-    def targets(self, arrays: Sequence[Any]) -> Any:
-        """The targets, an array for each loss in order, in the form of the losses."""
-        if self.named:
-            return dict(zip(self.losses, arrays))
-        return tuple(arrays)
-
-    def part(self, key: Any, whole: Any) -> Any:
-        """What belongs to the loss `key`, of outputs or targets.  Raises ValueError without it."""
-        if self.named:
-            form = f"a dict with {[*self.losses]}"
-            fits = isinstance(whole, dict) and key in whole
-        else:
-            form = f"a tuple of {len(self.losses)}"
-            fits = isinstance(whole, (tuple, list)) and len(whole) == len(self.losses)
-        if not fits:
-            got = type(whole).__name__
-            if isinstance(whole, (tuple, list, dict)):
-                got += f" of {len(whole)}"
-            if isinstance(whole, dict):
-                got += f", {[*whole]!r:.80}"
-            raise ValueError(f"several losses: outputs and targets must be {form}, got a {got}")
-        return whole[key]
-
     def measured(self, key: Any, metric: Metric, y: Any, target: Any) -> Any:
-        """The metric of the output with this key."""
-        return metric(self.part(key, y), self.part(key, target))
+        """A metric, or the loss, of the output with this key.
+
+        Raises ValueError where outputs or targets have not the form of the losses.
+        """
+        for whole in (y, target):
+            if isinstance(self.losses, dict):
+                fits = isinstance(whole, dict) and key in whole
+            else:
+                fits = isinstance(whole, (tuple, list)) and len(whole) == len(self.losses)
+            if not fits:
+                shapes = mapped(whole, lambda a: getattr(a, "shape", a))
+                raise ValueError(
+                    f"several losses: outputs and targets must be a {type(self.losses).__name__} "
+                    f"with {[*self.parts]}, as the losses, got shapes {shapes!r:.200}"
+                )
+        return metric(y[key], target[key])
 
 
-def _pairs(given):
-    """Pairs (key, part) of a dict; of a list, with positions as keys."""
-    if isinstance(given, dict):
-        return given.items()
-    return enumerate(given)
+def _keyed(given):
+    """A dict; of a list, with positions as keys."""
+    return given if isinstance(given, dict) else dict(enumerate(given))
 
 
 def takes_weight(function: object) -> bool:
@@ -165,7 +153,7 @@ def takes_weight(function: object) -> bool:
     are.
     """
     if isinstance(function, Losses):
-        return all(map(takes_weight, function.losses.values()))
+        return all(map(takes_weight, function.parts.values()))
     return callable(function) and "sample_weight" in signature(function).parameters
 
 
@@ -177,7 +165,7 @@ _TAKEN = "loss", "epoch", "rate"  # names in a history that are no metric's
 def loss_of(given: Any, weights: Any) -> Any:
     """The loss of what a Trainer is given for it: a function (output, target, ...) -> Tensor."""
     if isinstance(given, (dict, list, tuple)):
-        return Losses(given, weights)
+        return Losses(given, {} if weights is None else weights)
     if weights is not None:
         raise ValueError("loss_weights are for several losses, a dict or a list of them")
     return called("loss", given, LOSSES)
@@ -215,16 +203,16 @@ def by_name(metrics: Any, loss: Any = None) -> dict[str, Metric]:
 
 def _of_parts(pairs, several):
     """The pairs (name, metric) of several losses, in which each metric is one of all outputs."""
-    found = [(key, "loss", loss) for key, loss in several.losses.items()]
+    found = [(key, "loss", loss) for key, loss in several.parts.items()]
     whole = []
     for key, metric in pairs:
-        if key in several.losses:
+        if key in several.parts:
             found += [(key, name, function) for name, function in by_name(metric).items()]
         elif callable(metric):
             whole.append((key, metric))
         else:
             raise ValueError(
                 f"metrics: of several losses, say which output {metric!r} is of, as in "
-                f"metrics={{{next(iter(several.losses))!r}: 'accuracy'}}"
+                f"metrics={{{next(iter(several.parts))!r}: 'accuracy'}}"
             )
     return whole + [(f"{k}_{name}", partial(several.measured, k, f)) for k, name, f in found]

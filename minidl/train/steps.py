@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from contextlib import nullcontext
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING
 
 from .. import optim
@@ -24,7 +23,7 @@ from ..engine.tensor import Tensor
 from ..graph.compiled import compile
 from ..graph.lines import flat, mapped
 from ..nn.module import Parameter
-from .batches import n_samples, parts, spread, tensors
+from .batches import call, filled, n_samples, parts, tensors
 from .debug import origin
 from .metrics import scalar
 from .precision import autocast
@@ -96,7 +95,7 @@ class CompiledStep:
         self.options = options
         self.steps: dict[Any, Compiled] = {}  # the form of a batch, and whether it has weights
         self.rest = compile(self._update, **options)
-        self.compiled = self._step((0, 1), True)
+        self.compiled = self._step((None, None), True)
 
     def __call__(self, batches: Batches) -> dict[str, float]:
         """The means over the samples of the one batch; none is measured where there is none."""
@@ -109,9 +108,7 @@ class CompiledStep:
         _, target = parts(given, trainer.loss)
         if weight is not None:
             given = *given, Tensor(devices.to_device(weight, trainer.device))
-        places = count()
-        form = mapped(given, lambda _: next(places))
-        self.compiled = self._step(form, weight is None)
+        self.compiled = self._step(mapped(given, lambda _: None), weight is None)
         loss, y = self.compiled(*flat(given))
         value = loss.item()
         if not math.isfinite(value):
@@ -140,7 +137,7 @@ class CompiledStep:
     def _recorded(self, form, plain, *arrays):
         """The loss and the outputs of a batch in this form; unless plain, it ends with weights."""
         trainer, weight = self.trainer, None
-        batch = mapped(form, lambda i: arrays[i])
+        batch = filled(form, arrays)
         if not plain:
             *batch, weight = batch
         loss, y, _ = run(trainer, batch, weight)
@@ -204,8 +201,7 @@ def run(trainer: Trainer, batch: Sequence[Any], weight: Any = None) -> tuple[Ten
     Raises TypeError unless the loss is a Tensor with one element.
     """
     inputs, target = parts(batch, trainer.loss)
-    places, names = spread(inputs)
-    y = trainer.model(*places, **names)
+    y = call(trainer.model, inputs)
     weights = {} if weight is None else {"sample_weight": weight}
     return scalar(trainer.loss(y, target, **weights)), y, target
 

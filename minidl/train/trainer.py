@@ -33,14 +33,14 @@ from .batches import (
     are_arrays,
     as_loader,
     balanced,
+    call,
     dataset,
-    divided,
+    given,
     inputs_of,
     joined,
-    loaded,
     n_samples,
     parts,
-    spread,
+    share,
     stream,
     tensors,
 )
@@ -204,18 +204,19 @@ class Trainer:
         """
         _refuse(unknown)
         check_whole("fit", epochs=epochs)
-        train, valid = divided("fit", x, y, valid)
-        form = valid_form = None
-        if isinstance(train, tuple):
-            train, form = valid_form = dataset(*train)
-        if isinstance(valid, float):
-            valid_form = form
-        elif isinstance(valid, tuple):
-            valid, valid_form = dataset(*valid)
+        if y is not None and valid is None and not are_arrays(x):
+            y, valid = None, y
+        train, form = given("fit", x, y)
+        valid_form = form
+        if isinstance(valid, (Real, np.generic)):
+            valid = share(valid)
+        elif valid is not None:
+            pair = valid if isinstance(valid, tuple) else (valid,)
+            valid, valid_form = given("valid", *pair)
         train, valid = prepared(train, valid, sample_weight, seed)
-        loader = as_loader(train, batch_size, "training ", form=form, shuffle=True, seed=seed)
+        loader = as_loader(train, form, batch_size, "training ", shuffle=True, seed=seed)
         if valid is not None:
-            valid = as_loader(valid, batch_size, "validation ", form=valid_form)
+            valid = as_loader(valid, valid_form, batch_size, "validation ")
         weigh = self._weigher(loader, sample_weight is not None, class_weight)
         self.callbacks = self._all_callbacks(callbacks, progress)
         self._tell("renew")
@@ -338,7 +339,7 @@ class Trainer:
         x, y: arrays, evaluate(x, y); or x alone, a DataLoader or a data set: see `fit`.
         """
         measured = []
-        loader = loaded("evaluate", x, y, batch_size)
+        loader = as_loader(*given("evaluate", x, y), batch_size)
         with evaluating(self.model), intercept.no_grad(), closing(stream(loader)) as batches:
             for batch in batches:
                 _, found = measure(self, batch)
@@ -356,16 +357,14 @@ class Trainer:
         Raises ValueError where that does not say which are the inputs, or where one of several
         outputs has no row for each sample.
         """
-        form, alone = None, are_arrays(x)
-        if alone:
-            x, form = dataset(x)
-        loader = as_loader(x, batch_size, form=form)
+        alone = are_arrays(x)
+        x, form = dataset(x) if alone else (x, None)
+        loader = as_loader(x, form, batch_size)
         outputs, sizes = [], []
         with evaluating(self.model), intercept.no_grad(), closing(stream(loader)) as batches:
             for batch in batches:
                 inputs = batch if alone else inputs_of(self, batch)
-                places, names = spread(tensors(self, inputs, 1))
-                outputs.append(self.model(*places, **names))
+                outputs.append(call(self.model, tensors(self, inputs, 1)))
                 sizes.append(n_samples(inputs))
         return joined(outputs, sizes)
 
@@ -493,7 +492,7 @@ def find_rate(
     trial.step = EagerStep(trial)  # a compiled one trains the trainer's own model
     trial.optimizer.schedule = None
     rates, losses = [], []
-    loader = loaded("find_rate", x, y, batch_size, shuffle=True)
+    loader = as_loader(*given("find_rate", x, y), batch_size, shuffle=True)
     quiet = np.errstate(over="ignore", invalid="ignore")
     with closing(stream(loader, count())) as batches, suppress(FloatingPointError), quiet:
         for rate in np.geomspace(lowest, highest, steps).tolist():

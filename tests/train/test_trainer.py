@@ -679,7 +679,7 @@ def test_predict_takes_as_many_inputs_as_training(tmp_path, compile):
         again = of(kind)
         again.load(tmp_path / "two")
         np.testing.assert_array_equal(again.predict(ArrayDataset(X, X)), both)
-        with pytest.raises(ValueError, match="was trained with 2 inputs, a batch has 1"):
+        with pytest.raises(ValueError, match="takes 2 inputs, as in training, a batch has 1"):
             again.predict(ArrayDataset(X))
 
 
