@@ -193,10 +193,7 @@ def filled(form: Any, arrays: Iterable[Any]) -> Any:
 
 def n_samples(batch: Sequence[Any]) -> int:
     """How many samples a batch has."""
-    first = batch[0]
-    if isinstance(first, NESTS):
-        first = flat(first)[0]
-    return len(first)
+    return len(flat(batch[0])[0])
 
 
 def tensors(trainer: Trainer, batch: Sequence[Any], least: int = 2) -> Sequence[Any]:
@@ -236,10 +233,8 @@ def call(function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
     for part in inputs:
         if isinstance(part, dict):
             names |= part
-        elif isinstance(part, (tuple, list)):
-            places += part
         else:
-            places.append(part)
+            places += part if isinstance(part, (tuple, list)) else [part]
     return function(*places, **names)
 
 
@@ -258,12 +253,11 @@ def inputs_of(trainer: Trainer, batch: Sequence[Any]) -> Sequence[Any]:
                 fitting.append(inputs)
     if len(fitting) == 1:
         return fitting[0]
-    if n is not None:
-        takes = f"{n} inputs, as in training"
     raise ValueError(
-        f"predict: {type(trainer.model).__name__} takes {takes}, a batch has {len(flat(batch))} "
-        f"arrays, of shapes {[np.shape(a) for a in flat(batch)]}: which are inputs, is the last "
-        "the target? Give the inputs alone, predict(x), predict((x1, x2)) or predict({'name': x})"
+        f"predict: {type(trainer.model).__name__} takes {takes}, in training {n or 'no'} inputs, a "
+        f"batch has {len(flat(batch))} arrays, of shapes {[np.shape(a) for a in flat(batch)]}: "
+        "which are inputs, is the last the target? Give the inputs alone, predict(x), "
+        "predict((x1, x2)) or predict({'name': x})"
     )
 
 

@@ -88,15 +88,12 @@ def meant(given: object, known: Iterable[str]) -> str:
 
 def scalar(loss: object) -> Tensor:
     """A loss as it is.  Raises TypeError unless it is a Tensor with one element."""
-    if isinstance(loss, Tensor) and loss.size == 1:
-        return loss
-    what = type(loss).__name__
-    if isinstance(loss, Tensor):
-        what += f" of shape {loss.shape}"
-    raise TypeError(
-        f"the loss must be a Tensor with one element, the mean over the batch, got a {what}; "
-        "compute it of the outputs without float(), .item() or .numpy(), and end it with .mean()"
-    )
+    if not isinstance(loss, Tensor) or loss.size != 1:
+        shape = f" of shape {loss.shape}" if isinstance(loss, Tensor) else ""
+        raise TypeError("the loss must be a Tensor with one element, the mean over the batch, got "
+                        f"a {type(loss).__name__}{shape}; compute it of the outputs without "
+                        "float(), .item() or .numpy(), and end it with .mean()")  # fmt: skip
+    return loss
 
 
 class Losses:

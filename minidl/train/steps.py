@@ -5,7 +5,7 @@ and gives the means of what it measured.  It reads the trainer's public attribut
 nothing behind but the model, the optimiser and the loss scaler as they are after the update.
 
 A step has two halves.  A call computes the gradients; `update` makes of them the next weights.
-Made with `whole`, a call does both.  In a group the processes meet between the halves.
+Without a group a call does both.  In a group the processes meet between the halves.
 
 Explained in course/12 and course/23 (groups).
 """
@@ -40,15 +40,12 @@ if TYPE_CHECKING:
 
 
 class EagerStep:
-    """A step as it is written: one operation after the other, with half the bits if so wished.
-
-    whole: whether a call ends with the update; else with the gradients.
-    """
+    """A step as it is written: one operation after the other, with half the bits if so wished."""
 
     compiled: Compiled | None = None
 
-    def __init__(self, trainer: Trainer, *, whole: bool = True):
-        self.trainer, self.whole = trainer, whole
+    def __init__(self, trainer: Trainer):
+        self.trainer, self.whole = trainer, trainer.group is None
 
     def __call__(self, batches: Batches) -> dict[str, float]:
         """The means over all samples; the gradients are those of one large batch."""
@@ -85,14 +82,13 @@ class EagerStep:
 class CompiledStep:
     """A step that `minidl.compile` records when it is first called, and runs as NumPy source.
 
-    options: those of `compile`.  whole: whether what is recorded ends with the update; else with
-    the gradients, and the update is recorded by itself.
+    options: those of `compile`.  In a group what is recorded ends with the gradients, and the
+    update is recorded by itself.
     compiled: the compiled function that ran last, or will run first; its `source` can be read.
     """
 
-    def __init__(self, trainer: Trainer, options: dict[str, Any], *, whole: bool = True):
-        self.trainer, self.whole = trainer, whole
-        self.options = options
+    def __init__(self, trainer: Trainer, options: dict[str, Any]):
+        self.trainer, self.whole, self.options = trainer, trainer.group is None, options
         self.steps: dict[Any, Compiled] = {}  # the form of a batch, and whether it has weights
         self.rest = compile(self._update, **options)
         self.compiled = self._step((None, None), True)
@@ -155,41 +151,15 @@ class CompiledStep:
         self.trainer.optimizer.zero_grad()
 
 
-class GroupStep:
-    """A step of one of several processes, each of which works on its part of the batches.
-
-    step: one of the others, not `whole`.  Its gradients become the means over all processes.
-    """
-
-    def __init__(self, step: EagerStep | CompiledStep):
-        self.step = step
-
-    @property
-    def compiled(self) -> Compiled | None:
-        """What its step has compiled."""
-        return self.step.compiled
-
-    def __call__(self, batches: Batches) -> dict[str, float]:
-        """The means over the samples of this process; none where its part is empty."""
-        trainer = self.step.trainer
-        mine = [(batch, weight) for batch, weight in batches if n_samples(batch)]
-        found = self.step(mine)
-        n = sum(n_samples(batch) for batch, _ in mine)
-        trainer.group.average_gradients(trainer.model, n)
-        self.step.update()
-        return found
-
-
-def make_step(trainer: Trainer, compile: Any) -> EagerStep | CompiledStep | GroupStep:
+def make_step(trainer: Trainer, compile: Any) -> Any:
     """The step of a trainer.  compile: see `Trainer`."""
-    whole = trainer.group is None
-    if compile:
-        options = {} if compile is True else {"passes": compile}
-        options = compile if isinstance(compile, dict) else options
-        step = CompiledStep(trainer, options, whole=whole)
+    if not compile:
+        step = EagerStep(trainer)
+    elif isinstance(compile, dict):
+        step = CompiledStep(trainer, compile)
     else:
-        step = EagerStep(trainer, whole=whole)
-    return step if whole else GroupStep(step)
+        step = CompiledStep(trainer, {} if compile is True else {"passes": compile})
+    return trainer.group.step(step) if trainer.group else step
 
 
 # ---- what steps have in common, and evaluation too

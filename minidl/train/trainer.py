@@ -395,12 +395,9 @@ class Trainer:
             parts.setdefault(part, {})[name] = array
         self.model.load_state_dict(parts["model"])
         self.optimizer.load_state_dict(parts["optimizer"])
-        for callback, name, key in self._kept():
+        for holder, name, key in [*self._kept(), *((self, name, name) for name in _PLACE)]:
             if key in parts | place:
-                setattr(callback, name, (parts | place)[key])
-        for name in _PLACE:
-            if name in place:
-                setattr(self, name, place[name])
+                setattr(holder, name, (parts | place)[key])
         if self.scaler and place["scaler"]:
             self.scaler.load_state_dict(place["scaler"])
         self.optimizer.lr = place["lr"]
@@ -457,8 +454,7 @@ def _modes(model):
     """Pairs (module, whether it trains) of all modules, frozen parts in evaluation: see `fit`."""
     modes = {module: True for _, module in model.modules()}
     for module in [*modes]:
-        asks = [p.requires_grad for p in module.parameters()]
-        if asks and not any(asks):
+        if {p.requires_grad for p in module.parameters()} == {False}:
             modes |= {inner: False for _, inner in module.modules()}
     return [*modes.items()]
 
@@ -485,9 +481,8 @@ def find_rate(
     if not 0 < lowest < highest or steps < 2:
         raise ValueError(f"expected 0 < lowest < highest, got {lowest}, {highest}; 2 steps or more")
     before = random.random_state()
-    trial = copy(trainer)
-    parts = deepcopy((trainer.model, trainer.optimizer, trainer.scaler))
-    trial.model, trial.optimizer, trial.scaler = parts
+    trial, parts = copy(trainer), (trainer.model, trainer.optimizer, trainer.scaler)
+    trial.model, trial.optimizer, trial.scaler = deepcopy(parts)
     trial.group = None  # each process tries alone, and finds the same
     trial.step = EagerStep(trial)  # a compiled one trains the trainer's own model
     trial.optimizer.schedule = None

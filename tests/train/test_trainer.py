@@ -651,8 +651,12 @@ def test_several_inputs_are_predicted_on(device):
 
 def test_predict_does_not_guess_what_the_inputs_are():
     cases = [
-        (nn.Linear, (X, LABELS, LABELS), r"Linear takes \(x.*\), a batch has 3 arrays"),
-        (Sum, (X,), r"Sum takes \(x, other\), a batch has 1 arrays"),
+        (
+            nn.Linear,
+            (X, LABELS, LABELS),
+            r"Linear takes \(x.*\), in training no inputs, a batch has 3 arrays",
+        ),
+        (Sum, (X,), r"Sum takes \(x, other\), in training no inputs, a batch has 1 arrays"),
         (Sum, (X, X, LABELS, X), r"shapes \[\(20, 2\), \(20, 2\), \(20,\), \(20, 2\)\]"),
         (Optional, (X, X), r"Optional takes \(x, other=None.* Give the inputs alone, predict\(x\)"),
         (Any, (X, LABELS), r"Any takes \(\*inputs\)"),
@@ -679,7 +683,7 @@ def test_predict_takes_as_many_inputs_as_training(tmp_path, compile):
         again = of(kind)
         again.load(tmp_path / "two")
         np.testing.assert_array_equal(again.predict(ArrayDataset(X, X)), both)
-        with pytest.raises(ValueError, match="takes 2 inputs, as in training, a batch has 1"):
+        with pytest.raises(ValueError, match="in training 2 inputs, a batch has 1"):
             again.predict(ArrayDataset(X))
 
 
