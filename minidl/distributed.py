@@ -9,6 +9,7 @@ Explained in course/23.
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ from .graph.lines import flat, mapped
 from .nn.module import Parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
     from .graph.compiled import Compiled
@@ -108,6 +109,15 @@ class Group:
         mine = devices.to_device(np.array([*numbers.values()], float), device)
         (found,) = self.average([mine], weight)
         return dict(zip(numbers, devices.to_numpy(found).tolist()))
+
+    @contextmanager
+    def telling(self, model: Module) -> Iterator[None]:
+        """Inside, an error of this process ends the others too, which do not wait for it."""
+        try:
+            yield
+        except Exception as error:
+            self.fail(model, error)
+            raise
 
     def fail(self, model: Module, error: BaseException) -> None:
         """What a process calls in place of `average_gradients` before it stops with `error`, so

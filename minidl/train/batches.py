@@ -264,18 +264,14 @@ def inputs_of(trainer: Trainer, batch: Sequence[Any]) -> Sequence[Any]:
 def joined(outputs: Sequence[Any], sizes: Sequence[int]) -> Any:
     """Outputs of batches of these sizes as NumPy arrays (N, ...), in the form that they all have.
 
-    Raises TypeError for what is no Tensor, and ValueError where one of several outputs has no row
-    for each sample.
+    Raises TypeError for what is no Tensor, and where one of several has no row for each sample.
     """
     columns = [*zip(*map(flat, outputs), strict=True)]  # of each array its parts
-    for parts in columns:
-        wrong = [type(y).__name__ for y in parts if not isinstance(y, Tensor)]
-        if wrong:
-            raise TypeError("predict: expected a Tensor from the model for each batch, or a tuple "
-                            f"or dict of Tensors, got a {wrong[0]}")  # fmt: skip
-        if len(columns) > 1 and [y.shape[:1] for y in parts] != [(n,) for n in sizes]:
-            raise ValueError(
-                f"predict: of several outputs each has a row for each sample, got {parts[0].shape} "
-                f"for {sizes[0]} samples; return it turned, or a model that leaves it out"
+    for y, n in [pair for column in columns for pair in zip(column, sizes)]:
+        if not isinstance(y, Tensor) or (len(columns) > 1 and y.shape[:1] != (n,)):
+            raise TypeError(
+                "predict: expected of the model a Tensor for each batch, or a tuple or dict of "
+                f"Tensors with a row for each sample, got a {type(y).__name__} of shape "
+                f"{np.shape(y)} for {n} samples"
             )
-    return filled(outputs[0], [np.concatenate([y.numpy() for y in parts]) for parts in columns])
+    return filled(outputs[0], [np.concatenate([y.numpy() for y in c]) for c in columns])

@@ -79,10 +79,8 @@ class Progress(Callback):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         if trainer.stopped or trainer.epoch >= trainer.n_epochs:
-            text = f"nothing to train: {trainer.epoch} epochs of {trainer.n_epochs} are done"
-            if trainer.stopped:
-                text += ", and the run was stopped"
-            print(text)
+            why = ", and the run was stopped" if trainer.stopped else ""
+            print(f"nothing to train: {trainer.epoch} epochs of {trainer.n_epochs} are done{why}")
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
         self.name, self.began = f"epoch {trainer.epoch + 1}/{trainer.n_epochs}", time.perf_counter()

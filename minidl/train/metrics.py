@@ -132,10 +132,10 @@ class Losses:
             else:
                 fits = isinstance(whole, (tuple, list)) and len(whole) == len(self.losses)
             if not fits:
-                shapes = mapped(whole, lambda a: getattr(a, "shape", a))
                 raise ValueError(
                     f"several losses: outputs and targets must be a {type(self.losses).__name__} "
-                    f"with {[*self.parts]}, as the losses, got shapes {shapes!r:.200}"
+                    f"with {[*self.parts]}, as the losses, got shapes "
+                    f"{mapped(whole, lambda a: getattr(a, 'shape', a))!r:.200}"
                 )
         return metric(y[key], target[key])
 
@@ -149,9 +149,8 @@ def takes_weight(function: object) -> bool:
     """Whether it is a function with an argument `sample_weight`; of several losses, whether all
     are.
     """
-    if isinstance(function, Losses):
-        return all(map(takes_weight, function.parts.values()))
-    return callable(function) and "sample_weight" in signature(function).parameters
+    losses = function.parts.values() if isinstance(function, Losses) else [function]
+    return all(callable(f) and "sample_weight" in signature(f).parameters for f in losses)
 
 
 METRICS = {"accuracy": accuracy, "top5": top5, "mae": functional.l1, "mse": functional.mse}

@@ -251,9 +251,7 @@ class Trainer:
 
     def _all_callbacks(self, callbacks, progress):
         """The callbacks of this process in the order in which they are told."""
-        if isinstance(callbacks, Callback):
-            callbacks = [callbacks]
-        callbacks = list(callbacks)
+        callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
         if not all(isinstance(c, Callback) for c in callbacks):
             raise TypeError(f"callbacks must be Callbacks, such as Progress(), got {callbacks!r}")
         if progress:
@@ -308,16 +306,12 @@ class Trainer:
         weigh: None, or a function batch -> (batch, weight of each sample).
         Returns a dict name -> mean over all samples.
         """
-        try:
+        # A scaled gradient may overflow: the scaler then skips the update.
+        quiet = np.errstate(over="ignore", invalid="ignore") if self.scaler else nullcontext()
+        with quiet, self.group.telling(self.model) if self.group else nullcontext():
             self._begin_step()
             weighed = [weigh(batch) if weigh else (batch, None) for batch in batches]
-            # A scaled gradient may overflow: the scaler then skips the update.
-            with np.errstate(over="ignore", invalid="ignore") if self.scaler else nullcontext():
-                found = self.step(weighed)
-        except Exception as error:
-            if self.group:  # the other processes do not wait for this one
-                self.group.fail(self.model, error)
-            raise
+            found = self.step(weighed)
         self.n_inputs = len(flat(parts(weighed[0][0], self.loss)[0]))
         return found
 
@@ -421,11 +415,10 @@ def _check_that_they_belong_together(model, optimizer):
     """Raise if the optimizer changes what is not the model's, or its schedule gives no number."""
     mine = {id(part) for _, part in model.tensors()}
     others = [i for i, p in enumerate(optimizer.parameters) if id(p) not in mine]
-    n = len(optimizer.parameters)
-    which = f"its parameters {', '.join(map(str, others))} of {n} are"
-    if len(others) == n:
-        which = "none of its parameters is the model's; they are"
     if others:
+        which = f"its parameters {', '.join(map(str, others))} of {len(optimizer.parameters)} are"
+        if len(others) == len(optimizer.parameters):
+            which = "none of its parameters is the model's; they are"
         raise ValueError(
             f"the optimizer does not fit the model: {which} another's, of a copy, or replaced "
             "since; make the optimizer from model.parameters(), and keep all that the loss trains "

@@ -355,7 +355,7 @@ def test_of_several_outputs_each_has_a_row_for_each_sample():
     minidl.manual_seed(0)
     model = nn.LSTM(2, 3)
     trainer = Trainer(model, optim.SGD(model.parameters()), lambda y, t: F.mse(y[0], t))
-    with pytest.raises(ValueError, match=r"each has a row for each sample, got .* for 10 samples"):
+    with pytest.raises(TypeError, match=r"a row for each sample, got a Tensor .* for 10 samples"):
         trainer.predict(X.reshape(10, 4, 2))
 
 

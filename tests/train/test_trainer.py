@@ -693,7 +693,7 @@ def test_predict_wants_tensors():
             return x, super().forward(x).numpy()
 
     with pytest.raises(
-        TypeError, match=r"expected a Tensor .* or a tuple or dict .*, got a ndarray"
+        TypeError, match=r"expected of the model a Tensor .*, got a ndarray of shape"
     ):
         of(Array).predict(X)
 
