@@ -103,7 +103,7 @@ def dataset(*columns: Arrays) -> tuple[ArrayDataset, Callable[..., Any] | None]:
             "list or dict of arrays is several inputs or targets: np.stack makes samples one array"
         )
     form = None
-    if n > len(whole) or any(isinstance(column, NESTS) for column in whole):
+    if is_nested(whole):
         # What follows in a batch are the weights of its samples.
         form = lambda batch, rng: (*filled(whole, batch), *batch[n:])  # noqa: E731
     return ArrayDataset(*arrays), form
@@ -191,6 +191,11 @@ def filled(form: Any, arrays: Iterable[Any]) -> Any:
     return mapped(form, lambda _: next(found))
 
 
+def is_nested(batch: Sequence[Any]) -> bool:
+    """Whether a part of a batch is no array; most are, and need no walk."""
+    return True in [isinstance(part, NESTS) for part in batch]
+
+
 def n_samples(batch: Sequence[Any]) -> int:
     """How many samples a batch has."""
     return len(flat(batch[0])[0])
@@ -213,7 +218,7 @@ def tensors(trainer: Trainer, batch: Sequence[Any], least: int = 2) -> Sequence[
             a = a.astype(dtype)
         return Tensor(a)
 
-    return mapped(batch, tensor)
+    return mapped(batch, tensor) if is_nested(batch) else [*map(tensor, batch)]
 
 
 def parts(batch: Sequence[Any], loss: Any) -> tuple[Sequence[Any], Any]:

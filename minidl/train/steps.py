@@ -23,7 +23,7 @@ from ..engine.tensor import Tensor
 from ..graph.compiled import compile
 from ..graph.lines import flat, mapped
 from ..nn.module import Parameter
-from .batches import call, filled, n_samples, parts, tensors
+from .batches import call, filled, is_nested, n_samples, parts, tensors
 from .debug import origin
 from .metrics import scalar
 from .precision import autocast
@@ -91,7 +91,7 @@ class CompiledStep:
         self.trainer, self.whole, self.options = trainer, trainer.group is None, options
         self.steps: dict[Any, Compiled] = {}  # the form of a batch, and whether it has weights
         self.rest = compile(self._update, **options)
-        self.compiled = self._step((None, None), True)
+        self.compiled = self._step([None, None], True)
 
     def __call__(self, batches: Batches) -> dict[str, float]:
         """The means over the samples of the one batch; none is measured where there is none."""
@@ -104,8 +104,11 @@ class CompiledStep:
         _, target = parts(given, trainer.loss)
         if weight is not None:
             given = *given, Tensor(devices.to_device(weight, trainer.device))
-        self.compiled = self._step(mapped(given, lambda _: None), weight is None)
-        loss, y = self.compiled(*flat(given))
+        form, arrays = [None] * len(given), given
+        if is_nested(given):
+            form, arrays = mapped(given, lambda _: None), flat(given)
+        self.compiled = self._step(form, weight is None)
+        loss, y = self.compiled(*arrays)
         value = loss.item()
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss became {value} ({_place(trainer)}); "

@@ -309,18 +309,19 @@ class Trainer:
         # A scaled gradient may overflow: the scaler then skips the update.
         quiet = np.errstate(over="ignore", invalid="ignore") if self.scaler else nullcontext()
         with quiet, self.group.telling(self.model) if self.group else nullcontext():
-            self._begin_step()
             weighed = [weigh(batch) if weigh else (batch, None) for batch in batches]
-            found = self.step(weighed)
-        self.n_inputs = len(flat(parts(weighed[0][0], self.loss)[0]))
-        return found
+            self._begin_step(weighed[0][0])
+            return self.step(weighed)
 
-    def _begin_step(self):
-        """Put the model into training but for its frozen parts, looked up once for each fit."""
+    def _begin_step(self, batch):
+        """Put the model into training but for its frozen parts, looked up once for each fit, as is
+        how many inputs there are.
+        """
         model, optimizer = self._checked
         if model is not self.model or optimizer is not self.optimizer:
             _check_that_they_belong_together(self.model, self.optimizer)
             self._modes = _modes(self.model)
+            self.n_inputs = len(flat(parts(batch, self.loss)[0]))
             self._checked = self.model, self.optimizer
         for module, mode in self._modes:
             module.training = mode
