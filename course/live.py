@@ -12,6 +12,8 @@ is changed before all of it has run.  Modules are found by import, so a copy of 
 anywhere.  While something is edited, the fast way beside it is off.
 """
 
+import __future__
+
 import ast
 import importlib
 import inspect
@@ -35,6 +37,8 @@ FAST = {
     tensor: ("quick", lambda: quick, {"quick"}),
     gradients: ("total", lambda: gradients.Total, {"total", "QuickTotal"}),
 }
+
+LATER = __future__.annotations.compiler_flag  # annotations are not evaluated, as in the package
 
 edits = {}  # (module, name) -> {name: what the cell made, with what else it made on the way}
 undo = []  # what puts the package back, the last change last
@@ -71,8 +75,9 @@ def bound(node):
     names = []
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         names = [node.name]
-    elif isinstance(node, ast.Assign):
-        inside = [n for target in node.targets for n in ast.walk(target)]
+    elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        inside = [n for target in targets for n in ast.walk(target)]
         names = [n.id for n in inside if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
     return [name for name in names if name != "_"]
 
@@ -131,7 +136,7 @@ def _run(body, module, owner, filename):
         scope = made
     code = ast.fix_missing_locations(ast.Module(body, type_ignores=[]))
     try:
-        exec(compile(code, filename, "exec", dont_inherit=True), vars(module), scope)
+        exec(compile(code, filename, "exec", LATER, dont_inherit=True), vars(module), scope)
     finally:  # what `@primitive` wrote down
         primitives.clear()
         primitives.update(known)

@@ -40,14 +40,15 @@ __all__ = [
 ]
 _ROOMS = {"data", "distributed", "engine", "estimators", "graph", "io", "nn", "optim", "train"}
 
+if not TYPE_CHECKING:  # a type checker knows the rooms from above, and that there are no others
 
-def __getattr__(name):
-    if name == "compile":
-        return import_module(".graph.compiled", __name__).compile
-    if name in _ROOMS:
-        return import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name):
+        if name == "compile":
+            return import_module(".graph.compiled", __name__).compile
+        if name in _ROOMS:
+            return import_module(f".{name}", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

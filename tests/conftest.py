@@ -31,7 +31,10 @@ DEVICES = ["cpu", "standin"] + ["cuda"] * CUDA.startswith("available")
 WAITS = "waits for "
 NOTE = "note"  # the name under which a report carries a line to say at the end
 SLOW = 5  # seconds; what takes longer has no place in `make test-fast`
-HELP = {"PyTorch": " (make torch installs it)"}
+HELP = {
+    "PyTorch": " (make torch installs it)",
+    "basedpyright": " (.venv/bin/python -m pip install -e '.[types]')",
+}
 
 # Other people's work slows a machine down; the same examples each time, so a failure comes back.
 hypothesis.settings.register_profile("minidl", deadline=None, derandomize=True, max_examples=50)

@@ -65,6 +65,13 @@ SCHEDULES = {
     "warm": optim.warmup(3, optim.cosine(9, last=0.1)),
     "stopping": lambda step: float(step % 3 > 0),  # a rate of 0 moves nothing, and decays nothing
 }
+
+
+def split(p, **options):
+    """The first of two parameters in a group with options of its own, the second in one without."""
+    return [{"params": p[:1], **options}, {"params": p[1:]}]
+
+
 MORE_KINDS = KINDS | {
     "Nesterov, decay": (
         lambda p: optim.SGD(p, 0.1, momentum=0.8, nesterov=True, weight_decay=0.2),
@@ -86,7 +93,28 @@ MORE_KINDS = KINDS | {
         lambda p: optim.AdamW(p, 0.2, weight_decay=1.0),
         lambda t, p: t.optim.AdamW(p, 0.2, weight_decay=1.0),
     ),
+    "SGD, groups": (
+        lambda p: optim.SGD(split(p, lr=0.3, weight_decay=0.2), 0.1, momentum=0.9),
+        lambda t, p: t.optim.SGD(split(p, lr=0.3, weight_decay=0.2), 0.1, momentum=0.9),
+    ),
+    "SGD, one with momentum": (
+        lambda p: optim.SGD(split(p, momentum=0.8, nesterov=True), 0.1),
+        lambda t, p: t.optim.SGD(split(p, momentum=0.8, nesterov=True), 0.1),
+    ),
+    "RMSProp, groups": (
+        lambda p: optim.RMSProp(split(p, decay=0.7, eps=1e-3), 0.02),
+        lambda t, p: t.optim.RMSprop(split(p, alpha=0.7, eps=1e-3), 0.02),
+    ),
+    "Adam, groups": (
+        lambda p: optim.Adam(split(p, lr=0.1, betas=(0.5, 0.7)), 0.02, weight_decay=0.1),
+        lambda t, p: t.optim.Adam(split(p, lr=0.1, betas=(0.5, 0.7)), 0.02, weight_decay=0.1),
+    ),
+    "AdamW, groups": (
+        lambda p: optim.AdamW(split(p, lr=0.1, weight_decay=0.0), 0.02, weight_decay=0.5),
+        lambda t, p: t.optim.AdamW(split(p, lr=0.1, weight_decay=0.0), 0.02, weight_decay=0.5),
+    ),
 }
+GROUPED = [kind for kind in MORE_KINDS if "group" in kind or "one with" in kind]
 # For each step, which of the two parameters have a gradient.
 GRADIENTS = {
     "always": [(1, 1)] * 8,
@@ -154,7 +182,7 @@ def test_steps_are_pytorchs_with_schedules_and_missing_gradients(kind, schedule,
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *GROUPED])
 def test_compiled_steps_are_pytorchs_with_schedules_and_missing_gradients(kind, device, torch):
     """One compiled function for each set of parameters that have a gradient, taken in turn."""
     when = patterns(kind)[-1]
@@ -165,7 +193,7 @@ def test_compiled_steps_are_pytorchs_with_schedules_and_missing_gradients(kind, 
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *GROUPED])
 def test_an_early_state_is_loaded_over_a_later_one_as_in_pytorch(kind, compiled, device, torch):
     """In the early state a parameter that had no gradient yet has no arrays."""
     twins, found = Twins(kind, SCHEDULES["none"], device, torch, compiled), []
@@ -275,7 +303,7 @@ def test_float32_stays_float32(kind, device):
     walk(x, optimizer, 2)
     assert x.dtype == "float32"
     assert not [
-        (k, a) for k, a in optimizer.state_dict().items() if k != "steps" and a.dtype != "float32"
+        (k, a) for k, a in optimizer.state_dict().items() if "." in k and a.dtype != "float32"
     ]
 
 
@@ -296,17 +324,35 @@ def test_parameters_without_gradient_stay(device):
     assert "1.mean" not in optimizer.state_dict()
 
 
+def made(kind, **options):
+    return kind(nn.Linear(1, 1).parameters(), **options)
+
+
 @pytest.mark.parametrize(
     "make, error, complaint",
     [
         (lambda: optim.SGD([]), ValueError, "needs parameters, got none"),
         (lambda: optim.SGD([tensor(START)]), TypeError, "leaves with requires_grad=True"),
-        (lambda: optim.SGD(nn.Linear(1, 1).parameters(), -1), ValueError, "must not be negative"),
+        (lambda: made(optim.SGD, lr=-1), ValueError, "lr must be a finite number, 0 or more"),
+        (lambda: made(optim.SGD, lr=math.nan), ValueError, "lr must be a finite .*, got nan"),
+        (lambda: made(optim.Adam, lr=math.inf), ValueError, "lr must be a finite .*, got inf"),
+        (lambda: made(optim.AdamW, lr="fast"), ValueError, "lr must be a finite .*, got 'fast'"),
+        (lambda: made(optim.RMSProp, lr=None), ValueError, "lr must be a finite .*, got None"),
+        (lambda: made(optim.Adam, eps=-1e-8), ValueError, "eps must be a finite number, 0 or"),
+        (lambda: made(optim.RMSProp, eps=math.nan), ValueError, "eps must be a finite number"),
+        (lambda: made(optim.SGD, momentum=math.nan), ValueError, r"momentum must be in \[0, 1\)"),
+        (lambda: optim.clip_grad_norm([], math.nan), ValueError, "max_norm must be a finite"),
+        (lambda: optim.clip_grad_value([], -1), ValueError, "limit must be a finite"),
         (
             lambda: optim.SGD(nn.Linear(1, 1).parameters(), nesterov=True),
             ValueError,
             "momentum > 0",
         ),
+        (lambda: made(optim.SGD, momentum=1), ValueError, r"SGD: momentum must be in \[0, 1\)"),
+        (lambda: made(optim.RMSProp, decay=-0.1), ValueError, r"RMSProp: decay must be in"),
+        (lambda: made(optim.AdamW, betas=(0.9, 1.5)), ValueError, r"AdamW: each of betas must be"),
+        (lambda: made(optim.SGD, weight_decay=-1), ValueError, "weight_decay must be a finite"),
+        (lambda: made(optim.AdamW, weight_decay=-1), ValueError, "weight_decay must be a finite"),
     ],
 )
 def test_bad_input(make, error, complaint):
@@ -314,15 +360,29 @@ def test_bad_input(make, error, complaint):
         make()
 
 
+BEGUN = {"steps": np.array(1), "lr": np.ones(1)}
+
+
 @pytest.mark.parametrize(
     "state, complaint",
     [
-        ({}, "'steps' is missing"),
-        ({"steps": np.array(1), "0.mean": np.zeros((3, 2))}, "SGD has no state '0.mean'"),
-        ({"steps": np.array(1), "7.velocity": np.zeros((3, 2))}, "no state '7.velocity'"),
-        ({"steps": np.array(1), "0.velocity": np.zeros(2)}, r"shape \(2,\), parameter 0 \(3, 2\)"),
+        ({}, "'steps' or 'lr' is missing"),
+        ({"steps": np.array(1)}, "'steps' or 'lr' is missing"),
+        ({"steps": np.array(1), "lr": np.ones(3)}, "of 2 groups, this optimiser has 0"),
         (
-            {"steps": np.array(1), "0.velocity": np.zeros((2, 3))},
+            {**BEGUN, "0.mean": np.zeros((3, 2))},
+            "SGD has no state '0.mean'",
+        ),
+        (
+            {**BEGUN, "7.velocity": np.zeros((3, 2))},
+            "no state '7.velocity'",
+        ),
+        (
+            {**BEGUN, "0.velocity": np.zeros(2)},
+            r"shape \(2,\), parameter 0 \(3, 2\)",
+        ),
+        (
+            {**BEGUN, "0.velocity": np.zeros((2, 3))},
             r"shape \(2, 3\), parameter 0 \(3, 2\)",
         ),
     ],
@@ -414,8 +474,8 @@ def test_what_an_optimiser_is_made_of():
         (model, "pass model.parameters.*not a Sequential"),
         (nn.Linear(2, 2), "not a Linear"),
         (ours[0], "not a Parameter"),
+        (model.parameters, "pass model.parameters.*not a method"),
         (dict(model.named_parameters()), "not a dict"),
-        ([{"params": ours}], r"got, at place 0, \{'params'"),
         (model.named_parameters(), r"got, at place 0, \('0.weight'"),
         ([*ours, model.state_dict()["0.weight"]], "got, at place 4, array"),
         ([ours], r"got, at place 0, \[Parameter|got, at place 0, \["),
@@ -430,3 +490,163 @@ def test_a_gradient_listed_twice_is_clipped_once():
     p.grad = tensor(np.full(4, 3.0))
     assert optim.clip_grad_norm([p, p], 2.0).item() == pytest.approx(6.0)
     np.testing.assert_allclose(p.grad.numpy(), 1.0, rtol=1e-5)
+
+
+# ---- groups: each an optimiser of its own
+
+
+def grouped(**options):
+    model = nn.Linear(2, 3)
+    first = {"params": [model.weight], **options}
+    return model, optim.SGD([first, {"params": [model.bias]}], 0.1, weight_decay=0.01)
+
+
+def test_groups_have_what_they_say_and_else_what_the_optimiser_has():
+    model, optimizer = grouped(lr=0.5, momentum=0.9)
+    first, second = optimizer.groups
+    assert (first.lr, first.momentum, first.weight_decay) == (0.5, 0.9, 0.01)
+    assert (second.lr, second.momentum, second.weight_decay) == (0.1, 0.0, 0.01)
+    assert optimizer.parameters == model.parameters()
+    assert optim.SGD(model.parameters()).groups == []
+
+
+def test_a_schedule_of_a_groups_own():
+    """In a step both see the same number of steps done; the other group has the common one."""
+    model, optimizer = grouped(schedule=lambda step: [1.0, 0.0, 3.0][step])
+    optimizer.schedule = optim.step_decay(1, 0.5)
+    for expected in [(0.1, 0.1), (0.0, 0.05), (0.3, 0.025)]:
+        np.testing.assert_allclose([group.rate() for group in optimizer.groups], expected)
+        before = model.weight.numpy().copy(), model.bias.numpy().copy()
+        optimizer.weight_decay = 0.0
+        model.weight.grad, model.bias.grad = tensor(np.ones((2, 3))), tensor(np.ones(3))
+        optimizer.step()
+        np.testing.assert_allclose(before[0] - model.weight.numpy(), expected[0], atol=1e-6)
+        np.testing.assert_allclose(before[1] - model.bias.numpy(), expected[1], atol=1e-6)
+
+
+def test_what_is_set_for_all_reaches_the_groups_without_their_own():
+    _, optimizer = grouped(lr=0.5, weight_decay=0.3)
+    optimizer.weight_decay, optimizer.lr = 0.2, 0.01
+    assert [group.weight_decay for group in optimizer.groups] == [0.3, 0.2]
+    np.testing.assert_allclose([group.lr for group in optimizer.groups], [0.05, 0.01])
+    optimizer.groups[1].lr = 7.0
+    assert (optimizer.lr, optimizer.groups[1].lr) == (0.01, 7.0)
+    with pytest.raises(ValueError, match="lr must be a finite number, 0 or more, got nan"):
+        optimizer.lr = math.nan
+    optimizer.lr = 0
+    with pytest.raises(ValueError, match=r"lr was 0, .* set groups\[i\]\.lr"):
+        optimizer.lr = 0.1
+    plain = optim.SGD([optimizer.parameters[0]], 0.0)
+    plain.lr = 0.1
+    assert plain.rate() == 0.1
+
+
+def test_rates_are_part_of_the_state_as_in_pytorch():
+    _, old = grouped(lr=0.5)
+    old.lr, old.steps = 0.05, 3
+    _, new = grouped()
+    new.load_state_dict(old.state_dict())
+    assert [new.lr, *(group.lr for group in new.groups)] == [0.05, 0.25, 0.05]
+    assert {new.steps, *(group.steps for group in new.groups)} == {3}
+    with pytest.raises(ValueError, match="this state is of 2 groups, this optimiser has 0"):
+        optim.SGD(old.parameters).load_state_dict(old.state_dict())
+
+
+def test_a_copy_of_groups_is_one(device):
+    x, y = (tensor(START, requires_grad=True, device=device) for _ in range(2))
+    optimizer = optim.Adam(split([x, y], lr=0.5), 0.1)
+    walk(x, optimizer, 2)
+    twin = copy.deepcopy(optimizer)
+    a, _ = twin.parameters
+    for p, one in (x, optimizer), (a, twin):
+        walk(p, one, 2)
+    np.testing.assert_array_equal(a.numpy(), x.numpy())
+    assert twin.state[0] is twin.groups[0].state[0] is not optimizer.state[0]
+    assert twin.steps == twin.groups[0].steps == 4
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_settings_of_groups_are_not_baked_into_a_compiled_step(threads, device):
+    """The twin is never compiled; what is set before each step is set in both."""
+    if threads > 1 and device != "cpu":
+        pytest.skip("threads share a batch on the CPU only")
+    rng = np.random.default_rng(0)
+    models = [nn.Linear(3, 2).to(device, "float64") for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    both = []
+    for model in models:
+        groups = optim.decay_groups(model.parameters(), 0.1)
+        both.append(optim.SGD(groups, 0.1, momentum=0.5))
+
+    def step(model, optimizer, x):
+        optimizer.zero_grad()
+        loss = (model(x) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    compiled = minidl.compile(partial(step, models[0], both[0]), threads=threads)
+    changes = [
+        lambda one: None,
+        lambda one: setattr(one.groups[0], "weight_decay", 0.5),
+        lambda one: setattr(one.groups[1], "lr", 0.01),
+        lambda one: setattr(one, "momentum", 0.8),
+        lambda one: setattr(one.groups[1], "schedule", lambda step: 0.5),
+        lambda one: setattr(one, "lr", 0.02),
+    ]
+    for i, change in enumerate(changes * 2):
+        for optimizer in both:
+            change(optimizer)
+        x = tensor(rng.standard_normal((8, 3)), device=device)
+        compiled(x)
+        step(models[1], both[1], x)
+        for p, q in zip(models[0].parameters(), models[1].parameters()):
+            np.testing.assert_allclose(p.numpy(), q.numpy(), rtol=1e-9, err_msg=f"step {i}")
+
+
+class Sign(optim.Optimizer):
+    """What somebody writes, with an option that its base does not hear of."""
+
+    def __init__(self, parameters, lr=0.01, *, cut=0.0, schedule=None):
+        super().__init__(parameters, lr, schedule=schedule)
+        self.cut = cut
+
+
+def test_groups_that_are_wrong():
+    model = nn.Linear(2, 3)
+    w, b = [model.weight], [model.bias]
+    for kind, wrong, error, complaint in [
+        (optim.SGD, [{"params": w}, model.bias], TypeError, "group 1 must be a dict with 'par"),
+        (optim.SGD, [{"lr": 0.1}], TypeError, "group 0 must be a dict with 'params'"),
+        (optim.SGD, [{"params": w, "decay": 1}], TypeError, "SGD.__init__.* argument 'decay'"),
+        (optim.SGD, [{"params": w, "lr": math.nan}], ValueError, "lr must be a finite"),
+        (optim.SGD, [{"params": []}], ValueError, "needs parameters, got none"),
+        (optim.SGD, [{"params": w}, {"params": b + w}], ValueError, "parameter 2, .* parameter 0"),
+        (optim.Adam, [{"params": model}], TypeError, "pass model.parameters"),
+        (Sign, [{"params": w}], TypeError, r"must give super\(\).__init__ also cut=cut"),
+    ]:  # fmt: skip
+        with pytest.raises(error, match=complaint):
+            kind(wrong)
+    assert Sign(w).groups == []
+
+
+def test_decay_falls_on_weights_only():
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4), nn.LayerNorm(4), nn.LSTM(4, 3))
+    groups = optim.decay_groups(model.parameters(), 0.1)
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+    names = {id(p): path for path, p in model.named_parameters()}
+    found = [[names[id(p)] for p in group["params"]] for group in groups]
+    assert found[0] == ["0.weight", "1.weight", "3.weight_ih_l0", "3.weight_hh_l0"]
+    assert found[1] == ["1.bias", "2.weight", "2.bias", "3.bias_ih_l0", "3.bias_hh_l0"]
+    assert len(optim.decay_groups([model[1].bias], 0.1)) == 1
+    with pytest.raises(TypeError, match=r"pass model\.parameters"):
+        optim.decay_groups(model, 0.1)
+    optimizer = optim.AdamW(groups, 0.1)
+    before = model.state_dict()
+    for p in model.parameters():
+        p.grad = 0 * p.detach()
+    optimizer.step()
+    for path, a in model.state_dict().items():
+        factor = 0.99 if path in found[0] else 1.0
+        np.testing.assert_allclose(a, before[path] * factor, rtol=1e-6, err_msg=path)

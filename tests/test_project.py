@@ -35,8 +35,8 @@ ORDER = """
     gpu.nccl
     nn.functional nn.module nn.layers nn.init nn.recurrent nn.transformer nn
     optim
-    graph.lines graph.tracing graph.record graph.costs graph.drawing graph.kernels graph.passes
-        graph.memory graph.source graph.compiled graph
+    graph.lines graph.settings graph.tracing graph.record graph.costs graph.drawing graph.kernels
+        graph.passes graph.memory graph.source graph.compiled graph
     data.loader data.images data.text data.datasets data
     io
     train.metrics train.batches train.ahead train.callbacks train.precision train.debug
@@ -48,12 +48,12 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
-    "engine": (1070, "engine"),
-    "nn": (875, "nn"),
-    "optim": (200, "optim"),
+    "engine": (1080, "engine"),
+    "nn": (965, "nn"),
+    "optim": (230, "optim"),
     "data": (550, "data"),
     "train": (870, "train"),
-    "graph": (1700, "graph"),
+    "graph": (1888, "graph"),
     "gpu": (200, "gpu"),
     "files and estimators": (360, "io estimators pytorch"),
     "onnx, web and distributed": (650, "onnx distributed"),
@@ -63,11 +63,11 @@ FUNCTION_STATEMENTS = 40
 # `a if condition else b`, for 100 statements: one now and then reads well, many make a puzzle.
 CONDITIONALS = {
     "engine": 1.7,
-    "nn": 6.4,
-    "optim": 4.0,
+    "nn": 3.0,
+    "optim": 1.7,
     "data": 2.8,
     "train": 3.0,
-    "graph": 3.1,
+    "graph": 2.6,
     "gpu": 0.0,
     "files and estimators": 2.9,
     "onnx, web and distributed": 1.5,
@@ -174,6 +174,41 @@ def long_functions(name, tree):
                 yield what, n
 
 
+# A statement that gives an array another shape says which: `# (N, T, D) -> (N, heads, T, D/heads)`.
+SHAPED = ("nn",)  # the rooms that keep to it
+MOVES = {"reshape", "transpose", "swapaxes", "moveaxis", "swap", "T", "matmul"}
+REDUCTIONS = {"sum", "mean", "max", "min", "prod", "var", "std"}
+SHAPE = re.compile(r"#.*\([^()]*(, ?|\.\.\.)[^()]*\)")  # (N, D), (n,), (...)
+
+
+def changes_shape(node):
+    """Whether a node of the syntax tree is a reshape, transpose, product or sum over an axis."""
+    if isinstance(node, (ast.BinOp, ast.AugAssign)):
+        return isinstance(node.op, ast.MatMult)
+    if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Store):
+        return node.attr == "T"
+    if not isinstance(node, ast.Call):
+        return False
+    name = getattr(node.func, "attr", getattr(node.func, "id", None))
+    axes = [*node.args, *(k for k in node.keywords if k.arg == "axis")]
+    method = isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) != "math"
+    return name in MOVES or (name in REDUCTIONS and method and bool(axes))
+
+
+def unshaped(name, source):
+    """Statements of a module that change a shape, with no shape in a comment on their lines or
+    the line above."""
+    lines = source.splitlines()
+    for node in filter(lambda node: isinstance(node, ast.stmt), ast.walk(ast.parse(source))):
+        own = [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.stmt)]
+        last = max([node.lineno, *(child.end_lineno for child in own if hasattr(child, "lineno"))])
+        around = lines[max(node.lineno - 2, 0) : last]
+        changes = any(changes_shape(inner) for child in own for inner in ast.walk(child))
+        changes = changes or changes_shape(node)  # x @= w
+        if changes and not any(map(SHAPE.search, around)):
+            yield f"{name}, line {node.lineno}: {lines[node.lineno - 1].strip()}"
+
+
 # --- the package ---------------------------------------------------------------------------
 
 
@@ -267,6 +302,43 @@ def test_conditional_expressions_are_few():
         for part, n in found.items()
         if n > CONDITIONALS[part]
     }
+
+
+def test_a_change_of_shape_says_the_shapes():
+    found = []
+    for name, path in PACKAGE.items():
+        if name.partition(".")[0] in SHAPED:
+            found += unshaped(name, path.read_text(encoding="utf-8"))
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "source, found",
+    [
+        ("y = x.reshape(2, -1)", 1),
+        ("y = x.reshape(2, -1)  # (4, n) -> (2, 2 n)", 0),
+        ("y = x.reshape(2, -1)  # all in two rows (see above)", 1),
+        ("# (N,) -> (N, 1)\ny = reshape(x, shape=shape)", 0),
+        ("y = reshape(x, shape=shape)", 1),
+        ("y = transpose(\n    x,\n    axes=axes,\n)  # (T, N) -> (N, T)", 0),
+        ("y = x.T", 1),
+        ("y = swap(w)", 1),
+        ("def f(x, w):\n    return x @ w", 1),
+        ("def f(x, w):  # (N, D)\n    y = 1\n    return x @ w", 1),
+        ("y = x.sum(-1)", 1),
+        ("y = x.mean(axis=0)  # (N, K) -> (K,)", 0),
+        ("y = x.sum()", 0),
+        ("y = sum(p.size for p in parameters)", 0),
+        ("y = max(a, b)", 0),
+        ("x.T = 1", 0),
+        ("x @= w", 1),
+        ("n = math.prod(shape)", 0),
+        ("for a in x.T:\n    y = a + 1  # (N,)", 1),
+        ("with f(x @ w):  # (N, D) @ (D, K) -> (N, K)\n    pass", 0),
+    ],
+)
+def test_a_shape_that_is_not_said_is_noticed(source, found):
+    assert len(list(unshaped("nn.layers", source))) == found
 
 
 def test_what_is_counted():

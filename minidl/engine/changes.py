@@ -1,50 +1,64 @@
 """Arrays that change, and the records that this makes wrong.
 
-The one rule of this file: a change is dated.  Results are numbered as they are made, changes by the
-same clock; so a record that needs an array as it was is known by its number to come too late.
+The one rule of this file: one clock gives results their numbers and changes their times.  So a
+change whose time is later than a result's number came after it, and what the result's record needs
+is no longer as it was.
 
 Explained in course/08.
 """
 
+from __future__ import annotations
+
 from itertools import count
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .devices import address, array_module, explained, is_array
-from .intercept import captured, modes, plain, primitives
+from .intercept import captured, modes, primitives, untraced
 
-clock = count(1).__next__  # what numbers results and dates changes
-_changed = {"last": 0}  # memory -> the time of its last change; "last": of any
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+    from .devices import Array
+    from .tensor import Operand, Tensor
+
+clock: Callable[[], int] = count(1).__next__  # the next time, a number larger than all before it
+_changed = {}  # memory -> the time of its last change
+last_change = 0  # the time of the last change of any
 
 
-def now():
-    """The time of a change that happens at this moment, which it notes as the last."""
-    _changed["last"] = clock()
-    return _changed["last"]
+def note_change() -> int:
+    """Note that something changes at this moment; gives the time."""
+    global last_change
+    last_change = clock()
+    return last_change
 
 
-def date(*arrays):
+def mark_changed(*arrays: Array) -> None:
     """Note that these arrays have been written to."""
-    time = now()
+    time = note_change()
     for a in arrays:
         _changed[memory(a)] = time
 
 
-def memory(a):
-    """What tells the memory in which array `a` lies from any other; all its views have the same."""
-    a = plain(a)
-    while is_array(getattr(a, "base", None)):
+def memory(a: Any) -> int:
+    """A number for the memory in which array `a` lies; all its views have the same."""
+    a = untraced(a)
+    while getattr(a, "base", None) is not None and is_array(a.base):
         a = a.base
     if is_array(a) and not isinstance(a, np.ndarray):
         return address(a)
     return id(a)
 
 
-def check_unchanged(y):
-    """Raise RuntimeError if y or one of its inputs was changed since y was made, whether or not its
-    gradient's rule would read it.
+def check_unchanged(y: Tensor) -> None:
+    """Raise RuntimeError if y or one of its inputs was changed since y was made.
+
+    It does so whether or not the rule of y's gradient would read what was changed.
     """
-    if y.number > _changed["last"]:
+    if y.number > last_change:
         return
     for x in (y, *y.inputs):
         assigned = getattr(x, "number", 0) > y.number
@@ -60,10 +74,11 @@ def check_unchanged(y):
             )
 
 
-def change(x, name, other):
-    """The Tensor x after `x += other` or the like: what the primitive `name` gives, in its place.
+def change(x: Tensor, name: str, other: Operand) -> Tensor:
+    """The Tensor x after `x += other` or the like: x holds what the primitive `name` gives.
 
-    Where a record is due, x gets that of the operation, made of what it was before.
+    Where a record is due, x gets the record of the operation; its input is a tensor with the
+    values and the record that x had before.
     """
     recorded = needs_record(x, other)
     before = x
@@ -76,7 +91,7 @@ def change(x, name, other):
         )
     if other is x:
         other = before
-    elif not getattr(other, "requires_grad", False) and _overlaps(x, other):
+    elif not getattr(other, "requires_grad", False) and _overlaps(x, _bare(other)):
         other = _bare(other).copy()  # else it would change with x, under the record
     new = primitives[name](before, other)
     if new.shape != x.shape:
@@ -87,31 +102,29 @@ def change(x, name, other):
             new = primitives["cast"](new, dtype=x.dtype)
         x.requires_grad = True
         x.op, x.inputs, x.attrs = new.op, new.inputs, new.attrs
-        x.number = _changed["last"]  # what was made of the older x finds it changed
+        x.number = last_change  # what was made of the older x finds it changed
     return x
 
 
 def _overlaps(x, other):
-    """Whether `other`, an array or a Tensor, lies in the memory of the Tensor x."""
-    a = _bare(other)
-    return is_array(a) and memory(a) == memory(x.data)
+    """Whether the array `other` lies in the memory of the Tensor x."""
+    return is_array(other) and memory(other) == memory(x.data)
 
 
-def needs_record(x, other):
+def needs_record(x: Tensor, other: Operand) -> bool:
     """Whether what is made of both must be recorded."""
-    asks = x.requires_grad or getattr(other, "requires_grad", False)
-    return asks and modes.recording
+    return modes.recording and (x.requires_grad or getattr(other, "requires_grad", False))
 
 
 def _before(x, name):
-    """A tensor with the numbers and the record that x has now, before x gets others."""
+    """A tensor with the values and the record that x has now, before x gets others."""
     if x.requires_grad and x.op is None:
         raise RuntimeError(
             f"{name} in place on a leaf that requires grad, whose gradient would be lost: change a "
             "parameter inside no_grad(), or its p.data; else write x = ..., a new tensor"
         )
-    outside = modes.record and x.op is None and not modes.record.made(x)
-    if outside or getattr(plain(x.data), "base", None) is not None:
+    outside = modes.tracing and x.op is None and not modes.tracing.made(x)
+    if outside or getattr(untraced(x.data), "base", None) is not None:
         raise RuntimeError(
             f"{name} in place with a record, on a tensor that is a view of another, or not made in "
             "the function that is compiled: that would have no record; write x = ..., a new tensor"
@@ -124,8 +137,8 @@ def _before(x, name):
     return before
 
 
-def write(x, key, value):
-    """x[key] = value in the memory of the Tensor x, dated."""
+def write(x: Tensor, key: Any, value: Operand) -> None:
+    """Write x[key] = value into the memory of the Tensor x, and note the change."""
     data = captured(x)
     value = _bare(value)
     if isinstance(key, tuple):
@@ -138,40 +151,42 @@ def write(x, key, value):
         raise TypeError(f"a tensor of {data.dtype} cannot hold {kind}: x.astype({str(kind)!r}) can")
     if is_repeated(data):
         raise RuntimeError(
-            "several elements of this tensor are one number in memory, as in what was broadcast: "
+            "several elements of this tensor are one place in memory, as in what was broadcast: "
             "write into a copy, minidl.tensor(x)"
         )
     try:
         data[key] = value
     except (ValueError, IndexError) as error:
         raise explained(error, "writing in place", [data, value]) from error
-    date(data)
+    mark_changed(data)
 
 
 def _bare(x):
     """The array of a Tensor; anything else as it is."""
-    if hasattr(x, "requires_grad"):
-        return captured(x)
-    return x
+    return captured(x) if hasattr(x, "requires_grad") else x
 
 
-def is_repeated(a):
-    """Whether several elements of array `a` are one number in memory."""
-    steps = getattr(plain(a), "strides", ())
-    return any(step == 0 and n > 1 for step, n in zip(steps, a.shape))
+def is_repeated(a: Array) -> bool:
+    """Whether several elements of array `a` are one place in memory, as in what was broadcast."""
+    steps = getattr(untraced(a), "strides", ())
+    return 0 in steps and any(step == 0 and n > 1 for step, n in zip(steps, a.shape))
 
 
-def apart(found, taken):
-    """The pairs (tensor, gradient), each gradient in memory of its own, to be changed in place.
+def apart(
+    found: Iterable[tuple[Tensor, Any]], taken: Iterable[Array]
+) -> Iterator[tuple[Tensor, Any]]:
+    """The same pairs (tensor, gradient), each gradient in memory of its own.
 
-    A rule may give one array to two inputs, or one number, broadcast.  taken: arrays of others.
+    So each can be changed in place.  A rule may give one array to two inputs, or one number that
+    was broadcast; such a gradient is copied, and so is one that lies in an array of `taken`.
     """
     seen = {memory(a) for a in taken}
     for x, g in found:
         a = g
         if hasattr(g, "requires_grad"):
             a = g.data
-        if memory(a) in seen or is_repeated(a):
+        place = memory(a)
+        if place in seen or is_repeated(a):
             g = g * 1  # a copy, with a record where g has one
-        seen.add(memory(a))
+        seen.add(place)
         yield x, g

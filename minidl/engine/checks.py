@@ -1,6 +1,8 @@
 """What is asked of plain arguments, so that a wrong one is named where it is given.
 
 The one rule of this file: it knows no part of the package.
+
+Explained in course/12.
 """
 
 import numpy as np

@@ -6,16 +6,25 @@ files are given the array module as `xp`: xp.exp(a), never np.exp(a).
 Explained in course/07.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..gpu import doubts, streams
 
-NUMBERS = {bool, int, float, complex}  # these belong to any module
-ARRAYS = {np.ndarray: np}  # array type -> the module whose functions take it
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import ModuleType
+    from typing import Any
+
+    Array = np.ndarray  # to a type checker: an array of any device has NumPy's interface
+SCALARS = {bool, int, float, complex}  # these belong to any module
+ARRAYS: dict[type, ModuleType] = {np.ndarray: np}  # array type -> module whose functions take it
 _devices = {"cpu": np}  # device name -> module
 
 
@@ -39,7 +48,7 @@ _keep_what_is_freed()
 # ---- which module
 
 
-def add_device(name, module, array_type):
+def add_device(name: str, module: ModuleType, array_type: type) -> None:
     """Make the array library `module`, whose arrays are `array_type`, known as device `name`.
 
     `module` offers NumPy's functions under NumPy's names, `asnumpy(a)` to bring an array back,
@@ -49,15 +58,15 @@ def add_device(name, module, array_type):
     ARRAYS[array_type] = module
 
 
-def array_module(*arrays):
-    """Return the module that all `arrays` belong to; Python and NumPy scalars belong anywhere.
+def array_module(*arrays: Any) -> ModuleType:
+    """The module that all `arrays` belong to, NumPy if none does; scalars belong to any.
 
     Raises TypeError when two arrays live on different devices, or when one is no array at all.
     """
     found = None
     for a in arrays:
         kind = type(a)
-        if kind in NUMBERS:
+        if kind in SCALARS:
             continue
         module = ARRAYS.get(kind) or _module_of_other(a)
         if module is None or module is found:
@@ -84,20 +93,23 @@ def _module_of_other(a):
     raise TypeError(f"expected an array or a number, got {type(a).__name__}: {a!r:.60}; {way}")
 
 
-def is_array(a):
+def is_array(a: object) -> bool:
     """Whether `a` is an array of a known device."""
     return type(a) in ARRAYS or isinstance(a, tuple(ARRAYS))
 
 
-def address(a):
-    """Where the memory of array `a` begins, a number of bytes in its device's memory."""
+def address(a: Any) -> int:
+    """Where the memory of array `a` begins: the number of a byte in its device's memory."""
     if isinstance(a, np.ndarray):
         return a.ctypes.data
     return a.data.ptr
 
 
-def repeated(xp, a, shape):
-    """`a` broadcast to `shape`, a view; of one number it is made here, sooner than by NumPy."""
+def repeated(xp: ModuleType, a: Array, shape: tuple[int, ...]) -> Array:
+    """A view of `a`, broadcast to `shape`.
+
+    Where `a` has one element and NumPy holds it, the view is made here: broadcast_to takes longer.
+    """
     if xp is np and a.size == 1 and a.ndim <= len(shape):
         return np.ndarray(shape, a.dtype, a, strides=(0,) * len(shape))
     return xp.broadcast_to(a, shape)
@@ -106,8 +118,8 @@ def repeated(xp, a, shape):
 # ---- which device, and from one to another
 
 
-def device_module(device):
-    """The array module of a device name: "cpu", or "cuda" with CuPy and a GPU.
+def device_module(device: str) -> ModuleType:
+    """The array module of a device name: NumPy of "cpu", CuPy of "cuda".
 
     Raises ValueError for an unknown name and RuntimeError when there is no usable GPU.
     """
@@ -126,14 +138,14 @@ def _add_cuda():
     add_device("cuda", cupy, cupy.ndarray)
 
 
-def device_of(a):
+def device_of(a: Array) -> str:
     """The name of the device that array `a` lives on."""
     module = array_module(a)
     return next(name for name, m in _devices.items() if m is module)
 
 
-def to_device(a, device):
-    """Copy array `a` to `device`; an array that is there already is returned as it is."""
+def to_device(a: Array, device: str) -> Array:
+    """A copy of array `a` on `device`; an array that is there already is returned as it is."""
     module = device_module(device)
     if array_module(a) is module:
         return a
@@ -142,8 +154,11 @@ def to_device(a, device):
     return moved
 
 
-def send(module, a):
-    """The NumPy array `a` on the device of `module`; a function that has the device wait for it."""
+def send(module: ModuleType, a: np.ndarray) -> tuple[Array, Callable[[], object]]:
+    """(copy, arrive): the NumPy array `a` on the device of `module`, and a function.
+
+    The copy may be on its way still; arrive() has the device wait for it before what it does next.
+    """
     try:
         if hasattr(module, "cuda") and a.size:
             return streams.send(module, a)
@@ -152,10 +167,11 @@ def send(module, a):
         raise explained(error, f"moving {a.nbytes:,} bytes to {module.__name__}", [a]) from error
 
 
-def to_numpy(a):
+def to_numpy(a: Any) -> np.ndarray:
     """The values of `a` as a NumPy array; no copy if it is one.
 
-    From another device the answers to its doubts come along: see gpu/doubts.py.
+    From another device come with it the answers to questions asked there earlier, such as whether
+    labels were in range, and may raise ValueError: see gpu/doubts.py.
     """
     xp = array_module(a)
     if xp is np:
@@ -163,8 +179,13 @@ def to_numpy(a):
     return doubts.brought(xp, a)
 
 
-def explained(error, what, arrays, attrs=()):
-    """The same kind of error, with what was done and on which shapes."""
+def explained(
+    error: Exception, what: str, arrays: Sequence[Any], attrs: Mapping[str, Any] | None = None
+) -> Exception:
+    """The error to raise in place of `error`: of its kind, and it says what was done, on what.
+
+    After a MemoryError the devices give back the memory that they keep for later.
+    """
     if isinstance(error, MemoryError):
         for module in _devices.values():
             streams.free_memory(module)

@@ -1,29 +1,38 @@
 """The walk back: from a result, through the record of how it was made, to what it was made of.
 
 The one rule of this file: tensors know nothing of a walk.  What is on its way lies in one
-dictionary, from a tensor's number to the total of the shares that have arrived for it.
+dictionary, from a tensor's number to the total of the shares that have arrived for it.  A share of
+a tensor x is what one use of x adds to the gradient of x.
 
 Explained in course/07.
 """
 
+from __future__ import annotations
+
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .intercept import modes, primitives, remembering
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-def walk(outputs, gradients, *, retain_graph=None, create_graph=False, targets=()):
-    """Go from `outputs` back; return pairs (tensor, its gradient) of leaves and of `targets`.
+    from .tensor import Tensor
+
+    Pairs = Iterable[tuple[Tensor, Any]]  # each a tensor and its gradient
+
+
+def walk(starts: Pairs, *, retain_graph: bool, create_graph: bool, targets: set[int]) -> Pairs:
+    """The leaves and `targets` behind `starts`, as pairs (tensor, its gradient), as `starts` are.
 
     A result is made after its inputs, so its number is larger (what was changed since has a later
     one, and `shares` refuses its users).  When the largest number that waits is always next, a
     tensor's turn comes after that of all its users, and its total is complete.
     targets: numbers of tensors whose gradient is wanted too; the walk goes on behind them.
     """
-    keep = create_graph if retain_graph is None else retain_graph
     waiting, found = Waiting(), []
     with remembering(create_graph):
-        for y, g in zip(outputs, gradients):
+        for y, g in starts:
             waiting.send(y, g)
         while waiting.totals:
             y, g = waiting.next()
@@ -32,8 +41,8 @@ def walk(outputs, gradients, *, retain_graph=None, create_graph=False, targets=(
             if y.op is not None:
                 for x, share in y.op.shares(y, g, create_graph):
                     waiting.send(x, share)
-                if not keep:
-                    y.inputs = None
+                if not retain_graph:
+                    y.free()
     return found
 
 
@@ -41,58 +50,62 @@ class Waiting:
     """The tensors whose turn is to come, each with the total of the shares sent to it so far."""
 
     def __init__(self):
-        self.totals = {}  # a tensor's number -> its total
-        self.queue = []  # these numbers, negated: a heap gives the smallest first
+        self.totals: dict[int, Total | QuickTotal] = {}  # a tensor's number -> its total
+        self.queue: list[int] = []  # these numbers, negated: a heap gives the smallest first
 
-    def send(self, x, share):
+    def send(self, x: Tensor, share: Any) -> None:
+        """Add `share` to the total of the tensor x."""
         if x.number not in self.totals:
             self.totals[x.number] = total(x)
             heappush(self.queue, -x.number)
         self.totals[x.number].add(share)
 
-    def next(self):
-        """The tensor with the largest number, and its gradient."""
+    def next(self) -> tuple[Tensor, Any]:
+        """Take out the tensor with the largest number; gives it and its gradient."""
         return self.totals.pop(-heappop(self.queue)).result()
 
 
 class Piece(NamedTuple):
     """A share for x that is `data` at x[key] and 0 elsewhere: what `x[key]` sends back."""
 
-    data: object
-    key: tuple
-    shape: tuple  # of x
+    data: Any
+    key: tuple[Any, ...]
+    shape: tuple[int, ...]  # of x
 
-    def whole(self):
+    def whole(self) -> Any:
         """The share as an array."""
         return primitives["scatter"](self.data, key=self.key, shape=self.shape)
 
 
 class Product(NamedTuple):
-    """A share that is left @ right, two matrices.  Those of one tensor may become one product: a
-    weight's that is used at each step of a sequence.
+    """A share that is the product of two matrices, left (n, k) @ right (k, m).
+
+    Several of one tensor may become one product, as those of a weight that is used at each step of
+    a sequence.
     """
 
-    left: object
-    right: object
+    left: Any
+    right: Any
 
     @property
-    def shape(self):
-        """The shape of the product."""
+    def shape(self) -> tuple[int, int]:
+        """The shape of the product, (n, m)."""
         return self.left.shape[0], self.right.shape[1]
 
-    def whole(self):
+    def whole(self) -> Any:
         """The share as an array."""
-        return self.left @ self.right
+        return self.left @ self.right  # (n, k) @ (k, m) -> (n, m)
 
 
 class Total:
     """The total of the shares that the users of a tensor x send."""
 
-    def __init__(self, x):
-        self.x = x
-        self.sum = None
+    def __init__(self, x: Tensor):
+        self.x: Tensor = x
+        self.sum: Any = None
 
-    def add(self, share):
+    def add(self, share: Any) -> None:
+        """Add one share: an array, a Tensor, a Piece or a Product."""
         if type(share) in (Piece, Product):
             share = share.whole()
         if self.sum is None:
@@ -100,7 +113,7 @@ class Total:
         else:
             self.sum = self.sum + share
 
-    def result(self):
+    def result(self) -> tuple[Tensor, Any]:
         """x and its gradient, now that all shares are there."""
         return self.x, self.sum
 
@@ -108,20 +121,24 @@ class Total:
 class QuickTotal:
     """For speed alone: gives what `Total` gives, sooner, and can stand in its place.
 
-    A first share may be held by others too (`add` gives its g to both inputs), so it is never
-    changed.  A sum made here is `ours`: it takes up the next share in place.  Products of narrow
-    matrices wait for the end, where many become one (it rounds differently).
+    A first share may be held by others too (the rule of `+` gives one g to both inputs), so it is
+    never changed.  A sum that was made here is `ours`: later shares are added to it in place.
+    Products of narrow matrices wait for the end, where many become one, which rounds differently.
     """
 
     __slots__ = ("ours", "products", "sum", "x")
 
-    def __init__(self, x):
-        self.x = x
-        self.sum = None
-        self.ours = False
-        self.products = []
+    def __init__(self, x: Tensor):
+        self.x: Tensor = x
+        self.sum: Any = None
+        self.ours: bool = False
+        self.products: list[Product] = []
 
-    def add(self, share):
+    def add(self, share: Any) -> None:
+        """Add one share: an array, a Tensor, a Piece or a Product."""
+        if self.sum is None and type(share) not in (Piece, Product):
+            self.sum = share  # the usual case: x was used once
+            return
         if type(share) is Product and not modes.recording:
             if len(share.right) < min(share.shape):  # what waits takes less memory than the result
                 self.products.append(share)
@@ -141,11 +158,12 @@ class QuickTotal:
             # NumPy's sums of 0-d arrays are numbers, and what is recorded is not changed.
             self.ours = made_here and self.x.ndim > 0 and not modes.recording
 
-    def result(self):
+    def result(self) -> tuple[Tensor, Any]:
         """x and its gradient, now that all shares are there."""
         products, self.products = self.products, []
         if len(products) >= 8:
             join, (left, right) = primitives["concatenate"], zip(*products)
+            # r times (n, k) @ (k, m) -> (n, r k) @ (r k, m)
             products = [Product(join(*left, axis=1), join(*right, axis=0))]
         for product in products:
             self.add(product.whole())

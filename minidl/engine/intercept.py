@@ -5,27 +5,40 @@ The one rule of this file: what is switched on for the length of a `with` is off
 Explained in course/07 (no_grad, replaced) and course/20 (the rest).
 """
 
-import threading
-from contextlib import contextmanager
-from threading import get_ident
+from __future__ import annotations
 
-primitives = {}  # name -> Primitive: every operation that there is
-handlers = {}  # thread -> the handler that its operations go to, inside `intercepted`
+import contextlib
+import threading
+from threading import get_ident
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from ..graph.record import Record
+    from .devices import Array
+    from .tensor import Primitive, Tensor
+
+    Handler = Callable[[Primitive, tuple[Any, ...], dict[str, Any]], Any]  # op, inputs, attrs
+
+primitives: dict[str, Primitive] = {}  # by name: every operation that there is
+handlers: dict[int, Handler] = {}  # by thread: where its operations go, inside `intercepted`
 
 
 class _Modes(threading.local):
     """The modes of the engine, one set for each thread."""
 
     recording = True  # whether results remember how they were made
-    record = None  # the run that is being written down for `minidl.compile`, if any
+    tracing: Record | None = None  # the run that `minidl.compile` is writing down
 
 
-modes = _Modes()
+modes: _Modes = _Modes()
 
 
-@contextmanager
-def remembering(mode):
-    """Inside, results remember how they were made, or not, as the truth value `mode` says."""
+@contextlib.contextmanager
+def remembering(mode: bool) -> Iterator[None]:
+    """Inside, results remember how they were made if `mode` is True, and do not if it is False."""
     before = modes.recording
     modes.recording = mode
     try:
@@ -34,36 +47,46 @@ def remembering(mode):
         modes.recording = before
 
 
-def no_grad():
-    """Inside, results are not recorded and have `requires_grad` False.  Also a decorator."""
+def no_grad() -> contextlib._GeneratorContextManager[None]:
+    """A context in which results do not remember how they were made: `with no_grad(): ...`.
+
+    They have `requires_grad` False.  Also a decorator, as in PyTorch: `@no_grad()`.
+    """
     return remembering(False)
 
 
-@contextmanager
-def replaced(name, *, forward=None, gradient=None):
-    """Inside, the operation `name` uses another `forward` or another `gradient` rule.
+@contextlib.contextmanager
+def replaced(
+    name: str,
+    *,
+    forward: Callable[..., Any] | None = None,
+    gradient: Callable[..., Any] | None = None,
+) -> Iterator[Primitive]:
+    """A context in which the operation `name` uses another `forward` or `gradient`; gives it.
 
-    So a reader's own answer runs inside the real engine.  Raises KeyError for unknown names.
+    forward(xp, *arrays, **attrs) and gradient(g, y, *inputs, **attrs) are written as those in
+    ops.py.  So a reader's own answer runs inside the real engine.  Raises KeyError for a name
+    that no operation has.
     """
     if name not in primitives:
         raise KeyError(f"no operation is called {name!r}; there are {sorted(primitives)}")
     op = primitives[name]
     before = op.forward, op.rule
-    op.forward = forward or op.forward
-    op.rule = gradient or op.rule
+    op.forward, op.rule = forward or op.forward, gradient or op.rule
     try:
         yield op
     finally:
         op.forward, op.rule = before
 
 
-@contextmanager
-def intercepted(handler):
-    """Inside, in this thread, an operation gives what `handler(op, inputs, attrs)` gives.
+@contextlib.contextmanager
+def intercepted(handler: Handler) -> Iterator[Handler | None]:
+    """A context in which each operation of this thread gives `handler(op, inputs, attrs)`.
 
-    Inside the handler, operations go to the handler of the `with` around this one, which `as`
-    gives, or None: so `op(*inputs, **attrs)` goes on.  An operator between bare arrays is no
-    operation.  After JAX's autodidax.
+    While the handler runs, operations go to the handler of the `with` around this one, so that
+    `op(*inputs, **attrs)` computes as it would have without this handler.  That outer handler, or
+    None, is also what `as` gives.  `a + b` of two bare arrays is no operation, and is not seen.
+    After JAX's autodidax.
     """
     thread = get_ident()
     outer = handlers.get(thread)
@@ -85,37 +108,31 @@ def intercepted(handler):
             handlers[thread] = outer
 
 
-# ---- what the rest of minidl says to a run that is being recorded (graph/record.py).  Where none
-# is, each of these does the plain thing.
+# ---- what the rest of minidl says while `compile` writes a run down (graph/record.py).  At any
+# other time each of these does what the first sentence of its docstring says.
 
 
-def asked(function):
-    """The number function().  While `compile` records, one that each later run asks for anew."""
-    if modes.record:
-        return modes.record.number(function)
-    return function()
+def fresh(function: Callable[[], float]) -> float:
+    """The number function().  While `compile` writes down, each later run asks for it anew."""
+    return modes.tracing.fresh(function) if modes.tracing else function()
 
 
-def effect(function, *args):
-    """function(*args), called for what it does.  While `compile` records, each later run does it
-    again.
+def effect(function: Callable[..., object], *args: Any) -> object:
+    """Call function(*args) for what it does.  While `compile` writes down, so does each later run.
+
+    Gives what the function gives.
     """
-    if modes.record:
-        return modes.record.effect(function, *args)
-    return function(*args)
+    return modes.tracing.effect(function, *args) if modes.tracing else function(*args)
 
 
-def plain(a):
-    """The array `a`.  While `compile` records, the array of numbers behind a Traced one."""
-    if modes.record and hasattr(a, "array"):
-        return a.array
-    return a
+def untraced(a: Any) -> Any:
+    """The array `a`.  While `compile` writes down, the ordinary array behind a Traced one."""
+    return a.array if modes.tracing and hasattr(a, "array") else a
 
 
-def captured(x):
-    """The array of the Tensor x.  While `compile` records, the Traced array that stands for it, so
-    that what is done with it is written down.
+def captured(x: Tensor) -> Array:
+    """The array of the Tensor x.  While `compile` writes down, the Traced array that stands for it.
+
+    So what is done with it is written down.
     """
-    if modes.record:
-        return modes.record.capture(x)
-    return x.data
+    return modes.tracing.capture(x) if modes.tracing else x.data

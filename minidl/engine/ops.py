@@ -11,6 +11,7 @@ Explained in course/07 (arithmetic) and course/08 (the rest).
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -102,14 +103,16 @@ def matmul(xp, a, b):
     a (..., n, k), b (..., k, m) -> (..., n, m); a 1-d operand is a row or a column.
     """
     if a.ndim > 2 and b.ndim == 2:  # one product of tall matrices instead of a batch of small
+        # (rows, k) @ (k, m) -> (rows, m) -> (..., n, m)
         return (_tall(a) @ b).reshape(*a.shape[:-1], b.shape[-1])
-    return a @ b
+    return a @ b  # (..., n, k) @ (..., k, m) -> (..., n, m)
 
 
 @matmul.gradient
 def _(g, y, a, b):
     if len(a.shape) == 1 or len(b.shape) == 1:
         return _matmul_vector_gradient(g, a, b)
+    # to a: (..., n, m) @ (..., m, k) -> (..., n, k); to b: (..., k, n) @ (..., n, m) -> (..., k, m)
     if len(a.shape) > 2 and len(b.shape) == 2:
         return lambda: matmul(g, swap(b)), lambda: swap(_tall(a)) @ _tall(g)
     if len(a.shape) == len(b.shape) == 2:
@@ -119,12 +122,14 @@ def _(g, y, a, b):
 
 def _matmul_vector_gradient(g, a, b):
     """As above, where a vector counts as a matrix of one row (a) or one column (b)."""
-    row = a if len(a.shape) > 1 else reshape(a, shape=(1, *a.shape))
-    column = b if len(b.shape) > 1 else reshape(b, shape=(*b.shape, 1))
+    row = a if len(a.shape) > 1 else reshape(a, shape=(1, *a.shape))  # (k,) -> (1, k)
+    column = b if len(b.shape) > 1 else reshape(b, shape=(*b.shape, 1))  # (k,) -> (k, 1)
     batch = row.shape[:-2] or column.shape[:-2]
-    g = reshape(g, shape=(*batch, row.shape[-2], column.shape[-1]))
-    to_b = swap(row) @ g
-    return g @ swap(column), reshape(to_b, shape=to_b.shape[:-1]) if len(b.shape) == 1 else to_b
+    g = reshape(g, shape=(*batch, row.shape[-2], column.shape[-1]))  # -> (..., n, m)
+    to_b = swap(row) @ g  # (..., k, n) @ (..., n, m) -> (..., k, m)
+    if len(b.shape) == 1:
+        to_b = reshape(to_b, shape=to_b.shape[:-1])  # (..., k, 1) -> (..., k)
+    return g @ swap(column), to_b  # (..., n, m) @ (..., m, k) -> (..., n, k)
 
 
 def _tall(a):
@@ -132,12 +137,12 @@ def _tall(a):
     return reshape(a, shape=(math.prod(a.shape[:-1]), a.shape[-1]))
 
 
-def swap(a):
-    """The last two axes of `a` exchanged (a matrix transposed)."""
+def swap(a: Any) -> Any:
+    """The last two axes of `a`, an array or a Tensor, exchanged: (..., n, m) -> (..., m, n)."""
     n = len(a.shape)
     if n == 2:
         return a.T
-    return transpose(a, axes=(*range(n - 2), n - 1, n - 2))
+    return transpose(a, axes=(*range(n - 2), n - 1, n - 2))  # (..., n, m) -> (..., m, n)
 
 
 # ---- functions of one element
@@ -233,7 +238,10 @@ def _(g, y, a):
 
 @primitive
 def gelu(xp, a):
-    """a weighed by the chance that a standard normal number is below it, in the form with tanh"""
+    """a times the chance that a standard normal draw is below a, in the form with tanh.
+
+    Hendrycks and Gimpel 2016.
+    """
     return a * _below(a, xp.tanh)
 
 
@@ -247,6 +255,7 @@ _ROOT = math.sqrt(2 / math.pi)
 
 
 def _below(a, tanh):
+    """About the chance that a standard normal draw is below a."""
     return 0.5 + 0.5 * tanh(a * (_ROOT + 0.044715 * _ROOT * (a * a)))
 
 
@@ -303,7 +312,8 @@ def _(g, y, a, b):
 @primitive
 def where(xp, condition, a, b):
     """a where `condition` holds, else b"""
-    condition = xp.asarray(condition) if condition is True or condition is False else condition
+    if condition is True or condition is False:
+        condition = xp.asarray(condition)
     return xp.where(condition, a, b)
 
 
@@ -367,17 +377,25 @@ def sign(xp, a):
 def one_hot(xp, labels, *, classes, dtype="float32"):
     """labels (...) of integers in [0, classes) -> (..., classes), 1 at the label, else 0"""
     check_labels(classes, labels)
+    # (..., 1) == (classes,) -> (..., classes)
     return (labels[..., None] == xp.arange(classes)).astype(dtype)
 
 
-def check_labels(classes, labels):
+def check_labels(classes: int, labels: Any) -> None:
+    """Raise TypeError unless the array `labels` holds integers, ValueError unless in [0, classes).
+
+    While `compile` writes down, the second is asked again at each run.
+    """
     if labels.dtype.kind not in "iu":
         raise TypeError(f"class indices must be integers, got {labels.dtype}")
     effect(check_range, labels, classes, "class indices")
 
 
-def check_range(ids, n, what):
-    """Raise ValueError unless all `ids` are in [0, n); on another device than the CPU, later."""
+def check_range(ids: Any, n: int, what: str) -> None:
+    """Raise ValueError unless all of the array `ids` are in [0, n); what: what they are, for words.
+
+    Nobody waits for another device than the CPU: it answers with the next values brought from it.
+    """
     message = f"{what} must be in [0, {n})"
     if not isinstance(ids, np.ndarray):
         wrong = ((ids < 0) | (ids >= n)).any()

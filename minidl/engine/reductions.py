@@ -52,9 +52,9 @@ def _centred(a, axis, eps):
 
 
 def _mean(a, axis):
+    """The mean over `axis`, which stays as length 1; of no elements it is nan."""
     total = sum(a, axis=axis, keepdims=True)
-    n = math.prod(a.shape)
-    return total * (math.prod(total.shape) / n if n else math.nan)
+    return total * (math.prod(total.shape) / (math.prod(a.shape) or math.nan))
 
 
 @primitive
@@ -77,8 +77,7 @@ def _(g, y, a, *, axis=-1):
 def label_loss(xp, logits, labels):
     """-log(softmax(logits) at the labels): logits (..., K), labels (...) in [0, K) -> (...)."""
     check_labels(logits.shape[-1], labels)
-    top = logits.max(axis=-1, keepdims=True)
-    top = xp.maximum(top, xp.finfo(logits.dtype).min)
+    top = xp.maximum(logits.max(axis=-1, keepdims=True), xp.finfo(logits.dtype).min)
     total = xp.log(xp.exp(logits - top).sum(axis=-1, keepdims=True)) + top
     rows = xp.arange(labels.size).reshape(labels.shape) * logits.shape[-1]
     return total[..., 0] - xp.take(logits.reshape(-1), rows + labels.astype("int64"))

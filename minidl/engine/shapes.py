@@ -8,11 +8,20 @@ How rules are written is said at the head of ops.py.
 Explained in course/07 (sum to transpose), course/14 (windows) and course/08 (the rest).
 """
 
+from __future__ import annotations
+
 import itertools
+from typing import TYPE_CHECKING
 
 from .devices import repeated
 from .gradients import Piece
 from .tensor import ARRAY, primitive
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from .tensor import Axes, Operand, Tensor
 
 
 @primitive
@@ -28,8 +37,8 @@ def _(g, y, a, *, axis=None, keepdims=False):
     return (broadcast_to(g, shape=a.shape),)
 
 
-def keep(r, a, axis):
-    """A reduction's result `r` with the reduced axes of `a` kept as axes of length 1."""
+def keep(r: Any, a: Any, axis: Axes) -> Any:
+    """`r`, which came of a by a reduction over `axis`, with these axes put back, of length 1."""
     if axis is None:
         axis = tuple(range(len(a.shape)))
     if not isinstance(axis, tuple):
@@ -37,7 +46,7 @@ def keep(r, a, axis):
     shape = list(a.shape)
     for i in axis:
         shape[i] = 1
-    return reshape(r, shape=tuple(shape))
+    return reshape(r, shape=tuple(shape))  # (N, K), axis 1, of (N, T, K) -> (N, 1, K)
 
 
 @primitive
@@ -59,8 +68,8 @@ def sum_to(xp, a, *, shape):
         i + extra for i, n in enumerate(shape) if n == 1 and a.shape[i + extra] != 1
     )
     if axes == (0,) and a.ndim == 2 and a.size:  # a product with ones is faster than .sum(0)
-        return (xp.ones(len(a), dtype=a.dtype) @ a).reshape(shape)
-    return a.sum(axis=axes).reshape(shape)
+        return (xp.ones(len(a), dtype=a.dtype) @ a).reshape(shape)  # (n,) @ (n, m) -> (m,)
+    return a.sum(axis=axes).reshape(shape)  # (N, T, K), for shape (T, 1) -> (T,) -> (T, 1)
 
 
 @sum_to.gradient
@@ -92,9 +101,8 @@ def transpose(xp, a, *, axes=None):
 
 @transpose.gradient
 def _(g, y, a, *, axes=None):
-    back = (
-        None if axes is None else tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes)))
-    )
+    # Reversed axes are reversed again; else the axis that went to place i comes back from there.
+    back = axes and tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes)))
     return (transpose(g, axes=back),)
 
 
@@ -111,7 +119,9 @@ def getitem(xp, a, *indices, key):
 
 @getitem.gradient
 def _(g, y, a, *indices, key):
-    share = scatter(g, *indices, key=key, shape=a.shape) if indices else Piece(g, key, a.shape)
+    share = Piece(g, key, a.shape)
+    if indices:
+        share = scatter(g, *indices, key=key, shape=a.shape)
     return share, *(None for _ in indices)
 
 
@@ -132,6 +142,7 @@ def _(g, y, a, *indices, key, shape):
 
 
 def _fill(key, indices):
+    """The index that was given: `key` with the arrays `indices` back in their places."""
     arrays = iter(indices)
     return tuple(next(arrays) if part is ARRAY else part for part in key)
 
@@ -153,10 +164,14 @@ def _(g, y, *arrays, axis=0):
     return shares
 
 
-def stack(arrays, axis=0):
-    """The arrays, all of one shape, along a new `axis`."""
+def stack(arrays: Sequence[Operand], axis: int = 0) -> Tensor:
+    """The Tensors or arrays, all of one shape, one behind the other along a new `axis`.
+
+    n arrays of shape (a, b): (n, a, b) with axis 0, (a, n, b) with axis 1, (a, b, n) with axis -1.
+    """
     shape = list(arrays[0].shape)
     shape.insert(axis % (len(shape) + 1), 1)
+    # n times (a, b) -> n times (1, a, b) -> (n, a, b)
     return concatenate(*(reshape(a, shape=tuple(shape)) for a in arrays), axis=axis)
 
 

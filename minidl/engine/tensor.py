@@ -8,35 +8,50 @@ Read `Primitive.apply` first: forward; then `Primitive.shares` and the walk in g
 Explained in course/07.
 """
 
+from __future__ import annotations
+
 from threading import get_ident
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import changes, devices
 from .changes import clock
-from .devices import ARRAYS, NUMBERS, array_module, explained
+from .devices import ARRAYS, SCALARS, array_module, explained
 from .gradients import walk
 from .intercept import captured, handlers, modes, primitives
 
-ARRAY = type("ARRAY", (), {"__repr__": lambda self: "ARRAY"})()  # an array's place in an index
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, ClassVar, TypeAlias
+
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from .devices import Array
+    from .gradients import Pairs
+
+    Operand: TypeAlias = "Tensor | Array | np.generic | complex"  # what may stand beside a Tensor
+    Axes: TypeAlias = "int | tuple[int, ...] | None"  # over which a reduction goes; None: over all
+
+ARRAY: Any = type("ARRAY", (), {"__repr__": lambda self: "ARRAY"})()  # an array's place in an index
 
 
-def _operator(name):
+def _operator(name: str) -> Callable[[Tensor, Operand], Tensor]:
     """A method of Tensor for `x + y` and the like: the primitive `name` of both."""
     return lambda self, other: quick(primitives[name], self, other)
 
 
-def _swapped(name):
+def _swapped(name: str) -> Callable[[Tensor, Operand], Tensor]:
     """A method of Tensor for `y + x`, where y is no Tensor."""
     return lambda self, other: quick(primitives[name], other, self)
 
 
-def _in_place(name):
+def _in_place(name: str) -> Callable[[Tensor, Operand], Tensor]:
     """A method of Tensor for `x += y` and the like."""
     return lambda self, other: changes.change(self, name, other)
 
 
-def _function(name):
+def _function(name: str) -> Callable[[Tensor], Tensor]:
     """A method of Tensor that is the primitive `name` of one operand."""
 
     def method(self):
@@ -52,8 +67,9 @@ class Tensor:
     data: an array of any shape, on any device.
     requires_grad: whether `backward` shall compute a gradient for it (floating point only).
     grad: None, or after `backward` a Tensor of the same shape: the sum of all gradients so far.
-    op, inputs, attrs: the operation that made it, with what arrays, and with what keywords; None,
-    () and None for a leaf.  number: the time at which it was made, or a leaf's data last assigned.
+    op, inputs, attrs: its record, that is, the operation that made it, with what arrays, and with
+    what keywords; None, () and None for a leaf, a tensor that no recorded operation made.
+    number: its place in the order in which tensors are made; data that is assigned gives a new one.
 
     `x += y` and `x[i] = y` write into x's own array, as in NumPy, so every name and view of x sees
     it; shape, type and device stay.  If x or y has a record, `x += y` gives x that of `x + y`.
@@ -62,7 +78,7 @@ class Tensor:
     recorded tensor inside it, of a view, and `x[i] = y` wherever a record is due.
     What is written by way of `.numpy()`, or into the array `.data`, is seen by no check.
 
-    In NumPy's functions (`np.stack([x, y])`) it stands for its numbers; with requires_grad it
+    In NumPy's functions (`np.stack([x, y])`) it stands for its array; with requires_grad it
     raises TypeError, for they would lose the gradient: `.detach()` says that this is meant.
     """
 
@@ -70,21 +86,21 @@ class Tensor:
     __array_ufunc__ = None  # so that `ndarray + Tensor` asks the Tensor
     __hash__ = object.__hash__
 
-    def __init__(self, data, *, requires_grad=False):
-        self.number = clock()
-        self.data = data
-        self.grad = None
-        self.op = None
-        self.inputs = ()
-        self.attrs = None
-        self.requires_grad = requires_grad
+    def __init__(self, data: Array, *, requires_grad: bool = False):
+        self.number: int = clock()
+        self.data: Array = data
+        self.grad: Tensor | None = None
+        self.op: Primitive | None = None
+        self.inputs: tuple[Any, ...] = ()
+        self.attrs: dict[str, Any] | None = None
+        self.requires_grad: bool = requires_grad
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if name == "data":
             if type(value) not in ARRAYS:
                 value = _as_array(value)
             if hasattr(self, "data"):  # what was made of the old array finds it changed
-                self.number = changes.now()
+                self.number = changes.note_change()
                 if self.requires_grad:
                     _check_real(value.dtype)
         elif name == "grad" and value is not None:
@@ -93,25 +109,49 @@ class Tensor:
             _check_real(self.dtype)
         object.__setattr__(self, name, value)
 
-    def __setstate__(self, state):  # what is copied or unpickled is a leaf with a number of its own
+    def __setstate__(self, state: Any) -> None:
+        """Make what was copied or unpickled a leaf, with a number of its own."""
         Tensor.__init__(self, state[1]["data"], requires_grad=state[1]["requires_grad"])
 
-    shape = property(lambda self: self.data.shape, doc="The lengths of the axes, a tuple.")
-    ndim = property(lambda self: self.data.ndim, doc="The number of axes.")
-    size = property(lambda self: self.data.size, doc="The number of elements.")
-    dtype = property(lambda self: self.data.dtype, doc="The type of the elements.")
-    device = property(lambda self: devices.device_of(self.data), doc='"cpu", "cuda", ...')
-    T = property(lambda self: self.transpose(), doc="The axes in reversed order.")
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
+        return self.data.shape
 
-    def __len__(self):
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.data.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements."""
+        return self.data.dtype
+
+    @property
+    def device(self) -> str:
+        """The name of the device that holds the array: "cpu", "cuda", ..."""
+        return devices.device_of(self.data)
+
+    @property
+    def T(self) -> Tensor:
+        """The axes in reversed order."""
+        return self.transpose()
+
+    def __len__(self) -> int:
         if self.ndim == 0:
             raise TypeError("a 0-d tensor has no length and no items; .item() gives its value")
         return len(self.data)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         values = np.array2string(devices.to_numpy(self.data), separator=", ", prefix="tensor(")
         made = ""
         if self.op is not None:
@@ -120,18 +160,16 @@ class Tensor:
             made = ", requires_grad=True"
         return f"tensor({values}{made})"
 
-    def __format__(self, form):
-        if form:
-            return format(self.item(), form)
-        return str(self)
+    def __format__(self, form: str) -> str:
+        return format(self.item(), form) if form else str(self)
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return bool(self.data)
 
-    def __float__(self):
+    def __float__(self) -> float:
         return float(self.item())
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.requires_grad:
             raise TypeError(
                 "NumPy would lose the gradient of this tensor, which has requires_grad: compute "
@@ -139,41 +177,59 @@ class Tensor:
             )
         return np.array(devices.to_numpy(self.data), dtype=dtype, copy=copy)
 
-    def __array_function__(self, function, types, args, options):
-        options = {name: _numbers(value) for name, value in options.items()}
-        return function(*_numbers(args), **options)
+    def __array_function__(
+        self, function: Callable[..., Any], types: Any, args: Any, options: dict[str, Any]
+    ) -> Any:
+        options = {name: _arrays(value) for name, value in options.items()}
+        return function(*_arrays(args), **options)
 
-    def item(self):
-        """The value of a tensor with one element, as a Python number."""
+    def item(self) -> float:
+        """The value of a tensor with one element, as a Python number.
+
+        Raises ValueError if it has another number of elements.
+        """
         if self.size != 1:
             raise ValueError(f"item: expected one element, got shape {self.shape}")
         return devices.to_numpy(self.data).item()
 
-    def numpy(self):
+    def numpy(self) -> np.ndarray:
         """The values as a NumPy array; on the CPU it shares this tensor's memory."""
         return devices.to_numpy(self.data)
 
-    def detach(self):
-        """The same values (same memory) without their history."""
+    def detach(self) -> Tensor:
+        """A leaf with the same values, in the same memory, and without the record."""
         return Tensor(captured(self))
 
-    def to(self, device):
-        """This tensor on `device` ("cpu", "cuda"); a new leaf unless it is there already."""
+    def to(self, device: str) -> Tensor:
+        """This tensor on `device`, "cpu" or "cuda"; a new leaf unless it is there already.
+
+        Raises ValueError for an unknown device, RuntimeError where there is no usable GPU.
+        """
         if self.device == device:
             return self
         return Tensor(devices.to_device(self.data, device), requires_grad=self.requires_grad)
 
-    def backward(self, gradient=None, *, retain_graph=None, create_graph=False):
-        """Add to `.grad` of every leaf this tensor came from the gradient of this tensor.
+    def backward(
+        self,
+        gradient: Operand | None = None,
+        *,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+    ) -> None:
+        """Compute the gradient of this tensor for every leaf that it was made of.
 
+        It is added to the leaf's `.grad`.
         gradient: dL/d(self), same shape; may be left out if `self` has one element (then 1).
         retain_graph: keep the record for a second backward (default: as create_graph).
         create_graph: record the backward pass too, so that gradients have gradients.
         Raises RuntimeError for a tensor with no record, or whose record was freed.
         """
-        found = _gradients([self], [gradient], retain_graph, create_graph)
-        for leaf, g in found:
+        for leaf, g in _gradients([self], [gradient], retain_graph, create_graph, set()):
             leaf.grad = g if leaf.grad is None else leaf.grad + g
+
+    def free(self) -> None:
+        """Let go of the inputs of the record, and of the memory that nobody else needs."""
+        object.__setattr__(self, "inputs", None)  # past the checks, which take longer than the rest
 
     # What an operation does stands in ops.py.
     __add__ = __radd__ = _operator("add")
@@ -182,7 +238,9 @@ class Tensor:
     __truediv__, __rtruediv__ = _operator("div"), _swapped("div")
     __pow__, __rpow__ = _operator("pow"), _swapped("pow")
     __matmul__, __rmatmul__ = _operator("matmul"), _swapped("matmul")
-    __eq__, __ne__ = _operator("equal"), _operator("not_equal")
+    # Declared, for in Python's own classes these two give a truth value.
+    __eq__: ClassVar[Callable[[Tensor, Operand], Tensor]] = _operator("equal")
+    __ne__: ClassVar[Callable[[Tensor, Operand], Tensor]] = _operator("not_equal")
     __lt__, __gt__ = _operator("less"), _swapped("less")
     __le__, __ge__ = _operator("less_equal"), _swapped("less_equal")
     __iadd__, __isub__, __imul__ = _in_place("add"), _in_place("sub"), _in_place("mul")
@@ -190,39 +248,43 @@ class Tensor:
     __neg__, exp, log = _function("neg"), _function("exp"), _function("log")
     sqrt, tanh = _function("sqrt"), _function("tanh")
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: Any) -> Tensor:
         arrays, plan = _split_key(key, array_module(self.data))
         return primitives["getitem"](self, *arrays, key=plan)
 
-    def __setitem__(self, key, value):
+    def __setitem__(self, key: Any, value: Operand) -> None:
         if self.op is not None or changes.needs_record(self, value):
             raise RuntimeError(
-                "x[i] = y writes numbers, without the record that a gradient needs: join parts "
+                "x[i] = y writes values, without the record that a gradient needs: join parts "
                 "with minidl.where, concatenate or stack; if no gradient is meant, write into a "
                 "leaf inside no_grad(), or write y.detach()"
             )
         changes.write(self, key, value)
 
-    def sum(self, axis=None, keepdims=False):
-        """The sum over `axis` (an int, a tuple, or None for all axes)."""
+    def sum(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """The sum over `axis`: an int, a tuple of them, or None for all axes.
+
+        keepdims: leave the axes that are summed over in the shape, with length 1.
+        """
         return primitives["sum"](self, axis=axis, keepdims=keepdims)
 
-    def mean(self, axis=None, keepdims=False):
-        """The mean over `axis`."""
+    def mean(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """The mean over `axis`, which is as in `sum`; of no elements it is nan."""
         total = self.sum(axis, keepdims)
-        if self.size == 0:
-            return total * float("nan")
-        return total * (total.size / self.size)
+        return total * (total.size / (self.size or np.nan))
 
-    def max(self, axis=None, keepdims=False):
-        """The maximum over `axis`; equal maxima share the gradient."""
+    def max(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
+        """The maximum over `axis`, which is as in `sum`; equal maxima share the gradient."""
         return primitives["max"](self, axis=axis, keepdims=keepdims)
 
-    def reshape(self, *shape):
-        """The same elements in another shape; one length may be -1."""
+    def reshape(self, *shape: int | Sequence[int]) -> Tensor:
+        """The same elements in another shape, as x.reshape(2, 3) or x.reshape((2, 3)).
+
+        One length may be -1: it becomes what is left of the size.
+        """
         return primitives["reshape"](self, shape=_one_tuple(shape))
 
-    def transpose(self, *axes):
+    def transpose(self, *axes: int | Sequence[int]) -> Tensor:
         """The axes in the order `axes`, as in NumPy (reversed if none are given).
 
         PyTorch's transpose(i, j), which swaps two axes, is the order with these two exchanged.
@@ -230,8 +292,8 @@ class Tensor:
         """
         return primitives["transpose"](self, axes=_one_tuple(axes) or None)
 
-    def astype(self, dtype):
-        """The values converted to `dtype`."""
+    def astype(self, dtype: DTypeLike) -> Tensor:
+        """The values converted to `dtype`; whole numbers and truth values have no record."""
         dtype = np.dtype(dtype)
         if dtype.kind not in "fc":
             self = self.detach()  # whole numbers have no gradient
@@ -245,8 +307,13 @@ class _InTheMaking(Tensor):
     __setattr__ = object.__setattr__
 
 
-def result(data, op=None, inputs=(), attrs=None):
-    """A new Tensor of the array `data`; op, inputs, attrs: how it was made, if that is recorded."""
+def result(
+    data: Array,
+    op: Primitive | None = None,
+    inputs: tuple[Any, ...] = (),
+    attrs: dict[str, Any] | None = None,
+) -> Tensor:
+    """A new Tensor of the array `data`; op, inputs, attrs: its record, if it has one."""
     y = object.__new__(_InTheMaking)
     y.data = data
     y.number = clock()
@@ -257,11 +324,9 @@ def result(data, op=None, inputs=(), attrs=None):
     return y
 
 
-def array_of(x):
+def array_of(x: Any) -> Any:
     """The array of a Tensor; anything else as it is."""
-    if isinstance(x, Tensor):
-        return x.data
-    return x
+    return x.data if isinstance(x, Tensor) else x
 
 
 def _as_array(value):
@@ -292,10 +357,10 @@ def _check_grad(x, g):
         )
 
 
-def _numbers(parts):
-    """The arguments of a NumPy function with an array in place of each Tensor."""
+def _arrays(parts):
+    """The arguments of a NumPy function with the array in place of each Tensor."""
     if type(parts) in (list, tuple):
-        return type(parts)(_numbers(part) for part in parts)
+        return type(parts)(_arrays(part) for part in parts)
     return np.asarray(parts) if isinstance(parts, Tensor) else parts
 
 
@@ -321,10 +386,17 @@ def _split_key(key, xp):
     return arrays, tuple(plan)
 
 
-def tensor(data, *, dtype=None, requires_grad=False, device=None):
-    """Make a Tensor of numbers, nested lists, an array, or a Tensor; always a leaf, a copy.
+def tensor(
+    data: Tensor | ArrayLike,
+    *,
+    dtype: DTypeLike | None = None,
+    requires_grad: bool = False,
+    device: str | None = None,
+) -> Tensor:
+    """A new Tensor of numbers, nested lists of them, an array, or a Tensor; a leaf, and a copy.
 
-    dtype: default float32 for Python floats, else the data's.  device: default the data's.
+    dtype: default float32 for Python floats, else the data's.  device: "cpu" or "cuda"; default
+    the data's.  Raises TypeError for what is not made of numbers.
     """
     if isinstance(data, Tensor):
         data = data.data
@@ -345,21 +417,23 @@ def tensor(data, *, dtype=None, requires_grad=False, device=None):
 class Primitive:
     """An operation that the engine knows: arrays in, one array out, and its gradient rule.
 
-    Positional arguments are arrays, the graph's edges; keywords are kept with the result.
+    Positional arguments are its inputs: arrays, Tensors or numbers.  What else decides the result
+    is given by keywords, its `attrs`, which are kept with the result.
     """
 
-    def __init__(self, forward):
-        self.name = forward.__name__
-        self.forward = forward
-        self.rule = self._no_rule  # or None: all its gradients are zero
-        self.__doc__ = forward.__doc__
+    def __init__(self, forward: Callable[..., Any]):
+        self.name: str = forward.__name__
+        self.forward: Callable[..., Any] = forward
+        self.rule: Callable[..., Any] | None = self._no_rule  # None: all its gradients are zero
+        self.__doc__: str | None = forward.__doc__
 
-    def gradient(self, rule):
+    def gradient(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """Decorator: `rule(g, y, *inputs, **attrs)` gives dL/d(input) for each input, in a tuple.
 
-        g is dL/dy.  Operators and primitives only, so that a rule works on arrays and on Tensors.
-        A gradient may be a function of no arguments, called only if wanted; None means zero.
-        An operation that has none is `without_gradient`; else a walk back that meets it raises.
+        g is dL/dy.  A rule is written in operators and primitives only, so that it works on arrays
+        and on Tensors.  A gradient may be a function of no arguments, which is called only if
+        somebody wants it; None means zero.  An operation whose gradients are all zero says so by
+        `without_gradient`; one that has neither raises RuntimeError on the way back.
         """
         self.rule = rule
         return rule
@@ -370,13 +444,14 @@ class Primitive:
             "put @without_gradient above @primitive, if its gradients are zero, as those of a mask"
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<primitive {self.name}>"
 
-    def __call__(self, *inputs, **attrs):
-        return self.apply(_python_numbers(inputs), attrs)
+    def __call__(self, *inputs: Operand, **attrs: Any) -> Tensor:
+        """The result: a Tensor, or an array where no Tensor is among the inputs."""
+        return self.apply(_python_scalars(inputs), attrs)
 
-    def apply(self, inputs, attrs):
+    def apply(self, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Compute on the arrays inside the tensors, and write down how the result was made."""
         handler = handlers.get(get_ident())
         if handler is not None:  # somebody takes over: intercept.py
@@ -394,14 +469,14 @@ class Primitive:
         except (ValueError, IndexError, TypeError, MemoryError) as error:
             raise explained(error, self.name, arrays, attrs) from error
         if not tracked:  # arrays in, an array out: nothing to remember
-            return _number_if_numbers(data, arrays)
+            return _scalar_if_scalars(data, arrays)
         if type(data) not in ARRAYS:  # NumPy's sum over all axes is a number
             data = xp.asarray(data)
         if asked and modes.recording and self.rule is not None:
             return result(data, self, inputs, attrs)
         return result(data)
 
-    def shares(self, y, g, recorded):
+    def shares(self, y: Tensor, g: Any, recorded: bool) -> Pairs:
         """Pairs (x, share): what y's gradient g gives to each of y's inputs that asks for one.
 
         recorded: computed on Tensors, so that the way back has a record too; else on arrays.
@@ -411,7 +486,7 @@ class Primitive:
         changes.check_unchanged(y)
         inputs, out = y.inputs, y
         if not recorded:
-            inputs, out = [array_of(x) for x in inputs], y.data
+            inputs, out = tuple(map(array_of, inputs)), y.data
         pairs = []
         try:
             found = self.rule(g, out, *inputs, **y.attrs)
@@ -453,22 +528,27 @@ class Primitive:
 _FREED = "the graph of this {!r} was freed by an earlier backward; keep it with retain_graph=True"
 
 
-def _python_numbers(inputs):
+def _python_scalars(inputs):
     """`inputs`; beside a Tensor, Python's numbers for NumPy's, which would make float32 float64."""
     for x in inputs:
-        if isinstance(x, np.generic) and any(isinstance(other, Tensor) for other in inputs):
+        if (  # one alone is beside no other
+            len(inputs) > 1
+            and isinstance(x, np.generic)
+            and any(isinstance(other, Tensor) for other in inputs)
+        ):
             return tuple(x.item() if isinstance(x, np.generic) else x for x in inputs)
     return inputs
 
 
-def _number_if_numbers(data, arrays):
+def _scalar_if_scalars(data, arrays):
     """Numbers in, a number out: it must not decide the type of what it meets."""
-    if all(type(a) in (int, float, bool) for a in arrays):
-        return data.item()
-    return data
+    for a in arrays:
+        if type(a) not in SCALARS:
+            return data
+    return data.item()
 
 
-def quick(op, a, b):
+def quick(op: Primitive, a: Any, b: Any) -> Any:
     """For speed alone: op(a, b), sooner, where both live on one device or one is a Python number.
 
     It does what `Primitive.apply` does, in fewer steps, and leaves all else to it.
@@ -476,10 +556,10 @@ def quick(op, a, b):
     x = a.data if isinstance(a, Tensor) else a
     z = b.data if isinstance(b, Tensor) else b
     kind = type(x)
-    if kind in NUMBERS:
+    if kind in SCALARS:
         kind = type(z)
     xp = ARRAYS.get(kind)
-    alike = type(z) is kind or type(z) in NUMBERS
+    alike = type(z) is kind or type(z) in SCALARS
     if xp is None or not alike or handlers:
         return op(a, b)
     try:
@@ -495,11 +575,11 @@ def quick(op, a, b):
     return result(data)
 
 
-def primitive(forward):
+def primitive(forward: Callable[..., Any]) -> Primitive:
     """Decorator: make a Primitive of `forward(xp, *arrays, **attrs) -> array`.
 
     It is known by its name.  Raises ValueError if another module has an operation of that name;
-    one's own may be defined again, as by a cell of a notebook that runs twice.
+    the same module may define it again, as does a cell of a notebook that runs twice.
     """
     name = forward.__name__
     known = primitives.get(name)
@@ -513,24 +593,33 @@ def primitive(forward):
     return primitives[name]
 
 
-def without_gradient(op):
+def without_gradient(op: Primitive) -> Primitive:
     """Decorator above `@primitive`: the operation's gradients are all zero, as those of a mask."""
     op.rule = None
     return op
 
 
-def grad(outputs, inputs, grad_outputs=None, *, retain_graph=None, create_graph=False):
-    """The gradients of the sum of `outputs` for each of `inputs`, as a list; `.grad` stays.
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Operand | Sequence[Operand | None] | None = None,
+    *,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+) -> list[Tensor]:
+    """The gradients of the sum of `outputs`, a list with one for each of `inputs`.
 
-    outputs, inputs: a Tensor or a sequence of them.  grad_outputs: as `gradient` of `backward`.
-    An input that no output depends on gets zeros (PyTorch raises, or gives None).
+    No `.grad` is changed.  grad_outputs: for each of the outputs what `gradient` is in `backward`;
+    retain_graph and create_graph are as there.  An input that no output depends on gets zeros
+    (PyTorch raises, or gives None).
     """
     outputs = _listed(outputs)
     inputs = _listed(inputs)
     if not isinstance(grad_outputs, (list, tuple)):
         grad_outputs = [grad_outputs] * len(outputs)
-    found = _gradients(outputs, grad_outputs, retain_graph, create_graph, inputs)
-    found = {id(x): g for x, g in found}
+    targets = {x.number for x in inputs}
+    pairs = _gradients(outputs, grad_outputs, retain_graph, create_graph, targets)
+    found = {id(x): g for x, g in pairs}
     for x in inputs:
         if id(x) not in found:
             found[id(x)] = Tensor(array_module(x.data).zeros_like(x.data))
@@ -544,17 +633,18 @@ def _listed(tensors):
     return list(tensors)
 
 
-def _gradients(outputs, gradients, retain_graph, create_graph, targets=()):
+def _gradients(outputs, gradients, retain_graph, create_graph, targets):
     """Pairs (tensor, its gradient, a Tensor), from the walk back, whose start is checked here."""
-    starts = [_start(y, g) for y, g in zip(outputs, gradients, strict=True)]
-    numbers = {x.number for x in targets}
-    first = starts
+    if retain_graph is None:
+        retain_graph = create_graph
+    first = [_start(y, g) for y, g in zip(outputs, gradients, strict=True)]
+    arrays = [g.data for g in first]
     if not create_graph:
-        first = [g.data for g in starts]
+        first = arrays
     found = walk(
-        outputs, first, retain_graph=retain_graph, create_graph=create_graph, targets=numbers
+        zip(outputs, first), retain_graph=retain_graph, create_graph=create_graph, targets=targets
     )
-    for x, g in changes.apart(found, [g.data for g in starts]):
+    for x, g in changes.apart(found, arrays):
         if g.dtype != x.dtype:
             g = primitives["cast"](g, dtype=x.dtype)
         if not isinstance(g, Tensor):

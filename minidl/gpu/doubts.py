@@ -6,14 +6,18 @@ the host wait for each other at every step; so the answer comes along with the l
 Explained in course/22.
 """
 
+from types import ModuleType
+from typing import Any
+
 import numpy as np
 
 _doubts = {}  # module name -> message -> whether it must be raised, an array of that device
 
 
-def doubt(xp, wrong, message):
-    """Raise ValueError with `message` if `wrong`, one truth value of the array module `xp`: at
-    once on the CPU, else with the next values that are brought from there.
+def doubt(xp: ModuleType, wrong: Any, message: str) -> None:
+    """Raise ValueError with `message` if `wrong`, one truth value of the array module `xp`.
+
+    On the CPU it raises at once, on another device when the next values are brought from there.
     """
     if xp is np:
         if wrong:
@@ -25,8 +29,11 @@ def doubt(xp, wrong, message):
     kept[message] = wrong
 
 
-def brought(xp, a):
-    """The array `a` of another device as a NumPy array; the answers to its doubts come along."""
+def brought(xp: ModuleType, a: Any) -> np.ndarray:
+    """The array `a` of another device as a NumPy array.
+
+    With it come the answers to what `doubt` asked there; raises ValueError if one is yes.
+    """
     doubts = _doubts.pop(xp.__name__, {})
     if not doubts:
         return xp.asnumpy(a)

@@ -3,14 +3,18 @@
 Explained in course/23.
 """
 
+from typing import Any
+
 from ..engine import devices, random
 from . import streams
 
 
-def communicator(rank, size, host=None, port=None):
-    """CuPy's communicator of `size` processes, this being number `rank`: see `distributed.nccl`.
+def communicator(rank: int, size: int, host: str | None = None, port: int | None = None) -> Any:
+    """CuPy's communicator of `size` processes, this being the one of `rank` in [0, size).
 
-    From here on this process uses the GPU of that number, among those of its machine.
+    host, port: where the process of rank 0 listens; see `distributed.nccl`.  From here on this
+    process uses the GPU number `rank` of its machine (modulo how many there are).  Raises
+    RuntimeError where CuPy finds no NCCL.
     """
     cupy = devices.device_module("cuda")
     import cupyx.distributed  # which loads cupy.cuda.nccl, as cupy itself does not

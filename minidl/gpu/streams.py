@@ -6,7 +6,10 @@ The one rule of this file: `xp` is CuPy, handed in by whoever already has it.  O
 Explained in course/22.
 """
 
+from collections.abc import Callable
 from functools import partial
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -14,15 +17,15 @@ _copiers = {}  # module name -> the stream that copies to its device
 _leaving = []  # (event, pinned memory): what must stay until a copy is done
 
 
-def load():
+def load() -> ModuleType:
     """The module CuPy.  Raises ImportError where it is not installed."""
     import cupy
 
     return cupy
 
 
-def status():
-    """One sentence: "available: ...", or why no GPU can be used."""
+def status() -> str:
+    """One sentence: "available: ..." and which GPUs, or why none can be used."""
     try:
         cupy = load()
     except ImportError:
@@ -39,8 +42,8 @@ def status():
     return f"available: {count} x {name}, CuPy {cupy.__version__}"
 
 
-def send(xp, a):
-    """The NumPy array `a` on the GPU of `xp`; a function that has the GPU wait for it.
+def send(xp: ModuleType, a: np.ndarray) -> tuple[Any, Callable[[], object]]:
+    """(copy, arrive): the NumPy array `a` on the GPU of `xp`; arrive() has the GPU wait for it.
 
     It is copied from pinned memory, by a stream of its own, and the host goes on.  The copy waits
     for all that was asked of the GPU before, for its memory may be in use until then.
@@ -67,15 +70,16 @@ def send(xp, a):
     return moved, partial(work.wait_event, done)
 
 
-def free_memory(xp):
+def free_memory(xp: ModuleType) -> None:
     """Give back what CuPy keeps for the next array."""
     if hasattr(xp, "get_default_memory_pool"):
         xp.get_default_memory_pool().free_all_blocks()
 
 
-def replayed(xp):
-    """A decorator for a function that only asks the GPU of `xp` to work on arrays that stay where
-    they are: its second call is captured as a CUDA graph, which all others launch as a whole.
+def replayed(xp: ModuleType) -> Callable[[Callable[[], object]], Callable[[], object]]:
+    """A decorator: the function's second call becomes a CUDA graph, which later calls launch.
+
+    The function may do nothing but ask the GPU of `xp` to work on arrays that stay where they are.
     """
 
     def decorate(function):

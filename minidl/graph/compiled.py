@@ -6,46 +6,58 @@ whichever thread calls it.
 Explained in course/20.
 """
 
+from __future__ import annotations
+
 import builtins
+import os
 import threading
 import weakref
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
 from ..engine import devices, intercept, random
-from ..engine.changes import date
+from ..engine.changes import mark_changed
 from ..engine.tensor import Tensor, result
 from ..nn.module import Parameter
 from . import costs, drawing
-from .lines import DRAWS, Value, with_values
+from .lines import DRAWS, Graph, Value, with_values
 from .memory import Plan
-from .passes import PASSES
+from .passes import PASSES, Pass
 from .record import EarlierGradients, as_result, record, recording
 from .source import Source
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+P = ParamSpec("P")  # the parameters of a function, and what it returns
+R = TypeVar("R")
 _owned = weakref.WeakValueDictionary()  # id -> array: the memory of states of all programs
 
 
 class Program:
     """A recorded function for one signature.
 
-    source: the NumPy that runs.  graph: its lines.  memory: the bytes that its arrays take, without
-    states, inputs and constants; each thread that runs it at the same time has as much again.
-    changes: whether a run leaves anything behind (new states, gradients, counts).
+    source: the NumPy that runs.  record_graph, graph: the lines before and after the passes.
+    memory: the bytes that its arrays take, without states, inputs and constants; each thread that
+    runs it at the same time has as much again.  changes: whether a run leaves anything behind (new
+    states, gradients, counts).  stepped: Tensors whose gradients it must not find there before.
     """
 
-    def __init__(self, graph, passes=PASSES, cuda_graph=False):
+    def __init__(self, graph: Graph, passes: Sequence[Pass] = PASSES, cuda_graph: bool = False):
         self.record_graph = graph
         for change in passes:
             graph = change(graph)
         self.graph = graph
         self.plan = Plan(graph)
         self.text = Source(self.plan, cuda_graph)
-        self.source, self.memory = self.text.text, self.plan.size
+        self.source = self.text.text
+        self.memory: int = self.plan.size
         self.make = _function(self.source, "make")
         self.kept = []  # pairs (Tensor, the array that it keeps)
         self.arrays = {}  # state -> its array
@@ -65,18 +77,30 @@ class Program:
             what = f"a compiled step, which needs {self.memory:,} bytes at once"
             raise devices.explained(error, what, self.graph.inputs) from error
 
-    def twin(self):
-        """A second program on the same states, with working memory of its own."""
+    def twin(self) -> Program:
+        """Another Program that does the same to the same states, in memory of its own: so two
+        threads can run one each, and keep what they found.
+        """
         twin = copy(self)
         twin.free = [self._step()]
         return twin
 
-    before = property(lambda self: str(self.record_graph))
+    @property
+    def before(self) -> str:
+        """The lines as they were recorded."""
+        return str(self.record_graph)
 
-    def fits(self):
-        """If someone assigned `.data` since, copy it into the program's array; False if that cannot
-        be, for it has another type or device.
+    def outdated(self) -> bool:
+        """Whether a setting is no longer what the recording read."""
+        return self.graph.settings is not None and self.graph.settings.changed()
+
+    def fits(self) -> bool:
+        """Whether it can run now: no setting is outdated, and each state has the type and device
+        that it had.  What someone has assigned to `.data` since is copied into the program's array.
         """
+        settings = self.graph.settings
+        if settings is not None and settings.changed():
+            return False
         for tensor, array in self.kept:
             new = tensor.data
             if new is array:
@@ -87,9 +111,11 @@ class Program:
             _hold(tensor, array)
         return True
 
-    def run(self, arrays):
-        """The results as arrays, copies, and the gradients as they lie in memory, which the next
-        run changes.  Several threads may be in it at once.
+    def run(self, arrays: Sequence) -> tuple[tuple, tuple]:
+        """Pair (results, gradients) for the `arrays` of the arguments.
+
+        The results are copies.  The gradients lie in the program's memory, where the next run
+        overwrites them.  Several threads may be in it at once.
         """
         try:
             step = self.free.pop()
@@ -105,7 +131,7 @@ class Program:
     def __call__(self, args):
         arrays, grads = self.run([x.data for x in args])
         if self.changed:
-            date(*self.changed)
+            mark_changed(*self.changed)
         for (tensor, _), g in zip(self.graph.grads, grads):
             if isinstance(tensor, int):
                 tensor = args[tensor]
@@ -211,6 +237,7 @@ class Halves:
 
     Then they meet: the gradients become those of the whole batch, and one thread updates.  The
     results equal those of one thread to rounding: that is checked, on the first batch.
+    first: the result of that.  whole: its Record.
     """
 
     changes = True
@@ -225,13 +252,16 @@ class Halves:
         self.update = Program(update, passes)
         self.pool = ThreadPoolExecutor(1, "minidl-half")
         _, grads = self._gradients([x.data for x in args])
-        whole = record(function, args)
-        self.first = whole.first
-        self.whole = whole
-        self.stepped = whole.stepped
-        self.scale = _scale([g.array for g in whole.meeting[1]], grads)
+        self.whole = record(function, args)
+        self.first = self.whole.first
+        self.stepped = self.whole.stepped
+        _, wanted = self.whole.first_update
+        self.factor = _factor([g.array for g in wanted], *grads)
 
-    def fits(self):
+    def outdated(self) -> bool:
+        return self.parts[0].outdated()
+
+    def fits(self) -> bool:
         return self.parts[0].fits() and self.update.fits()
 
     def _gradients(self, arrays):
@@ -245,38 +275,41 @@ class Halves:
 
     def __call__(self, args):
         with _halving:
-            return self._run(args)
-
-    def _run(self, args):
-        results, grads = self._gradients([x.data for x in args])
-        for a, b in zip(*grads):
-            np.add(a, b, out=a)
-            np.multiply(a, self.scale, out=a)
-        self.update([result(g) for g in grads[0]])
-        means = [np.asarray(self.scale * (a + b), a.dtype) for a, b in zip(*results)]
-        graph = self.parts[0].graph
-        return _filled(graph.result, map(as_result, means, graph.asks))
+            results, grads = self._gradients([x.data for x in args])
+            for a, b in zip(*grads):
+                np.add(a, b, out=a)
+                np.multiply(a, self.factor, out=a)
+            self.update([result(g) for g in grads[0]])
+            means = [np.asarray(self.factor * (a + b), a.dtype) for a, b in zip(*results)]
+            graph = self.parts[0].graph
+            return _filled(graph.result, map(as_result, means, graph.asks))
 
 
 def _half(args):
-    """Half the length that all arguments have."""
+    """Half the length that all arguments have.  Raises ValueError where that cannot be."""
     lengths = {len(x.data) if x.ndim else 0 for x in args}
-    n = max(lengths, default=0)
-    if len(lengths) != 1 or n == 0 or n % 2 == 1:
-        found = n if len(lengths) == 1 else lengths
-        raise ValueError(f"threads=2 halves all inputs; their lengths are {found}, not even")
-    return n // 2
+    if len(lengths) == 1:
+        n = lengths.pop()
+        if n > 0 and n % 2 == 0:
+            return n // 2
+        lengths = n
+    raise ValueError(f"threads=2 halves all inputs; their lengths are {lengths}, not even")
 
 
-def _cut(record):
-    """The graph up to where the gradients are known, and the one that updates with them."""
-    if record.meeting is None or record.grads:
+def _cut(found):
+    """A Record's Graph in two: the lines up to where the gradients are known, and those after,
+    which take the gradients as inputs and update with them.
+
+    Raises ValueError where gradients are left, where the update needs anything else of what came
+    before, and where random draws would differ from those of the whole batch.
+    """
+    if found.first_update is None or found.grads:
         raise ValueError(
             "threads=2 needs a step that leaves no gradients: that ends with "
             "optimizer.zero_grad(), and whose arguments have requires_grad=False"
         )
-    at, grads = record.meeting
-    whole = record.graph()
+    at, grads = found.first_update
+    whole = found.graph()
     before = replace(
         whole, lines=whole.lines[:at], updates={}, after=[], numbers=[],
         grads=[(None, g.value) for g in grads],
@@ -293,15 +326,20 @@ def _cut(record):
     return before, after
 
 
-def _scale(whole, halves):
-    """What makes the sum of both halves' gradients the whole batch's: 1/2 if the loss is a mean."""
-    for scale in (0.5, 1.0):
-        if all(_equal(g, scale * (a + b)) for g, a, b in zip(whole, *halves)):
-            return scale
+def _factor(whole, low, high):
+    """The number for which factor * (low + high), the gradients of both halves of a batch, is
+    `whole`, the batch's: 0.5 where the loss is a mean over the samples, 1 where it is a sum.
+
+    Raises ValueError where it is neither.
+    """
+    for factor in (0.5, 1.0):
+        if all(_equal(g, factor * (a + b)) for g, a, b in zip(whole, low, high)):
+            return factor
     raise ValueError("threads=2: the gradients of the halves do not make up the whole's")
 
 
 def _equal(a, b):
+    """Whether b is a but for rounding, of which a product of many terms has more."""
     return np.allclose(a, b, rtol=1e-3, atol=1e-5 * float(np.abs(a).max(initial=0)))
 
 
@@ -326,150 +364,195 @@ def _one_thread(blas):
             lib.set_num_threads(n)
 
 
-class Compiled:
-    """What `minidl.compile` makes of a function."""
+class Compiled(Generic[P, R]):
+    """What `minidl.compile` makes of a function: called alike, it gives the same.
 
-    def __init__(self, function, passes, threads, cuda_graph):
+    function: the one that was given.  passes, threads, cuda_graph: as in `compile`.  programs: dict
+    signature -> Program (with two threads: Halves), one for each that was recorded.
+    """
+
+    def __init__(
+        self, function: Callable[P, R], passes: Sequence[Pass], threads: int, cuda_graph: bool
+    ):
         if threads not in (1, 2):
             raise ValueError(f"threads must be 1 or 2, got {threads}")
         self.function = function
         self.passes, self.threads, self.cuda_graph = passes, threads, cuda_graph
-        self.programs = {}  # signature -> Program, or Halves
-        self.modules = []  # those that it called: each of their modes has a record of its own
-        self.parameters = []  # and those that it used: so has each choice of what is trained
+        self.programs = {}
+        self.modules = []  # those that it asks whether they train: each mode has its own program
+        self.parameters = []  # those that it uses: so has each choice of what is trained
         self.leaves = []  # Tensors that the function is known to leave gradients in
         self.turn = threading.RLock()  # whose call may change states now
         self.__doc__ = function.__doc__
 
-    def __getstate__(self):  # a copy, or what is unpickled, records anew
+    def __getstate__(self) -> dict[str, Any]:  # a copy, or what is unpickled, records anew
         kept = {name: value for name, value in vars(self).items() if name != "turn"}
         return kept | {"programs": {}}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, turn=threading.RLock())
 
-    def __call__(self, *args):
-        args = [a if isinstance(a, Tensor) else result(a) for a in args]
-        if intercept.modes.record:  # inside another compiled function: a part of its record
+    def __call__(self, *args: P.args, **options: P.kwargs) -> R:
+        """What the function gives for `args`, Tensors or arrays, by position.
+
+        Raises TypeError for anything else among them.
+        """
+        args = [a if isinstance(a, Tensor) else _tensor(a) for a in args]
+        if options:
+            raise TypeError(f"a compiled function takes arguments by position; {[*options]} is not")
+        if intercept.modes.tracing:  # inside another compiled function it is a part of that
             return self.function(*args)
-        xp = self._array_module(args)
-        program = self.programs.get((self._given(args, xp), self._grads(), self._modes()))
+        program = self.programs.get(self._signature(args))
         if program is None:
-            return self._recorded(args, xp)
-        if any(p.grad is not None for p in program.stepped):  # which a record does not know
-            return self.function(*args)
+            return self._recorded(args)
+        if any([p.grad is not None for p in program.stepped]):
+            return self.function(*args)  # gradients from before the call, of which no program knows
         with self.turn if program.changes else nullcontext():
             if program.fits():
                 return program(args)
-        return self._recorded(args, xp)
+        return self._recorded(args)
 
-    def _array_module(self, args):
-        """The module that the arguments' arrays belong to, checked."""
-        arrays = [a.data for a in args]
-        if not all(map(devices.is_array, arrays)):
-            kinds = [type(a).__name__ for a in arrays]
-            raise TypeError(f"a compiled function takes Tensors and arrays, got {kinds}")
-        xp = devices.array_module(*arrays)
-        if self.threads == 2 and xp is not np:
-            raise ValueError("threads=2 is for the CPU: a GPU computes in parallel by itself")
-        if self.cuda_graph and arrays and xp is np:
-            raise ValueError("cuda_graph=True is for arrays on a GPU; move them with .to('cuda')")
-        return xp
+    def _signature(self, args, grads=None):
+        """What must be the same for a program to serve again: types and shapes of the arguments,
+        which gradients are there, which modules train, and which parameters.
 
-    # What must be the same for a record to serve again, in three parts.
-
-    def _given(self, args, xp):
-        inputs = tuple((a.shape, a.dtype.char, a.requires_grad) for a in args)
-        return inputs, intercept.modes.recording, xp.__name__
+        grads: what `_grads` said before the call that is recorded, if it is over.
+        """
+        given = [
+            (type(a.data), a.data.shape, a.data.dtype.char, a.requires_grad) for a in args
+        ]  # of .data: a Tensor's own shape is a call
+        modes = [module.training for module in self.modules]
+        asks = [p.requires_grad for p in self.parameters]
+        if grads is None:
+            grads = self._grads()
+        return intercept.modes.recording, tuple(given), grads, tuple(modes), tuple(asks)
 
     def _grads(self):
-        return tuple(leaf.grad is None for leaf in self.leaves)
+        return tuple([leaf.grad is None for leaf in self.leaves])
 
-    def _modes(self):
-        asks = [p.requires_grad for p in self.parameters]
-        return tuple([module.training for module in self.modules] + asks)
+    def _recorded(self, args):
+        """The result of a call that records, or of the plain function where no program can do
+        what it does.
+        """
+        self._check(args)
+        with recording, self.turn:
+            program = self.programs.get(self._signature(args))
+            if program is not None and program.fits():  # another thread has recorded meanwhile
+                return program(args)
+            try:
+                return self._record(args)
+            except EarlierGradients:
+                pass
+        return self.function(*args)
+
+    def _check(self, args):
+        """Raise ValueError where the arguments lie on a device that the options are not for."""
+        xp = devices.array_module(*(a.data for a in args))
+        if self.threads == 2 and xp is not np:
+            raise ValueError("threads=2 is for the CPU: a GPU computes in parallel by itself")
+        if self.cuda_graph and args and xp is np:
+            raise ValueError("cuda_graph=True is for arrays on a GPU; move them with .to('cuda')")
+
+    def _record(self, args):
+        """The result of a call that is recorded; its program is kept."""
+        grads = self._grads()
+        if self.threads == 2:
+            with _halving:
+                program = Halves(self.function, args, self.passes)
+            found = program.whole
+        else:
+            program = None
+            found = record(self.function, args, leaves=self.leaves)
+            if all(_like(v) == _like(new) for v, new in found.updates.items()):
+                program = Program(found.graph(), self.passes, self.cuda_graph)
+        self._note(found)
+        key = self._signature(args, grads)
+        self.programs.pop(key, None)
+        if program is not None:  # else a state became another type: the next call records again
+            self.programs[key] = program
+        return found.first
 
     def _note(self, found):
-        """Note the modules and parameters that a record met, on which its signature depends."""
+        """Note what a Record met on which signatures depend; forget programs that are outdated."""
         met = [state.tensor for state in found.states.values()]
         met = [t for t in met if t.requires_grad or isinstance(t, Parameter)]
-        self.modules = list(dict.fromkeys([*self.modules, *found.modules]))
+        left = [leaf for leaf, _ in found.grads if isinstance(leaf, Tensor)]
+        self.modules = list(dict.fromkeys([*self.modules, *found.settings.modes]))
         self.parameters = list(dict.fromkeys([*self.parameters, *met]))
-
-    def _recorded(self, args, xp):
-        """The result of a call that records, or without recording where that cannot be right."""
-        try:
-            return self._record(args, xp)
-        except EarlierGradients:
-            return self.function(*args)
-
-    def _record(self, args, xp):
-        """The result of a call that records, unless another thread has done so meanwhile."""
-        with recording, self.turn:
-            given, grads = self._given(args, xp), self._grads()
-            program = self.programs.get((given, grads, self._modes()))
-            if program is not None and program.fits():
-                return program(args)
-            if self.threads == 2:
-                with _halving:
-                    halves = Halves(self.function, args, self.passes)
-                self._note(halves.whole)
-                self.programs[given, grads, self._modes()] = halves
-                return halves.first
-            found = record(self.function, args, leaves=self.leaves)
-            self._note(found)
-            key = given, grads, self._modes()
-            left = [leaf for leaf, _ in found.grads if isinstance(leaf, Tensor)]
-            self.leaves = list(dict.fromkeys([*self.leaves, *left]))
-            self.programs.pop(key, None)
-            if all(_like(v) == _like(new) for v, new in found.updates.items()):  # at the next call
-                self.programs[key] = Program(found.graph(), self.passes, self.cuda_graph)
-            return found.first
+        self.leaves = list(dict.fromkeys([*self.leaves, *left]))
+        kept = {key: old for key, old in self.programs.items() if not old.outdated()}
+        self.programs = kept
 
     @property
-    def program(self):
-        """The Program of the last signature that was recorded; with two threads, that of a half."""
+    def program(self) -> Program:
+        """The Program that was recorded last; with two threads, that of a half.
+
+        Raises RuntimeError before the first call.
+        """
         if not self.programs:
             raise RuntimeError("nothing is recorded yet: call the compiled function first")
         last = list(self.programs.values())[-1]
-        return last.parts[0] if isinstance(last, Halves) else last
-
-    source = property(lambda self: self.program.source)
-    memory = property(lambda self: self.program.memory, doc="Bytes of arrays besides states.")
+        if isinstance(last, Halves):
+            return last.parts[0]
+        return last
 
     @property
-    def flops(self):
-        """Floating-point operations of a run: see `costs.flops`."""
+    def source(self) -> str:
+        """The NumPy that runs, as text."""
+        return self.program.source
+
+    @property
+    def memory(self) -> int:
+        """The bytes that the arrays of a run take, without states, inputs and constants."""
+        return self.program.memory
+
+    @property
+    def flops(self) -> int:
+        """The floating-point operations of a run: see `costs.flops`."""
         return sum(map(costs.flops, self.program.graph.parts()))
 
-    def profile(self, *args, repeats=20):
+    def profile(self, *args: Tensor | np.ndarray, repeats: int = 20) -> costs.Profile:
         """A table of how long each line takes on `args`, beside what this machine could do: see
         `costs.Profile`.  It runs on copies: parameters, states and random draws stay as they are.
 
         Raises ValueError when no call with such arguments was recorded.
         """
         arrays = [a.data if isinstance(a, Tensor) else a for a in args]
-        given = [(a.shape, a.dtype) for a in arrays]
+        given = [_like(a) for a in arrays]
         for program in reversed(self.programs.values()):
-            if [(v.shape, v.dtype) for v in program.graph.inputs] == given:
+            if [_like(v) for v in program.graph.inputs] == given:
                 return costs.profile(program, arrays, repeats)
         raise ValueError(f"no call with such arguments is recorded yet, call it first: {given}")
 
-    def draw(self, path=None):
+    def draw(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """A figure of the graph before and after the passes: see `drawing.draw`."""
         return drawing.draw(self.program.record_graph, self.program.graph, path)
 
 
-def compile(function, *, passes=PASSES, threads=1, cuda_graph=False):
-    """`function` of Tensors or arrays, recorded at its first call for each signature (shapes,
-    types, modes), simplified, and run from then on as one piece of NumPy source.
+def _tensor(a):
+    """A Tensor that holds the array `a`."""
+    if not devices.is_array(a):
+        raise TypeError(f"a compiled function takes Tensors and arrays, got a {type(a).__name__}")
+    return result(a)
+
+
+def compile(
+    function: Callable[P, R],
+    *,
+    passes: Sequence[Pass] = PASSES,
+    threads: int = 1,
+    cuda_graph: bool = False,
+) -> Compiled[P, R]:
+    """`function` of Tensors or arrays, which runs as one piece of NumPy source from its second call
+    on: the first call of each signature (shapes, types, modes) is recorded, and simplified.
 
     A whole training step may be one function: gradients, optimiser, running statistics, random
     draws and schedules are recorded with it.  What is not an operation (print, an if on a value)
     happens at recording only; asking for a value raises RuntimeError.  Tensors from outside are
-    read anew at each run, bare arrays are constants.  Results and `.grad` are as without
-    compiling; parameters and states keep one array each, which runs change in place (`state_dict`
-    copies).
+    read anew at each run, bare arrays are constants.  Where a module, an optimiser or a variable of
+    the function holds something else than at recording, it is recorded anew.  Results and `.grad`
+    are as without compiling; parameters and states keep one array each, which runs change in place
+    (`state_dict` copies).
     Several threads may call it: at once where a run changes nothing, in turns where it does.
     passes: functions Graph -> Graph, applied in turn.  threads: 1, or 2, each of which then works
     on half of the batch (the first axis of all inputs) with one BLAS thread; see Halves.

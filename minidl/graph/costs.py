@@ -5,18 +5,22 @@ The one rule of this file: it looks at programs, and changes none.
 Explained in course/20 and 21.
 """
 
+from __future__ import annotations
+
 import time
 import timeit
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 
-from .lines import PLACED, is_view, values
+from .lines import PLACED, Line, is_view, values
 
 CHOSEN = {"getitem", "take"}  # these read only the elements that they give
 
 
-def flops(line):
+def flops(line: Line) -> int:
     """Floating-point operations: 2 n k m for a product of (n, k) and (k, m), one for each element
     of an elementwise result, whatever the function, one for each element that a reduction reads.
     """
@@ -35,7 +39,7 @@ def flops(line):
     return 0  # a move, or arithmetic of Python numbers
 
 
-def traffic(line):
+def traffic(line: Line) -> int:
     """The bytes that a line reads and writes, each once; views have none."""
     if is_view(line):
         return 0
@@ -69,13 +73,13 @@ def _machine():
     return peak, bandwidth
 
 
-class Profile(list):
+class Profile(list[dict]):
     """Rows {line, seconds, share, flops, bytes, best}, one a line of source; prints as a table.
 
     best: the seconds that this machine takes at least, for its arithmetic or its traffic.
     """
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         rows = sorted(self, key=lambda row: -row["seconds"])
         table = ["       µs  share  at best  of it      kFLOP         KB  line"]
         table += [_said(row["line"], [row]) for row in rows[:12]]
@@ -108,7 +112,7 @@ def _copies(program):
     return found
 
 
-def profile(program, arrays, repeats=20):
+def profile(program: Any, arrays: Sequence[np.ndarray], repeats: int = 20) -> Profile:
     """The Profile of a program on `arrays`: medians of `repeats` runs, after one to warm up.
 
     What runs is a copy of the source with a clock after each line, on copies of the states.

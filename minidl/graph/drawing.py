@@ -5,12 +5,19 @@ The one rule of this file: what is drawn is what runs; only views that nothing r
 Explained in course/20.
 """
 
+from __future__ import annotations
+
+import os
 from collections import Counter
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .lines import is_view
+from .lines import Graph, is_view
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = {"input": "#9ed0ea", "state": "#ffd27f", "constant": "#d9c8ee", "number": "#c5e6c1",
            "on both sides": "white", "on one side": "#f3b0a9"}  # fmt: skip
@@ -124,7 +131,7 @@ def _bars(axes, counts, titles):
     axes.legend()
 
 
-def draw(before, after, path=None):
+def draw(before: Graph, after: Graph, path: str | os.PathLike[str] | None = None) -> Figure:
     """Two graphs side by side as matplotlib's figure, saved to `path` if given.
 
     Red is what the passes took away or changed (left), and what they put there (right); views are

@@ -6,10 +6,12 @@ all, each rounded to its own type.
 Explained in course/22.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..engine import devices
-from .lines import Line, Value, call, is_view, renewed, values
+from .lines import Graph, Line, Value, call, is_view, renewed, values
 
 MOST = 24  # arrays that a kernel takes and gives: CUDA hands over 4 KB of arguments
 C = {"bool": "bool", "uint8": "unsigned char", "int16": "short", "int32": "int",
@@ -38,7 +40,7 @@ CHEAP = {"add", "subtract", "multiply", "divide", "negative", "sqrt", "maximum",
 FILLS = {"zeros": "0", "ones": "1"}
 
 
-def pattern(line):
+def pattern(line: Line) -> str | None:
     """The C of an elementwise line with {0}, {1} for its operands; None if it is none."""
     f, kind = line.function, line.out.dtype
     kinds = [v.dtype for v in reads(line) if v.dtype is not None]
@@ -55,14 +57,14 @@ def pattern(line):
     return {"f": FLOATS, "b": TRUTHS, "i": ANY_NUMBER}.get(kind.kind, {}).get(f)
 
 
-def reads(line):
+def reads(line: Line) -> list[Value]:
     """The Values whose elements a line needs; copyto needs none of its first argument."""
     if line.function == "copyto":
         return values(line.args[1:])
     return values(line.args)
 
 
-def meets_itself(line, apart):
+def meets_itself(line: Line, apart: Callable[[Value, Value], bool]) -> bool:
     """Whether a line reads other elements of what it changes: y += y[::-1]."""
     there = [v for v in reads(line) if v.base is line.out.base and v is not line.out]
     return line.into and not all(apart(v, line.out) for v in there)
@@ -143,7 +145,7 @@ class Kernel(Line):
 
     __slots__ = ("lines", "outs")
 
-    def __init__(self, lines, outs):
+    def __init__(self, lines: list[Line], outs: list[Value]):
         made, read = set(), {}
         for line in lines:
             read |= dict.fromkeys(v for v in reads(line) if v not in made and not _is_number(v))
@@ -164,7 +166,7 @@ class Kernel(Line):
         lines = [line.replaced(new) for line in self.lines]
         return Kernel(lines, [renewed(v, new) for v in self.outs])
 
-    def text(self):
+    def text(self) -> tuple[str, str, list[str], str]:
         """What an ElementwiseKernel is made of: (what it takes, what it gives, its C, a name)."""
         names = {v: f"x{i}" for i, v in enumerate(self.args)}
         takes = ", ".join(f"{v.dtype or np.dtype(float)} {names[v]}" for v in self.args)
@@ -239,7 +241,7 @@ def _without_memory(v):
     return np.lib.stride_tricks.as_strided(np.empty(1, v.dtype), v.shape, steps)
 
 
-def with_recomputed(graph):
+def with_recomputed(graph: Graph) -> Graph:
     """On a GPU, what is cheap and small, such as the means of rows, is computed by each element
     that needs it, not by a kernel of its own.  To the bit.
     """
@@ -266,7 +268,7 @@ def with_recomputed(graph):
     return graph.changed(lines)
 
 
-def with_kernels(graph):
+def with_kernels(graph: Graph) -> Graph:
     """On a GPU, elementwise calls on arrays of one shape are one kernel, also where other calls
     stand between that have nothing to do with them.
 

@@ -7,8 +7,13 @@ compared, and one graph be compiled as often as one likes.
 Explained in course/20.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +37,15 @@ class Value:
 
     __slots__ = ("base", "data", "dtype", "kind", "name", "order", "shape")
 
-    def __init__(self, array, kind="made", *, base=None, data=None, name=None):
+    def __init__(
+        self,
+        array: Any,
+        kind: str = "made",
+        *,
+        base: Value | None = None,
+        data: Any = None,
+        name: str | None = None,
+    ):
         self.shape = getattr(array, "shape", ())
         self.dtype = getattr(array, "dtype", None)
         self.order = layout(array) if devices.is_array(array) else ()
@@ -42,12 +55,12 @@ class Value:
     size = property(lambda self: int(np.prod(self.shape)))
     nbytes = property(lambda self: self.size * self.dtype.itemsize if self.dtype else 0)
 
-    def in_order(self):
+    def in_order(self) -> bool:
         """Whether its elements lie in memory in the order of the axes, if it owns its memory."""
         axes = [i for i in self.order if self.shape[i] > 1]
         return axes == sorted(axes)
 
-    def within(self, base):
+    def within(self, base: Value) -> Value:
         """A Value like this one that is a part of `base`."""
         new = copy(self)
         new.base = base
@@ -57,7 +70,7 @@ class Value:
         return f"{self.name or self.kind}: {self.dtype}{list(self.shape)}"
 
 
-def constant(array):
+def constant(array: Any) -> Value:
     """The Value of an array that is the same at each run."""
     return Value(array, "constant", data=array)
 
@@ -66,7 +79,7 @@ def constant(array):
 class Line:
     """One call, out = function(*args, **options); `into` says that out was there before."""
 
-    function: object
+    function: str | Callable
     args: tuple
     options: dict
     out: Value
@@ -75,23 +88,23 @@ class Line:
     outs = property(lambda self: [self.out])
     fresh = property(lambda self: [] if self.into else [self.out], doc="Those of outs it makes.")
 
-    def parts(self):
+    def parts(self) -> list[Line]:
         """The lines that run as this one: itself, but of a kernel several."""
         return [self]
 
-    def inputs(self):
+    def inputs(self) -> list[Value]:
         """The Values that the call reads."""
         return values(self.args)
 
-    def bases(self):
+    def bases(self) -> set[Value]:
         """The arrays that the call touches: whose memory it reads or writes."""
         return {v.base for v in [*self.outs, *self.inputs()]}
 
-    def effect(self):
+    def effect(self) -> bool:
         """Whether it must run although nobody needs its result: a check, or a random draw."""
         return callable(self.function) or self.function in DRAWS
 
-    def replaced(self, new):
+    def replaced(self, new: dict[Value, Value]) -> Line:
         """This line with new[v] in place of each Value v that `new` has."""
         args, out = renewed(self.args, new), renewed(self.out, new)
         return Line(self.function, args, self.options, out, self.into)
@@ -101,41 +114,47 @@ class Line:
 class Graph:
     """Lines, and what surrounds them.
 
-    inputs: the Values of the function's arguments.  numbers: those of Python numbers that are asked
-    for at each run.  updates: dict state -> the Value it has at the end.  grads: pairs (Tensor, or
-    number of an argument, Value) of gradients that are left in `.grad`.  result: what the function
-    returned, Values in place of Tensors.  after: functions to call after each run.  zeroed: ids of
-    the Tensors whose gradients the function forgets first; the others' add up from run to run.
-    stepped: Tensors whose gradients an optimiser used, and which the function did not forget first.
-    asks: for each Value of the result, whether without compiling it would have a record.
+    inputs: the Values of the function's arguments.
+    numbers: the Values of Python numbers that are asked for at each run.
+    updates: dict state -> the Value that it has at the end.
+    result: what the function returned, with Values in place of Tensors.
+    asks: for each Value of the result, whether the function's own Tensor would have a way back.
+    grads: pairs (Tensor, or number of an argument, Value) of gradients that are left in `.grad`.
+    zeroed: ids of Tensors that have no `.grad` any more when theirs is left, for the function sets
+    it to None before: so a run's gradient replaces the old one.  Others' gradients add up.
+    stepped: Tensors whose gradients an optimiser used although the function had not set them to
+    None: gradients from before the call would count.
+    after: functions to call after each run.
+    settings: the `Settings` that the recording read, or None.
     xp: the array module.
     """
 
-    inputs: list
-    xp: object
-    lines: list = field(default_factory=list)
-    numbers: list = field(default_factory=list)
-    updates: dict = field(default_factory=dict)
-    grads: list = field(default_factory=list)
-    after: list = field(default_factory=list)
-    zeroed: set = field(default_factory=set)
+    inputs: list[Value]
+    xp: ModuleType
+    lines: list[Line] = field(default_factory=list)
+    numbers: list[Value] = field(default_factory=list)
+    updates: dict[Value, Value] = field(default_factory=dict)
+    grads: list[tuple] = field(default_factory=list)
+    after: list[Callable] = field(default_factory=list)
+    zeroed: set[int] = field(default_factory=set)
     stepped: list = field(default_factory=list)
-    asks: list = field(default_factory=list)
-    result: object = None
+    asks: list[bool] = field(default_factory=list)
+    settings: Any = None
+    result: Any = None
 
-    def ends(self):
+    def ends(self) -> list[Value]:
         """The Values that are needed when the last line has run."""
         return [*values(self.result), *self.updates.values(), *(v for _, v in self.grads)]
 
-    def parts(self):
+    def parts(self) -> list[Line]:
         """The lines, those of a kernel one by one."""
         return [part for line in self.lines for part in line.parts()]
 
-    def written(self):
+    def written(self) -> set[Value]:
         """The bases that some line changes after they were made."""
         return {line.out.base for line in self.parts() if line.into}
 
-    def changed(self, lines, new=None):
+    def changed(self, lines: list[Line], new: dict[Value, Value] | None = None) -> Graph:
         """This graph with other lines, and with new[v] in place of each Value v that `new` has.
 
         What was a view of a replaced array becomes a view of the array in its place.
@@ -150,7 +169,7 @@ class Graph:
             kept.append(line.replaced(new))
         return replace(self, lines=kept).ending(new)
 
-    def ending(self, new):
+    def ending(self, new: dict[Value, Value]) -> Graph:
         """This graph with new[v] in place of each Value v that is needed at the end."""
         return replace(
             self,
@@ -175,17 +194,17 @@ class Graph:
         return "\n".join(map(said, self.parts()))
 
 
-def renewed(parts, new):
+def renewed(parts: Any, new: dict[Value, Value]) -> Any:
     """Nested tuples, lists and dicts with new[v] in place of each Value v that `new` has."""
     return with_values(parts, lambda v: new.get(v, v))
 
 
-def layout(a):
+def layout(a: Any) -> tuple[int, ...]:
     """The axes of an array in the order of memory, the slowest first."""
     return tuple(sorted(range(a.ndim), key=lambda i: -a.strides[i] if a.shape[i] > 1 else 0))
 
 
-def flat(parts):
+def flat(parts: Any) -> list:
     """The leaves of nested tuples, lists and dicts."""
     if isinstance(parts, dict):
         parts = list(parts.values())
@@ -194,12 +213,12 @@ def flat(parts):
     return [leaf for part in parts for leaf in flat(part)]
 
 
-def values(parts):
+def values(parts: Any) -> list[Value]:
     """The Values in nested tuples, lists and dicts."""
     return [v for v in flat(parts) if isinstance(v, Value)]
 
 
-def mapped(parts, change):
+def mapped(parts: Any, change: Callable) -> Any:
     """Nested tuples, lists and dicts with each leaf changed."""
     if isinstance(parts, dict):
         return {key: mapped(part, change) for key, part in parts.items()}
@@ -210,12 +229,12 @@ def mapped(parts, change):
     return kind(*leaves) if hasattr(kind, "_fields") else kind(leaves)  # a named tuple, or not
 
 
-def with_values(parts, change):
+def with_values(parts: Any, change: Callable[[Value], Any]) -> Any:
     """Nested tuples, lists and dicts with each Value changed."""
     return mapped(parts, lambda v: change(v) if isinstance(v, Value) else v)
 
 
-def call(xp, function, args, options):
+def call(xp: ModuleType, function: str | Callable, args: tuple, options: dict) -> Any:
     """What a line's call gives, on arrays of the module `xp`."""
     if callable(function):
         return function(*args, **options)
@@ -234,7 +253,7 @@ def call(xp, function, args, options):
     return (getattr(found, method) if method else found)(*args, **options)
 
 
-def is_view(line):
+def is_view(line: Line) -> bool:
     """Whether a line only gives memory that is there another shape, or a name."""
     seen = line.function in VIEWS and line.out.base is not line.out and not line.into
     return seen or line.function == "empty"

@@ -6,16 +6,18 @@ The one rule of this file: arrays that are needed at the same time share no memo
 Explained in course/20.
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
 
 import numpy as np
 
-from .lines import Line, Value
+from .lines import Graph, Line, Value
 
 STEP = 64  # bytes: each array begins at a multiple of it, as the lines of a cache do
 
 
-def elementwise(line):
+def elementwise(line: Line) -> bool:
     """Whether each element of the result needs only the elements at its own place."""
     f = line.function
     if f in ("astype", "copy", "where", "kernel"):
@@ -23,7 +25,7 @@ def elementwise(line):
     return isinstance(f, str) and f != "matmul" and isinstance(getattr(np, f, None), np.ufunc)
 
 
-def with_copies(graph):
+def with_copies(graph: Graph) -> Graph:
     """What is needed at the end is copied first if it lies where a run writes: in a state that
     changes, or, for a gradient that is left, in any state or input.
     """
@@ -46,7 +48,7 @@ class Plan:
     over.  places[home] = (offset, bytes) in one block of memory of `size` bytes.
     """
 
-    def __init__(self, graph):
+    def __init__(self, graph: Graph):
         self.graph = with_copies(graph)
         self.lives = self._lifetimes()
         self.homes, self.places = {}, {}
@@ -54,7 +56,7 @@ class Plan:
         self._allocate()
         self.size = max((offset + n for offset, n in self.places.values()), default=0)
 
-    def home(self, base):
+    def home(self, base: Value) -> Value:
         """The base in whose memory `base` lies."""
         while base in self.homes:
             base = self.homes[base]

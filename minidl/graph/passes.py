@@ -6,13 +6,17 @@ in the Graph that it is given.  Where it is not exact to the bit its docstring s
 Explained in course/20.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .kernels import with_kernels, with_recomputed
-from .lines import DRAWS, Line, Value, call, constant, mapped, with_values
+from .lines import DRAWS, Graph, Line, Value, call, constant, mapped, with_values
+
+Pass = Callable[[Graph], Graph]
 
 
-def without_dead(graph):
+def without_dead(graph: Graph) -> Graph:
     """Only the lines on which something at the end, or a state changed in place, depends; checks
     and random draws stay.
     """
@@ -26,7 +30,7 @@ def without_dead(graph):
     return graph.changed(kept[::-1])
 
 
-def with_constants(graph):
+def with_constants(graph: Graph) -> Graph:
     """What depends on constants alone is computed now."""
     written = graph.written()
     new = {}
@@ -43,7 +47,7 @@ def with_constants(graph):
     return graph.changed(lines, new)
 
 
-def without_repeats(graph):
+def without_repeats(graph: Graph) -> Graph:
     """A call that was made before, on the same values, is not made again."""
     written = graph.written()
     seen = {}  # what a call is -> its result
@@ -69,7 +73,7 @@ def _said(line):
     return repr((line.function, args, line.options, line.out.dtype))
 
 
-def with_products(graph):
+def with_products(graph: Graph) -> Graph:
     """On the CPU, the sum of all of a * b is the product of a and b as vectors, which is faster:
     a * b is never written down.
 

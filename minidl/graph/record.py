@@ -7,12 +7,16 @@ after an error still the old one.
 Explained in course/20.
 """
 
+from __future__ import annotations
+
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +24,7 @@ from ..engine import devices, intercept, random
 from ..engine.intercept import intercepted
 from ..engine.tensor import Primitive, Tensor, result
 from .lines import Graph, Value, flat, mapped
+from .settings import Settings, noting
 from .tracing import Traced, _here, plain, write
 
 recording = threading.RLock()  # held while a function is recorded: one thread at a time writes
@@ -32,7 +37,7 @@ def _by_thread(slot):
     own = getattr(Tensor, slot)  # what reads and writes the Tensor itself
 
     def state(self):
-        record = intercept.modes.record
+        record = intercept.modes.tracing
         return record and record.states.get(id(self))
 
     def get(self):
@@ -91,28 +96,28 @@ class State:
 class Record(Graph):
     """A run written down, by `record`: a Graph, and what its Tensors are until it is done.
 
-    states: id of a Tensor from outside -> its State.  meeting: where the first optimiser's step
-    begins: (number of lines before it, the gradients as Traced arrays).  first: what the function
-    returned at this run, as its caller gets it.
+    states: id of a Tensor from outside -> its State.  first_update: None, or, where an optimiser
+    steps for the first time, (number of lines before that, the gradients that it uses, Traced).
+    first: what the function returned at this run, as its caller gets it.
     """
 
     function: object
     began: int  # Tensors with a larger number are made inside
+    settings: Settings = field(default_factory=Settings)
     had: dict  # ids of Tensors that the function is known to leave gradients in -> the gradient now
     states: dict = field(default_factory=dict)
     constants: dict = field(default_factory=dict)  # id of a bare array -> its Value
     outside: set = field(default_factory=set)  # ids of the arrays of Tensors made before
     blocks: dict = field(default_factory=dict)  # ids of Tensors updated as one -> (array, parts)
-    meeting: tuple | None = None
-    modules: dict = field(default_factory=dict)  # those that were called, as keys
+    first_update: tuple | None = None
     frame: object = None  # that of the recorded function, whose variables give names
     first: object = None
 
-    def graph(self):
+    def graph(self) -> Graph:
         """The Graph of this run, without the Tensors that it was made with."""
         return Graph(**{part.name: getattr(self, part.name) for part in fields(Graph)})
 
-    # What the rest of minidl calls while `intercept.modes.record` is this record.
+    # What the rest of minidl calls while `intercept.modes.tracing` is this record.
 
     def capture(self, tensor):
         """The Traced data of a Tensor that no operation of this record made."""
@@ -143,9 +148,11 @@ class Record(Graph):
             return state.inside
         return tensor.number > self.began
 
-    def number(self, function):
+    def fresh(self, function):
         """The number function(), asked for again at each run."""
+        found = dict(self.settings.found)
         result = function()
+        self.settings.found = found  # what it read is read anew at each run
         value = Value(result, "number", data=function)
         self.numbers.append(value)
         return Traced(result, value)
@@ -159,26 +166,27 @@ class Record(Graph):
             return write(function, *args)
         return function(*args)
 
-    def update(self, optimizer, jobs, lr, t):
+    def update(self, calls, t):
         """What Optimizer.step does.  Where elements do not meet, all parameters are one array:
         then an update takes a few calls, not a few for each parameter.
         """
         found = []
-        for p, _ in jobs:
-            if id(p) not in self.zeroed:
-                self.stepped.append(p)
-                if _PLAIN_GRAD.__get__(p) is not None:
-                    raise EarlierGradients
-        for group in _groups(optimizer, jobs):
-            parameters = [p for p, _ in group]
-            slots = {slot: [state[slot] for _, state in group] for slot in optimizer.slots}
-            p = self._joined(parameters)
-            state = {slot: self._joined(tensors) for slot, tensors in slots.items()}
-            g = _one([p.grad.data for p in parameters])
-            found.append((parameters, slots, p, g, state))
-        if self.meeting is None:
-            self.meeting = len(self.lines), [g for _, _, _, g, _ in found]
-        for parameters, slots, p, g, state in found:
+        for optimizer, jobs, lr in calls:
+            for p, _ in jobs:
+                if id(p) not in self.zeroed:
+                    self.stepped.append(p)
+                    if _PLAIN_GRAD.__get__(p) is not None:
+                        raise EarlierGradients
+            for group in _groups(optimizer, jobs):
+                parameters = [p for p, _ in group]
+                slots = {slot: [state[slot] for _, state in group] for slot in optimizer.slots}
+                p = self._joined(parameters)
+                state = {slot: self._joined(tensors) for slot, tensors in slots.items()}
+                g = _one([p.grad.data for p in parameters])
+                found.append((optimizer, lr, parameters, slots, p, g, state))
+        if self.first_update is None:
+            self.first_update = len(self.lines), [g for *_, g, _ in found]
+        for optimizer, lr, parameters, slots, p, g, state in found:
             new = optimizer.update(p, g, state, lr, t)
             self._divide(parameters, new)
             for slot, tensors in slots.items():
@@ -287,7 +295,9 @@ class Record(Graph):
                     _add_gradient(tensor, state.grad.data.array)
 
 
-def record(function, args, *, leaves=(), dry=False):
+def record(
+    function: Callable, args: Sequence[Tensor], *, leaves: Sequence[Tensor] = (), dry: bool = False
+) -> Record:
     """Call function(*args) and write down what it does: a Record.
 
     leaves: Tensors that it is known to leave gradients in.  dry: the call leaves no trace, as if it
@@ -303,10 +313,11 @@ def record(function, args, *, leaves=(), dry=False):
     inside = [
         Tensor(Traced(x.data, v), requires_grad=x.requires_grad) for x, v in zip(args, found.inputs)
     ]
+    found.settings.variables(function)
     draws = random.random_state()
     kept = False
     try:
-        with _writing(found):
+        with _writing(found), noting():
             result = function(*inside)
             found.result = found.returned(result)
             found.name()
@@ -315,6 +326,7 @@ def record(function, args, *, leaves=(), dry=False):
         found.release(kept)
         if not kept:
             random.set_random_state(draws)
+    found.settings.settle()
     found.first = mapped(result, _untraced)
     left = [(i, x.grad.data) for i, x in enumerate(inside) if x.grad is not None]
     found.grads += [(i, g.value) for i, g in left]
@@ -329,12 +341,12 @@ def record(function, args, *, leaves=(), dry=False):
 @contextmanager
 def _writing(found):
     """Inside, this thread writes the Record `found`."""
-    _here.record = intercept.modes.record = found
+    _here.record = intercept.modes.tracing = found
     try:
         with intercepted(found.handle):
             yield
     finally:
-        _here.record = intercept.modes.record = None
+        _here.record = intercept.modes.tracing = None
 
 
 def _frame(function):
@@ -382,7 +394,7 @@ def _untraced(r):
     return as_result(plain(r.data).copy(), r.requires_grad)
 
 
-def as_result(array, asks):
+def as_result(array: Any, asks: bool) -> Tensor:
     """A Tensor that a compiled function gives.  asks: whether it would have a record otherwise;
     then a walk back through it raises, for what happened inside is not known.
     """

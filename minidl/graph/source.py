@@ -6,14 +6,17 @@ more of minidl than the checks it calls.
 Explained in course/20.
 """
 
+from __future__ import annotations
+
 import math
+from types import ModuleType
 
 import numpy as np
 
 from ..engine import devices
 from .kernels import meets_itself
 from .lines import DRAWS, ELSEWHERE, VIEWS, Value, constant, values
-from .memory import elementwise
+from .memory import Plan, elementwise
 
 RESERVED = {*"np numpy rng memory make step float bool replayed".split()}  # names that it uses
 QUIET = {"zeros", "ones", "copyto"}  # besides what is elementwise, these allocate nothing
@@ -23,7 +26,7 @@ WRITTEN = {"add.at": "np.add.at({given})", "zeros": "{y}.fill(0)", "ones": "{y}.
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**"}
 
 
-def imported(module):
+def imported(module: ModuleType) -> list[str]:
     """The lines of Python that make the array module known as `np`, NumPy itself as `numpy`."""
     if module is np:
         return ["import numpy as np"]
@@ -44,7 +47,7 @@ class Source:
     numbers.  Matrix products are not: CuPy refuses that.
     """
 
-    def __init__(self, plan, cuda_graph=False):
+    def __init__(self, plan: Plan, cuda_graph: bool = False):
         self.plan, self.graph = plan, plan.graph
         self.on_cpu = self.graph.xp is np
         self.names = {}  # Value -> its name
@@ -83,7 +86,7 @@ class Source:
         self.used.add(name)
         return name
 
-    def name(self, v):
+    def name(self, v: object) -> str:
         """The text of an argument; arrays that have no name yet get one, and their memory."""
         if isinstance(v, Value):
             if v not in self.names:
@@ -302,7 +305,7 @@ class Source:
 
     # ---- the whole
 
-    def _whole(self, pieces):
+    def _whole(self, pieces) -> str:
         """The text of the module."""
         graph = self.graph
         results = "".join(

@@ -9,44 +9,61 @@ pooling) and course/17 (attention).
 
 import math
 from functools import wraps
+from typing import TypeVar
+
+import numpy as np
 
 from ..engine import ops, reductions
 from ..engine.devices import array_module
 from ..engine.ops import cast, swap, where
 from ..engine.shapes import from_windows, getitem, max_windows, reshape, scatter, transpose, windows
-from ..engine.tensor import ARRAY, Tensor
+from ..engine.tensor import ARRAY, Tensor, array_of
+
+Values = TypeVar("Values", Tensor, np.ndarray)  # what is made of a Tensor is one, else an array
+Size = int | tuple[int, int]  # one number for both, or (H, W)
+Loss = TypeVar("Loss")
 
 
-def gelu(x):
-    """x weighed by the chance that a standard normal number is below it, x of any shape.
+def check_share(owner: str, name: str, share: float) -> None:
+    """Raise ValueError unless `share`, the argument `name` of `owner`, is in [0, 1)."""
+    if not 0 <= share < 1:
+        raise ValueError(f"{owner}: {name} must be in [0, 1), got {share}")
 
-    The form with tanh, within 0.0005 of the exact one.  Hendrycks and Gimpel 2016, section 2.
+
+def gelu(x: Values) -> Values:
+    """x times the probability that a standard normal number is below x, element by element.
+
+    x of any shape, which stays.  The form with tanh, within 0.0005 of the exact one.  Hendrycks and
+    Gimpel 2016, section 2.
     """
     return ops.gelu(x)
 
 
-def leaky_relu(x, *, slope=0.01):
+def leaky_relu(x: Values, *, slope: float = 0.01) -> Values:
     """x where it is positive, else slope * x; slope in [0, 1), x of any shape."""
     return ops.maximum(x, slope * x)
 
 
-def softmax(x, *, axis=-1):
-    """Probabilities, positive and with sum 1 along `axis`: exp(x) / sum(exp(x))."""
+def softmax(x: Values, *, axis: int = -1) -> Values:
+    """Probabilities, positive and with sum 1 along `axis`: exp(x) / sum(exp(x)).
+
+    x of any shape, which stays.
+    """
     return reductions.softmax(x, axis=axis)
 
 
-def log_softmax(x, *, axis=-1):
-    """The logarithm of softmax; exact where softmax itself would round to 0."""
+def log_softmax(x: Values, *, axis: int = -1) -> Values:
+    """The logarithm of `softmax`; exact also where softmax itself would round to 0."""
     return x - reductions.logsumexp(x, axis=axis)
 
 
-def dropout(x, *, p=0.5, training=True):
-    """In training, each element becomes 0 with probability p, and the rest is divided by 1 - p.
+def dropout(x: Values, *, p: float = 0.5, training: bool = True) -> Values:
+    """x with each element set to 0 with probability p, and the others divided by 1 - p.
 
-    p in [0, 1).  Srivastava et al. 2014, "inverted", so that evaluation changes nothing.
+    So the mean stays.  p in [0, 1); x of any shape, which stays.  Unless `training`, the result is
+    x itself.  Srivastava et al. 2014; they scale in evaluation instead.
     """
-    if not 0 <= p < 1:
-        raise ValueError(f"dropout: p must be in [0, 1), got {p}")
+    check_share("dropout", "p", p)
     if not training or p == 0:
         return x
     return x * (ops.bernoulli(x, p=1 - p) * (1 / (1 - p)))
@@ -55,30 +72,47 @@ def dropout(x, *, p=0.5, training=True):
 # ---- convolution and pooling: images (N, C, H, W); a size is one number or a pair (H, W)
 
 
-def pair(size):
-    """(size, size) of a number; a pair as it is."""
+def pair(size: Size) -> tuple[int, int]:
+    """(size, size) of a number; a pair as a tuple."""
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def pad(x, padding):
-    """x (N, C, H, W) with zeros around it: `padding` rows above and below, columns on each side."""
-    (h, w), (height, width) = pair(padding), x.shape[-2:]
-    if not h and not w:
+def pad(x: Values, padding: Size) -> Values:
+    """x (N, C, H, W) with zeros around it -> (N, C, H + 2 * rows, W + 2 * columns).
+
+    padding: how many rows are added above and below, and how many columns on each side; one number
+    for both, or a pair.  Raises ValueError if one is negative.
+    """
+    rows, columns = pair(padding)
+    if not rows and not columns:
         return x
-    if min(h, w) < 0:
+    if min(rows, columns) < 0:
         raise ValueError(f"padding must not be negative, got {padding}")
-    key, shape = (slice(None), slice(h, h + height), slice(w, w + width)), x.shape
+    n, c, h, w = x.shape
     x = transpose(x, axes=(1, 2, 3, 0))  # (N, C, H, W) -> (C, H, W, N), as windows like it
-    y = scatter(x, key=key, shape=(shape[1], height + 2 * h, width + 2 * w, shape[0]))
+    key = slice(None), slice(rows, rows + h), slice(columns, columns + w)
+    y = scatter(x, key=key, shape=(c, h + 2 * rows, w + 2 * columns, n))
     return transpose(y, axes=(3, 0, 1, 2))  # (C, H, W, N) -> (N, C, H, W)
 
 
-def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
-    """The sum of products of `w` with every window of x (Fukushima 1980; LeCun et al. 1989).
+def conv2d(
+    x: Values,
+    w: Values,
+    b: Values | None = None,
+    *,
+    stride: Size = 1,
+    padding: Size = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Values:
+    """For each filter of w, the sum of its products with every window of x, plus b.
 
     x (N, C, H, W), w (F, C / groups, KH, KW), b (F,) -> (N, F, OH, OW), where OH =
-    (H + 2 padding - dilation (KH - 1) - 1) // stride + 1.  groups: channels and filters are cut
-    into so many parts that do not meet.
+    (H + 2 padding - dilation (KH - 1) - 1) // stride + 1, and OW likewise.
+    stride: how far one window lies from the next; dilation: how far one element of a window from
+    the next.  groups: C channels and F filters are cut into so many groups; the filters of one see
+    the channels of the same one only.  Raises ValueError where the shapes do not fit.
+    Fukushima 1980; LeCun et al. 1989.
     """
     stride, dilation = pair(stride), pair(dilation)
     if len(x.shape) != 4 or x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
@@ -88,95 +122,147 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
         )
     n, filters = x.shape[0], w.shape[0]
     seen = windows(pad(x, padding), size=w.shape[2:], stride=stride, dilation=dilation)
-    places = seen.shape[4:]
-    k = math.prod(w.shape[1:])
+    places = seen.shape[4:]  # (OH, OW)
+    k = math.prod(w.shape[1:])  # how many elements a filter has: K = C / G * KH * KW
     seen = transpose(seen, axes=(1, 2, 3, 4, 5, 0))  # (N, C, KH, KW, OH, OW) -> (C, ..., OW, N)
-    y = reshape(w, shape=(groups, filters // groups, k)) @ reshape(seen, shape=(groups, k, -1))
+    seen = reshape(seen, shape=(groups, k, -1))  # (C, KH, KW, OH, OW, N) -> (G, K, OH OW N)
+    w = reshape(w, shape=(groups, -1, k))  # (F, C / G, KH, KW) -> (G, F / G, K)
+    y = w @ seen  # (G, F / G, K) @ (G, K, OH OW N) -> (G, F / G, OH OW N)
     y = reshape(y, shape=(filters, *places, n))  # (G, F / G, OH OW N) -> (F, OH, OW, N)
     y = transpose(y, axes=(3, 0, 1, 2))  # (F, OH, OW, N) -> (N, F, OH, OW)
-    return y if b is None else y + reshape(b, shape=(filters, 1, 1))
+    return _plus_bias(y, b)
 
 
-def conv_transpose2d(x, w, b=None, *, stride=1, padding=0, output_padding=0):
-    """What conv2d's gradient does to x: each element spreads `w` over a window; overlaps add up.
+def _plus_bias(y, b):
+    """y (N, F, OH, OW) plus b (F,), if there is one."""
+    return y if b is None else y + reshape(b, shape=(-1, 1, 1))  # (F,) -> (F, 1, 1)
 
-    x (N, C, H, W), w (C, F, KH, KW), b (F,) -> (N, F, OH, OW), where OH = (H - 1) stride
-    - 2 padding + KH + output_padding.  Dumoulin and Visin 2016, section 4.
+
+def conv_transpose2d(
+    x: Values,
+    w: Values,
+    b: Values | None = None,
+    *,
+    stride: Size = 1,
+    padding: Size = 0,
+    output_padding: Size = 0,
+) -> Values:
+    """Each element of x times w, laid out `stride` apart; where they overlap they add up; plus b.
+
+    The gradient of `conv2d` for its x is this of the gradient for its result, so shapes go the
+    other way.  x (N, C, H, W), w (C, F, KH, KW), b (F,) -> (N, F, OH, OW), where OH =
+    (H - 1) stride - 2 padding + KH + output_padding, and OW likewise.
+    padding: how many rows and columns are cut off at each side; output_padding: how many are added
+    below and on the right.  Raises ValueError where the shapes do not fit.
+    Dumoulin and Visin 2016, section 4.
     """
     if len(x.shape) != 4 or x.shape[1] != w.shape[0]:
         raise ValueError(f"conv_transpose2d: x {x.shape} must be (N, {w.shape[0]}, H, W)")
     (n, c, *places), (filters, *size) = x.shape, w.shape[1:]
-    stride, more, cut = pair(stride), pair(output_padding), pair(padding)
-    spread = swap(reshape(w, shape=(c, -1))) @ reshape(x, shape=(n, c, -1))  # (N, F KH KW, H W)
-    spread = reshape(spread, shape=(n, filters, *size, *places))
-    full = [(m - 1) * s + k + o for m, s, k, o in zip(places, stride, size, more)]
-    y = from_windows(spread, shape=(n, filters, *full), stride=stride)
-    y = y[:, :, cut[0] : full[0] - cut[0], cut[1] : full[1] - cut[1]]
-    return y if b is None else y + reshape(b, shape=(filters, 1, 1))
+    flat = reshape(x, shape=(n, c, math.prod(places)))  # (N, C, H, W) -> (N, C, H W)
+    w = swap(reshape(w, shape=(c, -1)))  # (C, F, KH, KW) -> (C, F KH KW) -> (F KH KW, C)
+    spread = w @ flat  # (F KH KW, C) @ (N, C, H W) -> (N, F KH KW, H W)
+    spread = reshape(spread, shape=(n, filters, *size, *places))  # -> (N, F, KH, KW, H, W)
+    steps, more = pair(stride), pair(output_padding)
+    full = [(m - 1) * s + k + o for m, s, k, o in zip(places, steps, size, more)]
+    y = from_windows(spread, shape=(n, filters, *full), stride=steps)
+    rows, columns = (slice(cut, n - cut) for cut, n in zip(pair(padding), full))
+    return _plus_bias(y[:, :, rows, columns], b)
 
 
-def conv1d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
-    """conv2d along one axis: x (N, C, T), w (F, C / groups, K), b (F,) -> (N, F, OT)."""
+def conv1d(
+    x: Values,
+    w: Values,
+    b: Values | None = None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Values:
+    """`conv2d` along one axis: x (N, C, T), w (F, C / groups, K), b (F,) -> (N, F, OT).
+
+    OT = (T + 2 padding - dilation (K - 1) - 1) // stride + 1.
+    """
     if len(x.shape) != 3:
         raise ValueError(f"conv1d: x must be (N, C, T), got shape {x.shape}")
     options = {"stride": (1, stride), "padding": (0, padding), "dilation": (1, dilation)}
-    x, w = (reshape(a, shape=(*a.shape[:2], 1, a.shape[2])) for a in (x, w))  # one row
+    x = reshape(x, shape=(*x.shape[:2], 1, x.shape[2]))  # (N, C, T) -> (N, C, 1, T)
+    w = reshape(w, shape=(*w.shape[:2], 1, w.shape[2]))  # (F, C / G, K) -> (F, C / G, 1, K)
     y = conv2d(x, w, b, groups=groups, **options)
-    return reshape(y, shape=(*y.shape[:2], y.shape[3]))
+    return reshape(y, shape=(*y.shape[:2], y.shape[3]))  # (N, F, 1, OT) -> (N, F, OT)
 
 
-def max_pool2d(x, size, *, stride=None, padding=0):
-    """The largest element of each window: (N, C, H, W) -> (N, C, OH, OW).  stride: default size."""
-    if padding:  # what was added must never win
-        ones = array_module(x.data if isinstance(x, Tensor) else x).ones(x.shape, dtype=bool)
+def max_pool2d(x: Values, size: Size, *, stride: Size | None = None, padding: Size = 0) -> Values:
+    """The largest element of each window of `size`: (N, C, H, W) -> (N, C, OH, OW).
+
+    OH = (H + 2 padding - size) // stride + 1, and OW likewise; stride: default the size, so that
+    windows do not overlap.  What padding adds is never the largest.
+    """
+    if padding:
+        ones = array_module(array_of(x)).ones(x.shape, dtype=bool)
         x = where(pad(ones, padding), pad(x, padding), -math.inf)
     return max_windows(x, size=pair(size), stride=pair(size if stride is None else stride))
 
 
-def avg_pool2d(x, size, *, stride=None, padding=0):
-    """The mean of each window, zeros of the padding included: (N, C, H, W) -> (N, C, OH, OW)."""
+def avg_pool2d(x: Values, size: Size, *, stride: Size | None = None, padding: Size = 0) -> Values:
+    """The mean of each window of `size`, zeros of the padding included; shapes: `max_pool2d`."""
     size, stride = pair(size), pair(size if stride is None else stride)
     seen = windows(pad(x, padding), size=size, stride=stride)  # (N, C, KH, KW, OH, OW)
-    return seen.sum(axis=(2, 3)) * (1 / math.prod(size))
+    return seen.sum(axis=(2, 3)) * (1 / math.prod(size))  # (N, C, OH, OW)
 
 
 # ---- norms
 
 
-def standardise(x, axis, *, eps=1e-5):
-    """x minus its mean over `axis`, divided by its standard deviation; eps > 0 keeps off 0."""
+def standardise(x: Values, axis: int | tuple[int, ...], *, eps: float = 1e-5) -> Values:
+    """x minus its mean over `axis`, divided by its standard deviation; the shape stays.
+
+    eps > 0 is added to the variance, so that the division is possible where x is constant.
+    """
     return reductions.standardise(x, axis=axis, eps=eps)
 
 
-def rms_norm(x, *, eps=1e-5):
-    """x divided by the root mean square of its last axis (Zhang and Sennrich 2019)."""
-    return x / ops.sqrt((x * x).mean(-1, keepdims=True) + eps)
+def rms_norm(x: Values, *, eps: float = 1e-5) -> Values:
+    """x divided by the root of the mean of its squares over the last axis; the shape stays.
+
+    eps > 0 is added to the mean, so that zeros stay zeros.  Zhang and Sennrich 2019.
+    """
+    return x / ops.sqrt((x * x).mean(-1, keepdims=True) + eps)  # (..., n) / (..., 1)
 
 
 # ---- attention
 
 
-def attention(q, k, v, *, mask=None):
+def attention(
+    q: Values, k: Values, v: Values, *, mask: Tensor | np.ndarray | None = None
+) -> Values:
     """For each query the mean of the values, weighed by how well their keys fit it.
 
     q (..., T, D), k (..., S, D), v (..., S, E) -> (..., T, E).  mask: what broadcasts to
     (..., T, S), booleans, False where a query must not look, or floats that are added to the
     scores, as in PyTorch (0, and -inf where it must not look).  A query that may look nowhere gets
-    zeros.  Raises TypeError for a mask of integers.  Vaswani et al. 2017, equation 1.
+    zeros.  Raises TypeError for a mask of integers, ValueError where shapes do not fit.
+    Vaswani et al. 2017, equation 1.
     """
     if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ValueError(f"attention: q {q.shape}, k {k.shape}, v {v.shape}: D or S do not agree")
-    root = q.shape[-1] ** -0.25  # of the scale of both; so float16 keeps more
-    scores = (q * root) @ swap(k * root)  # (..., T, S)
+    # The scores are divided by sqrt(D), so each factor by its root: float16 keeps more that way.
+    root = q.shape[-1] ** -0.25
+    scores = (q * root) @ swap(k * root)  # (..., T, D) @ (..., D, S) -> (..., T, S)
     if mask is not None:
         check_mask("attention", mask, scores.shape)
-        added = where(mask, 0.0, -math.inf) if mask.dtype.kind == "b" else mask
-        scores = scores + cast(added, dtype=scores.dtype)
-    return softmax(scores) @ v
+        if mask.dtype.kind == "b":
+            mask = where(mask, 0.0, -math.inf)
+        scores = scores + cast(mask, dtype=scores.dtype)
+    return softmax(scores) @ v  # (..., T, S) @ (..., S, E) -> (..., T, E)
 
 
-def check_mask(name, mask, shape):
-    """Raise unless a mask is booleans or floats that broadcast to `shape`."""
+def check_mask(name: str, mask: Tensor | np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise unless a mask is booleans or floats (TypeError) that broadcast to `shape` (ValueError).
+
+    name: of what was given the mask, with which the error begins.
+    """
     kind = getattr(mask, "dtype", None)
     if kind is None or kind.kind not in "bf":
         raise TypeError(
@@ -188,12 +274,12 @@ def check_mask(name, mask, shape):
         raise ValueError(f"{name}: the mask {mask.shape} must broadcast to {shape}")
 
 
-# ---- losses: (output, target) -> the mean over the batch, a Tensor with one element
+# ---- losses: (output, target) -> the mean over the batch, with one element
 # sample_weight: None, or numbers, one for each sample (N,) or for each label, by which the errors
 # are multiplied before the mean (as in Keras: the sum is divided by their number, not weight).
 
 
-def _loss(f):
+def _loss(f: Loss) -> Loss:
     """Decorator: the loss f, which refuses `weight`, as that is something else in PyTorch."""
 
     @wraps(f)
@@ -210,25 +296,28 @@ def _loss(f):
 
 
 @_loss
-def mse(y, target, *, sample_weight=None):
-    """The mean of (y - target)**2; both of one shape."""
+def mse(y: Values, target: Values, *, sample_weight: Values | None = None) -> Values:
+    """The mean of (y - target)**2; y and target of one shape (N, ...)."""
     _same_shape("mse", y, target)
     error = y - target
     return _mean(error * error, sample_weight)
 
 
 @_loss
-def l1(y, target, *, sample_weight=None):
-    """The mean of |y - target|; both of one shape."""
+def l1(y: Values, target: Values, *, sample_weight: Values | None = None) -> Values:
+    """The mean of |y - target|; y and target of one shape (N, ...)."""
     _same_shape("l1", y, target)
     return _mean(ops.abs(y - target), sample_weight)
 
 
 @_loss
-def huber(y, target, *, delta=1.0, sample_weight=None):
-    """Half the squared error up to `delta`, a straight line beyond; both of one shape.
+def huber(
+    y: Values, target: Values, *, delta: float = 1.0, sample_weight: Values | None = None
+) -> Values:
+    """The mean of error**2 / 2 where |error| <= delta, and of delta (|error| - delta / 2) beyond.
 
-    Huber 1964.  Outliers pull with constant force.
+    error = y - target; y and target of one shape (N, ...).  Beyond delta the gradient no longer
+    grows, so a few targets that are far off do not decide everything.  Huber 1964.
     """
     _same_shape("huber", y, target)
     error = ops.abs(y - target)
@@ -237,10 +326,13 @@ def huber(y, target, *, delta=1.0, sample_weight=None):
 
 
 @_loss
-def bce_with_logits(logits, target, *, sample_weight=None):
-    """The mean of binary cross-entropy with probabilities sigmoid(logits); one shape.
+def bce_with_logits(
+    logits: Values, target: Values, *, sample_weight: Values | None = None
+) -> Values:
+    """The mean of binary cross-entropy with the probabilities sigmoid(logits).
 
-    target: probabilities in [0, 1], usually 0 or 1.  Made of softplus, so nothing overflows.
+    logits and target of one shape (N, ...); target: probabilities in [0, 1], usually 0 or 1.
+    Computed from softplus, so nothing overflows.
     """
     _same_shape("bce_with_logits", logits, target)
     if isinstance(target, Tensor) and target.dtype != logits.dtype:
@@ -249,7 +341,14 @@ def bce_with_logits(logits, target, *, sample_weight=None):
 
 
 @_loss
-def cross_entropy(logits, target, *, smoothing=0.0, sample_weight=None, class_weight=None):
+def cross_entropy(
+    logits: Values,
+    target: Values,
+    *,
+    smoothing: float = 0.0,
+    sample_weight: Values | None = None,
+    class_weight: Values | None = None,
+) -> Values:
     """The mean of -log(probability of the label), with probabilities softmax(logits).
 
     logits (..., K); target: labels (...), integers in [0, K), or the probability of each class,
@@ -263,7 +362,7 @@ def cross_entropy(logits, target, *, smoothing=0.0, sample_weight=None, class_we
     """
     if smoothing or target.shape == logits.shape or target.shape != logits.shape[:-1]:
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
-        return nll.__wrapped__(log_softmax(logits), target, smoothing=smoothing, **weights)
+        return nll(log_softmax(logits), target, smoothing=smoothing, **weights)
     errors = reductions.label_loss(logits, target)  # (...), the same in one operation
     if class_weight is None:
         return _mean(errors, sample_weight)
@@ -272,8 +371,18 @@ def cross_entropy(logits, target, *, smoothing=0.0, sample_weight=None, class_we
 
 
 @_loss
-def nll(log_probabilities, target, *, smoothing=0.0, sample_weight=None, class_weight=None):
-    """The mean of -log_probabilities at the labels; all as in `cross_entropy`."""
+def nll(
+    log_probabilities: Values,
+    target: Values,
+    *,
+    smoothing: float = 0.0,
+    sample_weight: Values | None = None,
+    class_weight: Values | None = None,
+) -> Values:
+    """The mean of -log_probabilities at the labels: `cross_entropy` of what is log_softmax already.
+
+    log_probabilities (..., K); target and options as in `cross_entropy`.
+    """
     shape, dtype = log_probabilities.shape, log_probabilities.dtype
     if not shape or target.shape not in (shape[:-1], shape):
         raise ValueError(
@@ -284,23 +393,25 @@ def nll(log_probabilities, target, *, smoothing=0.0, sample_weight=None, class_w
         raise ValueError(f"cross-entropy: smoothing must be in [0, 1], got {smoothing}")
     labels = target.shape != shape
     if labels:
-        target = ops.one_hot(target, classes=shape[-1], dtype=dtype)  # (..., K)
+        target = ops.one_hot(target, classes=shape[-1], dtype=dtype)  # (...) -> (..., K)
     else:
         target = cast(target, dtype=dtype)
-    total = None  # the mean weight of the labels
+    mean_weight = None  # of the labels
     if class_weight is not None:
         class_weight = _of_classes(class_weight, log_probabilities)
         log_probabilities = log_probabilities * class_weight
         if labels:
-            total = (target * class_weight).sum(-1).mean()
+            of_label = (target * class_weight).sum(-1)  # (..., K) -> (...)
+            mean_weight = of_label.mean()
     if smoothing:
         target = (1 - smoothing) * target + smoothing / shape[-1]
-    loss = -shape[-1] * _mean(log_probabilities * target, sample_weight)  # summed over the classes
-    return loss if total is None else loss / total
+    # The mean is over the K classes too, where a sum is meant.
+    total = -shape[-1] * _mean(log_probabilities * target, sample_weight)
+    return total if mean_weight is None else total / mean_weight
 
 
 def _of_classes(weight, outputs):
-    """Weights of classes, checked, in the type of the outputs (..., K)."""
+    """Weights of classes (K,), checked, in the type of the outputs (..., K)."""
     if getattr(weight, "shape", None) != outputs.shape[-1:]:
         raise ValueError(
             f"class_weight: outputs {outputs.shape} need an array of {outputs.shape[-1]} numbers, "
@@ -317,7 +428,8 @@ def _mean(errors, weight):
                 f"a sample_weight of shape {weight.shape} does not fit errors {errors.shape}"
             )
         ones = (1,) * (len(errors.shape) - len(weight.shape))
-        errors = errors * reshape(cast(weight, dtype=errors.dtype), shape=weight.shape + ones)
+        weight = reshape(weight, shape=(*weight.shape, *ones))  # (N,) -> (N, 1, ...)
+        errors = errors * cast(weight, dtype=errors.dtype)
     return errors.mean()
 
 

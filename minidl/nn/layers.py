@@ -8,14 +8,15 @@ course/18 (embedding).
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
 from ..engine import intercept, ops, random
-from ..engine.tensor import Tensor
+from ..engine.tensor import Tensor, array_of
 from . import functional as F
+from .functional import Size
 from .module import Module, Parameter, Sequential
-from .module import summary as summary
 
 
 def _uniform(shape, bound):
@@ -23,17 +24,45 @@ def _uniform(shape, bound):
     return (2 * draws - 1) * np.float32(bound)
 
 
-def check_counts(layer, **counts):
-    """Raise ValueError unless each of `counts` is a whole number from 1."""
+def _weight_and_bias(shape, n_out, fan_in, bias):
+    """A weight of `shape` and a bias (n_out,), or None for it, uniform in ±1/sqrt(fan_in)."""
+    bound = 1 / math.sqrt(fan_in)
+    weight = Parameter(_uniform(shape, bound))
+    return weight, Parameter(_uniform((n_out,), bound)) if bias else None
+
+
+# ---- what a layer checks: the numbers that it is told, and the shape of x
+
+
+def check_counts(layer: Module, **counts: int) -> None:
+    """Raise ValueError unless each of `counts` is a whole number from 1.  layer: who was told."""
     for name, n in counts.items():
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-            kind = type(layer).__name__
-            raise ValueError(f"{kind}: {name} must be a whole number from 1, got {n!r}")
+            raise ValueError(
+                f"{type(layer).__name__}: {name} must be a whole number from 1, got {n!r}"
+            )
+
+
+def check_cut(layer: Module, what: str, parts: int, *numbers: int) -> None:
+    """Raise ValueError unless each of `numbers` can be cut into so many equal parts.
+
+    what: a sentence for the error with {} where the numbers and then the parts stand.
+    """
+    if parts < 1 or any(n % parts for n in numbers):
+        raise ValueError(f"{type(layer).__name__}: {what.format(*numbers, parts)}")
 
 
 def _check_last(layer, x, n):
-    if not x.shape or x.shape[-1] != n:
+    """Raise ValueError unless x is (..., n)."""
+    if x.shape[-1:] != (n,):
         raise ValueError(f"{layer!r}: expected x of shape (..., {n}), got {x.shape}")
+
+
+def _check_channels(layer, x, n, *axes):
+    """Raise ValueError unless x is (N, n, *axes).  axes: their names; if none, any may follow."""
+    if x.ndim < 2 or x.shape[1] != n or len(axes) not in (0, x.ndim - 2):
+        shape = ", ".join(["N", str(n), *(axes or ["..."])])
+        raise ValueError(f"{layer!r}: expected x ({shape}), got {x.shape}")
 
 
 class Linear(Module):
@@ -42,26 +71,25 @@ class Linear(Module):
     PyTorch keeps the transpose, (n_out, n_in).  Both start uniform in ±1/sqrt(n_in), as there.
     """
 
-    def __init__(self, n_in, n_out, *, bias=True):
+    def __init__(self, n_in: int, n_out: int, *, bias: bool = True) -> None:
         check_counts(self, n_in=n_in, n_out=n_out)
         self.n_in, self.n_out = n_in, n_out
-        bound = 1 / math.sqrt(n_in)
-        self.weight = Parameter(_uniform((n_in, n_out), bound))
-        self.bias = Parameter(_uniform((n_out,), bound)) if bias else None
+        self.weight, self.bias = _weight_and_bias((n_in, n_out), n_out, n_in, bias)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         _check_last(self, x, self.n_in)
-        y = x @ self.weight  # (..., n_out)
+        y = x @ self.weight  # (..., n_in) @ (n_in, n_out) -> (..., n_out)
         return y if self.bias is None else y + self.bias
 
-    def extra(self):
-        return f"{self.n_in}, {self.n_out}" + (", bias=False" if self.bias is None else "")
+    def extra(self) -> str:
+        bias = ", bias=False" if self.bias is None else ""
+        return f"{self.n_in}, {self.n_out}{bias}"
 
 
 class Flatten(Module):
     """All axes but the first made one.  x (N, ...) -> (N, product of the rest)."""
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))  # (N, ...) -> (N, product)
 
 
@@ -90,243 +118,316 @@ class Sigmoid(Module):
 
 
 class LeakyReLU(Module):
-    """x where positive, else slope * x; the shape stays."""
+    """x where it is positive, else slope * x; slope in [0, 1), the shape stays."""
 
-    def __init__(self, slope=0.01):
+    def __init__(self, slope: float = 0.01) -> None:
         self.slope = slope
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x, slope=self.slope)
 
-    def extra(self):
+    def extra(self) -> str:
         return f"{self.slope}"
 
 
 class Dropout(Module):
-    """In training, zeroes each element with probability p; `functional.dropout`."""
+    """`functional.dropout`: in training, each element is 0 with probability p; the shape stays.
 
-    def __init__(self, p=0.5):
-        if not 0 <= p < 1:
-            raise ValueError(f"Dropout: p must be in [0, 1), got {p}")
+    p in [0, 1).  In evaluation x stays as it is.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        F.check_share("Dropout", "p", p)
         self.p = p
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return F.dropout(x, p=self.p, training=self.training)
 
-    def extra(self):
+    def extra(self) -> str:
         return f"{self.p}"
 
 
 # ---- convolution and pooling
 
+# The options of a convolution and what each is if nothing is said; `repr` shows the others.
+_DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "output_padding": 0}
 
-class Conv2d(Module):
+
+class _Convolution(Module):
+    """What the layers of convolution share: weight (A, B, *size), bias (n_out,) and options.
+
+    Both start uniform in ±1/sqrt(B * the product of size).
+    """
+
+    def __init__(
+        self, n_in: int, n_out: int, shape: tuple[int, ...], bias: bool, **options: Any
+    ) -> None:
+        self.n_in, self.n_out, self.size = n_in, n_out, shape[2:]
+        self.options = options
+        self.weight, self.bias = _weight_and_bias(shape, n_out, math.prod(shape[1:]), bias)
+
+    def extra(self) -> str:
+        changed = [f", {k}={v}" for k, v in self.options.items() if v != _DEFAULTS[k]]
+        return f"{self.n_in}, {self.n_out}, {self.size}" + "".join(changed)
+
+    def _check(self, n_in, n_out, groups):
+        check_counts(self, n_in=n_in, n_out=n_out, groups=groups)
+        check_cut(self, "{} and {} channels cannot be cut into {} groups", groups, n_in, n_out)
+
+
+class Conv2d(_Convolution):
     """`functional.conv2d` with weights of its own.  x (N, n_in, H, W) -> (N, n_out, OH, OW).
 
     size, stride, padding, dilation: a number, or a pair (H, W).  weight (n_out, n_in / groups,
-    KH, KW) and bias (n_out,) start uniform in ±1/sqrt(n_in / groups * KH * KW).
+    KH, KW) and bias (n_out,) start uniform in ±1/sqrt(n_in / groups * KH * KW), as in PyTorch.
     """
-
-    axes, function = 2, staticmethod(F.conv2d)
 
     def __init__(
-        self, n_in, n_out, size, *, stride=1, padding=0, dilation=1, groups=1, bias=True
-    ):  # fmt: skip
-        check_counts(self, n_in=n_in, n_out=n_out, groups=groups)
-        if n_in % groups or n_out % groups:
-            raise ValueError(f"{n_in} and {n_out} channels cannot be cut into {groups} groups")
-        size = (size,) * self.axes if isinstance(size, int) else tuple(size)
-        self.n_in, self.n_out, self.size = n_in, n_out, size
-        self.options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-        bound = 1 / math.sqrt(n_in // groups * math.prod(size))
-        self.weight = Parameter(_uniform((n_out, n_in // groups, *size), bound))
-        self.bias = Parameter(_uniform((n_out,), bound)) if bias else None
+        self,
+        n_in: int,
+        n_out: int,
+        size: Size,
+        *,
+        stride: Size = 1,
+        padding: Size = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        self._check(n_in, n_out, groups)
+        shape = n_out, n_in // groups, *F.pair(size)
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        super().__init__(n_in, n_out, shape, bias, **options)
 
-    def forward(self, x):
-        if x.ndim != self.axes + 2 or x.shape[1] != self.n_in:
-            axes = "N, {}, H, W" if self.axes == 2 else "N, {}, T"
-            raise ValueError(f"{self!r}: expected x ({axes.format(self.n_in)}), got {x.shape}")
-        return self.function(x, self.weight, self.bias, **self.options)
-
-    def extra(self):
-        changed = [f", {k}={v}" for k, v in self.options.items() if v != (k != "padding")]
-        return f"{self.n_in}, {self.n_out}, {self.size}" + "".join(changed)
+    def forward(self, x: Tensor) -> Tensor:
+        _check_channels(self, x, self.n_in, "H", "W")
+        return F.conv2d(x, self.weight, self.bias, **self.options)
 
 
-class Conv1d(Conv2d):
-    """As Conv2d, along one axis.  x (N, n_in, T) -> (N, n_out, OT); weight (n_out, ..., K)."""
+class Conv1d(_Convolution):
+    """`functional.conv1d` with weights of its own.  x (N, n_in, T) -> (N, n_out, OT).
 
-    axes, function = 1, staticmethod(F.conv1d)
-
-
-class ConvTranspose2d(Conv2d):
-    """`functional.conv_transpose2d`.  x (N, n_in, H, W) -> (N, n_out, OH, OW), larger by stride.
-
-    weight (n_in, n_out, KH, KW), bias (n_out,): uniform in ±1/sqrt(n_out * KH * KW), as PyTorch.
+    weight (n_out, n_in / groups, K) and bias (n_out,) start uniform in
+    ±1/sqrt(n_in / groups * K), as in PyTorch.
     """
 
-    function = staticmethod(F.conv_transpose2d)
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        size: int | tuple[int],
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        self._check(n_in, n_out, groups)
+        shape = n_out, n_in // groups, F.pair(size)[0]
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        super().__init__(n_in, n_out, shape, bias, **options)
 
-    def __init__(self, n_in, n_out, size, *, stride=1, padding=0, output_padding=0, bias=True):
-        super().__init__(n_out, n_in, size, bias=False)
-        self.n_in, self.n_out = n_in, n_out
-        self.options = dict(stride=stride, padding=padding, output_padding=output_padding)
-        bound = 1 / math.sqrt(n_out * math.prod(self.size))
-        self.bias = Parameter(_uniform((n_out,), bound)) if bias else None
+    def forward(self, x: Tensor) -> Tensor:
+        _check_channels(self, x, self.n_in, "T")
+        return F.conv1d(x, self.weight, self.bias, **self.options)
+
+
+class ConvTranspose2d(_Convolution):
+    """`functional.conv_transpose2d` with weights of its own, which makes images larger.
+
+    x (N, n_in, H, W) -> (N, n_out, OH, OW).  size, stride, padding, output_padding: a number, or a
+    pair (H, W).  weight (n_in, n_out, KH, KW) and bias (n_out,) start uniform in
+    ±1/sqrt(n_out * KH * KW), as in PyTorch.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        size: Size,
+        *,
+        stride: Size = 1,
+        padding: Size = 0,
+        output_padding: Size = 0,
+        bias: bool = True,
+    ) -> None:
+        self._check(n_in, n_out, groups=1)
+        options = {"stride": stride, "padding": padding, "output_padding": output_padding}
+        super().__init__(n_in, n_out, (n_in, n_out, *F.pair(size)), bias, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _check_channels(self, x, self.n_in, "H", "W")
+        return F.conv_transpose2d(x, self.weight, self.bias, **self.options)
 
 
 class MaxPool2d(Module):
-    """`functional.max_pool2d`.  (N, C, H, W) -> (N, C, OH, OW); stride: default the size."""
+    """`functional.max_pool2d`: the largest element of each window.
+
+    x (N, C, H, W) -> (N, C, OH, OW).  size, stride, padding: a number, or a pair (H, W); stride:
+    default the size.
+    """
 
     function = staticmethod(F.max_pool2d)
 
-    def __init__(self, size, *, stride=None, padding=0):
+    def __init__(self, size: Size, *, stride: Size | None = None, padding: Size = 0) -> None:
         self.size, self.options = size, {"stride": stride, "padding": padding}
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.function(x, self.size, **self.options)
 
-    def extra(self):
+    def extra(self) -> str:
         return f"{self.size}"
 
 
 class AvgPool2d(MaxPool2d):
-    """`functional.avg_pool2d`.  (N, C, H, W) -> (N, C, OH, OW); stride: default the size."""
+    """`functional.avg_pool2d`: the mean of each window; shapes and options as MaxPool2d's."""
 
     function = staticmethod(F.avg_pool2d)
 
 
 class GlobalAvgPool2d(Module):
-    """The mean of each channel.  (N, C, H, W) -> (N, C)."""
+    """The mean of each channel.  x (N, C, H, W) -> (N, C)."""
 
-    def forward(self, x):
-        return x.mean((2, 3))
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))  # (N, C, H, W) -> (N, C)
 
 
 # ---- norms, embedding, residuals
 
 
 class RMSNorm(Module):
-    """`functional.rms_norm` times weight (n,).  x (..., n); the shape stays."""
+    """`functional.rms_norm` times weight (n,), which starts at 1.  x (..., n); the shape stays."""
 
-    def __init__(self, n, *, eps=1e-5):
+    def __init__(self, n: int, *, eps: float = 1e-5) -> None:
         check_counts(self, n=n)
         self.n, self.eps = n, eps
         self.weight = Parameter(np.ones(n, dtype=np.float32))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         _check_last(self, x, self.n)
         return F.rms_norm(x, eps=self.eps) * self.weight
 
-    def extra(self):
+    def extra(self) -> str:
         return f"{self.n}"
 
 
-class LayerNorm(RMSNorm):
-    """`functional.standardise` over the last axis, then times weight (n,), plus bias (n,).
+class _Standardised(Module):
+    """What the layers that standardise share: weight (n,), which starts at 1, bias (n,), at 0."""
 
-    x (..., n); the shape stays.  Ba, Kiros and Hinton 2016.
-    """
-
-    def __init__(self, n, *, eps=1e-5):
-        super().__init__(n, eps=eps)
+    def __init__(self, n: int, *, eps: float = 1e-5) -> None:
+        check_counts(self, n=n)
+        self.n, self.eps = n, eps
+        self.weight = Parameter(np.ones(n, dtype=np.float32))
         self.bias = Parameter(np.zeros(n, dtype=np.float32))
 
-    def forward(self, x):
+    def extra(self) -> str:
+        return f"{self.n}"
+
+
+class LayerNorm(_Standardised):
+    """`functional.standardise` over the last axis, then times weight (n,), plus bias (n,).
+
+    x (..., n); the shape stays.  weight starts at 1, bias at 0.  Ba, Kiros and Hinton 2016.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
         _check_last(self, x, self.n)
         return F.standardise(x, -1, eps=self.eps) * self.weight + self.bias
 
 
-class GroupNorm(LayerNorm):
-    """Each sample's channels standardised in `groups` groups.  x (N, n, ...); the shape stays.
+class GroupNorm(_Standardised):
+    """Each sample's channels standardised in `groups` groups, then times weight, plus bias.
 
-    weight and bias (n,).  Wu and He 2018.
+    x (N, n, ...); the shape stays.  weight (n,) starts at 1, bias (n,) at 0.  Wu and He 2018.
     """
 
-    def __init__(self, groups, n, *, eps=1e-5):
+    def __init__(self, groups: int, n: int, *, eps: float = 1e-5) -> None:
         super().__init__(n, eps=eps)
         check_counts(self, groups=groups)
-        if n % groups:
-            raise ValueError(f"GroupNorm: {n} channels cannot be cut into {groups} groups")
+        check_cut(self, "{} channels cannot be cut into {} groups", groups, n)
         self.groups = groups
 
-    def extra(self):
+    def extra(self) -> str:
         return f"{self.groups}, {self.n}"
 
-    def forward(self, x):
-        _check_channels(self, x)
-        y = x.reshape(x.shape[0], self.groups, -1)  # (N, n, ...) -> (N, G, the rest)
-        y = F.standardise(y, -1, eps=self.eps).reshape(x.shape)
+    def forward(self, x: Tensor) -> Tensor:
+        _check_channels(self, x, self.n)
+        rest = math.prod(x.shape[1:]) // self.groups
+        y = x.reshape(x.shape[0], self.groups, rest)  # (N, n, ...) -> (N, groups, rest)
+        y = F.standardise(y, -1, eps=self.eps).reshape(x.shape)  # -> (N, n, ...)
         return _by_channel(y, self.weight, self.bias)
 
 
-class BatchNorm(LayerNorm):
-    """Each channel standardised over the batch.  x (N, n) or (N, n, ...); the shape stays.
+class BatchNorm(_Standardised):
+    """Each channel standardised over the batch, then times weight, plus bias.
 
-    In training with the batch's mean and variance; in evaluation with the running ones, buffers
-    of shape (n,) that each training step moves by the share `momentum`.  weight, bias (n,).
+    x (N, n) or (N, n, ...); the shape stays.  weight (n,) starts at 1, bias (n,) at 0.
+    In training with the batch's mean and variance.  In evaluation with running_mean and
+    running_var (n,), which each training step moves: to (1 - momentum) times what they were, plus
+    momentum times the batch's; momentum in [0, 1].  Raises ValueError where a batch has one value
+    for a channel.
     Ioffe and Szegedy 2015.  One class where PyTorch has BatchNorm1d, 2d and 3d.
     """
 
-    def __init__(self, n, *, momentum=0.1, eps=1e-5):
+    def __init__(self, n: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
         super().__init__(n, eps=eps)
         self.momentum = momentum
         self.running_mean = Tensor(np.zeros(n, dtype=np.float32))
         self.running_var = Tensor(np.ones(n, dtype=np.float32))
 
-    def forward(self, x):
-        _check_channels(self, x)
+    def forward(self, x: Tensor) -> Tensor:
+        _check_channels(self, x, self.n)
         if not self.training:
             scale = self.weight / ops.sqrt(self.running_var + self.eps)
             return _by_channel(x, scale, self.bias - self.running_mean * scale)
-        axes = (0, *range(2, x.ndim))
+        axes = (0, *range(2, x.ndim))  # all but the channels
+        self._move_statistics(x.detach(), axes)
+        return _by_channel(F.standardise(x, axes, eps=self.eps), self.weight, self.bias)
+
+    def _move_statistics(self, x, axes):
         count = x.size // self.n
         if count < 2:
             raise ValueError(f"{self!r}: one value for a channel has no variance; x is {x.shape}")
-        mean = x.detach().mean(axes, keepdims=True)
-        error = x.detach() - mean
-        var = (error * error).sum(axes) * (1 / (count - 1))
-        for running, new in (self.running_mean, mean.reshape(self.n)), (self.running_var, var):
+        mean = x.mean(axes, keepdims=True)  # (N, n, ...) -> (1, n, 1, ...)
+        error = x - mean
+        var = (error * error).sum(axes) * (1 / (count - 1))  # (N, n, ...) -> (n,)
+        mean = mean.reshape(self.n)  # (1, n, 1, ...) -> (n,)
+        for running, new in (self.running_mean, mean), (self.running_var, var):
             running.data = ((1 - self.momentum) * running + self.momentum * new).data
-        return _by_channel(F.standardise(x, axes, eps=self.eps), self.weight, self.bias)
-
-
-def _check_channels(layer, x):
-    if x.ndim < 2 or x.shape[1] != layer.n:
-        raise ValueError(f"{layer!r}: expected x (N, {layer.n}, ...), got {x.shape}")
 
 
 def _by_channel(x, weight, bias):
     """x (N, n, ...) times weight (n,), plus bias (n,)."""
     shape = (-1, *(1 for _ in x.shape[2:]))
-    return x * weight.reshape(shape) + bias.reshape(shape)
+    return x * weight.reshape(shape) + bias.reshape(shape)  # (n,) -> (n, 1, ...), both
 
 
 class Embedding(Module):
     """A row of numbers for each integer.  ids (...) in [0, n) -> (..., width).
 
-    weight (n, width) starts as standard normal draws.
+    weight (n, width) starts as standard normal draws.  Raises TypeError for ids that are no
+    integers, ValueError for those outside [0, n).
     """
 
-    def __init__(self, n, width):
+    def __init__(self, n: int, width: int) -> None:
         check_counts(self, n=n, width=width)
         self.n, self.width = n, width
         draws = random.generator().standard_normal((n, width), dtype=np.float32)
         self.weight = Parameter(draws)
 
-    def forward(self, ids):
+    def forward(self, ids: Tensor | np.ndarray) -> Tensor:
         if ids.dtype.kind not in "iu":
             raise TypeError(f"{self!r}: expected integers, got {ids.dtype}")
-        data = ids.data if isinstance(ids, Tensor) else ids
-        intercept.effect(ops.check_range, data, self.n, f"{self!r}: ids")
+        intercept.effect(ops.check_range, array_of(ids), self.n, f"{self!r}: ids")
         return self.weight[ids]
 
-    def extra(self):
+    def extra(self) -> str:
         return f"{self.n}, {self.width}"
 
 
 class Residual(Sequential):
     """x plus what its modules make of x, which must keep the shape (He et al. 2016)."""
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return x + super().forward(x)

@@ -8,19 +8,21 @@ it, and saving, moving and optimising ask no more.
 Explained in course/09 and course/22 (checkpoint).
 """
 
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock, get_ident, local
 from types import FunctionType, GeneratorType, MethodType
+from typing import Any, Self
 
 import numpy as np
 
 from ..engine import devices, intercept
 from ..engine.intercept import intercepted, modes, remembering
-from ..engine.tensor import Primitive, Tensor, grad, tensor
+from ..engine.tensor import Primitive, Tensor, array_of, grad, tensor
 
+_NO_PART = frozenset([int, float, bool, str, type(None)])  # what most attributes are
 _METHODS = FunctionType, MethodType, partial  # which may stand in for a method
 
 
@@ -39,17 +41,18 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, data):
-        data = data.data if isinstance(data, Tensor) else data
-        super().__init__(data, requires_grad=True)
+    def __init__(self, data: Tensor | np.ndarray) -> None:
+        super().__init__(array_of(data), requires_grad=True)
 
 
 class Module:
-    """The base of all layers and models.  A subclass stores its parts as attributes in
-    `__init__` and says in `forward` what it does with an input; it is called like a function.
+    """The base of all layers and models.
+
+    A subclass stores its parts as attributes in `__init__` and says in `forward` what it does with
+    an input; it is called like a function.
     """
 
-    training = True  # what dropout and normalisation ask; set by `train` and `eval`
+    training: bool = True  # what dropout and normalisation ask; set by `train` and `eval`
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -61,8 +64,7 @@ class Module:
                 )
 
     def __setattr__(self, name, value):
-        hides = callable(getattr(Module, name, None)) and not isinstance(value, _METHODS)
-        if hides:
+        if callable(getattr(Module, name, None)) and not isinstance(value, _METHODS):
             raise AttributeError(
                 f"{type(self).__name__}.{name}: every Module has a method of that name; choose "
                 "another"
@@ -75,95 +77,83 @@ class Module:
             )
         super().__setattr__(name, value)
 
-    def __call__(self, *inputs, **options):
-        if modes.record:  # compile notes which modules run: their mode chooses the program
-            modes.record.modules[self] = None
+    def __call__(self, *inputs: Any, **options: Any) -> Tensor:
+        """The output for `inputs`, as `forward` computes it."""
         run = partial(self.forward, *inputs, **options)
         for watcher in _watchers.around:
             run = partial(watcher, self, run)
         return run()
 
-    def forward(self, *inputs, **options):
+    def forward(self, *inputs: Any, **options: Any) -> Any:
         """The output for `inputs`; each subclass writes its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward method; define one")
 
-    def parts(self):
-        """Pairs (name, part) of the tensors and modules among the attributes; lists, tuples and
-        dicts are entered, however deep: `blocks.0.first`.
+    def parts(self) -> "list[tuple[str, Tensor | Module]]":
+        """Pairs (name, part) of the tensors and modules that this module itself holds.
 
+        A part is an attribute, or lies in an attribute that is a list, a tuple or a dict, however
+        deep: `blocks.0.first`.  What the modules among them hold is not listed.
         Raises TypeError for parts in a set or a deque, where they have no name, and ValueError
         for two of one name and for a key with a dot.
         """
-        names = set()
+        found = []
         for attribute, value in vars(self).items():
-            if isinstance(value, (int, float, str, type(None))):  # most are, and hold no part
+            if type(value) in _NO_PART:
                 continue
-            for name, part in _named(attribute, value):
-                if "." in attribute:
-                    _check_key(type(self).__name__, attribute)
-                if name in names:
-                    raise ValueError(
-                        f"{type(self).__name__}: two parts are named {name!r}; rename one"
-                    )
-                names.add(name)
-                yield name, part
+            inside = _named(attribute, value)
+            if inside and "." in attribute:
+                _check_key(type(self).__name__, attribute)
+            found += inside
+        return found
 
-    def modules(self):
-        """Pairs (path, module): this module, then all inside it, depth first.
+    def modules(self) -> "list[tuple[str, Module]]":
+        """Pairs (path, module): this module, whose path is "", then all inside it, depth first.
 
         A shared module has several paths.  One that holds this one is not entered again.
         """
-        yield from _walk("", self, (), set())
+        return [(prefix[:-1], module) for prefix, module, _ in _walk("", self, (), set())]
 
-    def tensors(self):
+    def tensors(self) -> list[tuple[str, Tensor]]:
         """Pairs (path, tensor) of all parameters and buffers; a shared one has several paths."""
-        for path, module in self.modules():
-            for name, part in module.parts():
-                if isinstance(part, Tensor):
-                    yield (f"{path}.{name}" if path else name), part
+        walk = _walk("", self, (), set())
+        every = ((prefix + name, part) for prefix, _, parts in walk for name, part in parts)
+        return [(path, part) for path, part in every if isinstance(part, Tensor)]
 
-    def named_parameters(self):
+    def named_parameters(self) -> list[tuple[str, Parameter]]:
         """Pairs (path, parameter), a shared parameter once, under its first path."""
-        seen = set()
+        first = {}
         for path, part in self.tensors():
-            if isinstance(part, Parameter) and part not in seen:
-                seen.add(part)
-                yield path, part
+            if isinstance(part, Parameter):
+                first.setdefault(part, path)
+        return [(path, part) for part, path in first.items()]
 
-    def parameters(self):
+    def parameters(self) -> list[Parameter]:
         """The list of all parameters, each once."""
-        return [p for _, p in self.named_parameters()]
+        return [part for _, part in self.named_parameters()]
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, np.ndarray]:
         """A dict path -> array of all parameters and buffers, copies of what they are now."""
         return {path: part.data.copy() for path, part in self.tensors()}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copy the arrays of `state` (path -> array) into the parameters and buffers.
 
-        Raises ValueError, and copies nothing, for missing or unknown paths, other shapes, numbers
-        of a kind that would be lost (complex, fractions for integers), and for what is
-        recognisably PyTorch's: there the weights of a Linear lie turned, so
-        `minidl.pytorch.from_torch` carries them.  Arrays alone do not show where they are from.
+        Raises ValueError, and copies nothing, for missing or unknown paths, for other shapes, and
+        for numbers of a kind that would lose something (complex ones, or fractions for integers).
+        Also for a state dict of PyTorch's, where it can be recognised: the weights of a Linear are
+        transposed there, and `minidl.pytorch.from_torch` takes care of that.  Arrays alone do not
+        show where they are from.
         """
         mine = dict(self.tensors())
         _refuse_pytorchs(self, state, mine)
-        state = {path: a.data if isinstance(a, Tensor) else a for path, a in state.items()}
+        state = {path: array_of(a) for path, a in state.items()}
         wrong = []
-        for path in [path for path in mine if path in state]:
-            array, part = state[path], mine[path]
-            if not devices.is_array(array):
-                wrong.append(f"{path} is a {type(array).__name__}, not an array")
-            elif array.shape != part.shape:
-                turned = array.shape == part.shape[::-1]
-                hint = " (turned, as by PyTorch: minidl.pytorch.from_torch)" if turned else ""
-                wrong.append(
-                    f"{path} has shape {array.shape} where the model has {part.shape}{hint}"
-                )
-            elif not np.can_cast(array.dtype, part.dtype, "same_kind"):
-                wrong.append(f"{path} has numbers of type {array.dtype}, not {part.dtype}")
+        for path, part in mine.items():
+            if path in state:
+                wrong += _misfits(path, state[path], part)
         for kind, paths in ("missing", mine.keys() - state), ("unknown", state.keys() - mine):
-            wrong += [f"{kind}: {', '.join(sorted(paths))}"] if paths else []
+            if paths:
+                wrong.append(f"{kind}: {', '.join(sorted(paths))}")
         if wrong:
             raise ValueError(
                 f"this state does not fit {type(self).__name__}: {'; '.join(wrong)}; "
@@ -173,19 +163,23 @@ class Module:
         for path, part in mine.items():
             part.data = arrays[path].astype(part.dtype, copy=True)
 
-    def train(self, mode=True):
-        """Set this module and all inside it to training (or, with False, evaluation)."""
-        for _, module in [*self.modules()]:  # all are found before one is changed
+    def train(self, mode: bool = True) -> Self:
+        """Set this module and all inside it to training (or, with False, evaluation); return it."""
+        for _, module in self.modules():
             module.training = mode
         return self
 
-    def eval(self):
-        """Set this module and all inside it to evaluation."""
+    def eval(self) -> Self:
+        """Set this module and all inside it to evaluation; return it."""
         return self.train(False)
 
-    def to(self, device=None, dtype=None):
-        """Move all parameters and buffers to `device` and convert those that are floats."""
-        for _, part in [*self.tensors()]:
+    def to(self, device: str | None = None, dtype: Any = None) -> Self:
+        """Move all parameters and buffers to `device`, convert floats to `dtype`; give the module.
+
+        Gradients are forgotten.  device: "cpu", "cuda", or None, which moves nothing; dtype: what
+        NumPy takes for one, or None, which converts nothing.
+        """
+        for _, part in self.tensors():
             if device is not None:
                 part.data = devices.to_device(part.data, device)
             if dtype is not None and part.dtype.kind == "f":
@@ -193,7 +187,7 @@ class Module:
             part.grad = None
         return self
 
-    def extra(self):
+    def extra(self) -> str:
         """What `repr` shows between the brackets."""
         return ""
 
@@ -218,7 +212,20 @@ def _refuse_pytorchs(module, state, mine):
             )
 
 
-# ---- the walk over modules
+def _misfits(path, array, part):
+    """What is wrong with `array` as the next value of the tensor `part`: one sentence, or none."""
+    if not devices.is_array(array):
+        yield f"{path} is a {type(array).__name__}, not an array"
+    elif array.shape != part.shape:
+        turned = " (turned, as by PyTorch: minidl.pytorch.from_torch)"
+        hint = turned if array.shape == part.shape[::-1] else ""
+        yield f"{path} has shape {array.shape} where the model has {part.shape}{hint}"
+    elif not np.can_cast(array.dtype, part.dtype, "same_kind"):
+        yield f"{path} has numbers of type {array.dtype}, not {part.dtype}"
+
+
+# ---- the walk over modules.  It begins anew at each call, because a list or a dict that holds
+# parts can change without the module's knowing; so it is written to be quick.
 
 
 def _named(path, value, above=()):
@@ -227,8 +234,26 @@ def _named(path, value, above=()):
     above: the containers on the way here; one that holds itself is not entered again.
     """
     if isinstance(value, (Tensor, Module)):
-        yield path, value
-    elif isinstance(value, (set, frozenset, deque)):
+        return [(path, value)]
+    _refuse_hidden(path, value)
+    if not isinstance(value, (Mapping, list, tuple)) or any(value is x for x in above):
+        return []
+    items = value.items() if isinstance(value, Mapping) else enumerate(value)
+    found = []
+    for key, part in items:
+        inside = _named(f"{path}.{key}", part, (*above, value))
+        if inside:
+            _check_key(path, key)
+        found += inside
+    names = Counter(name for name, _ in found)
+    if len(names) < len(found):
+        raise ValueError(f"two parts are named {max(names, key=names.get)!r}; rename one")
+    return found
+
+
+def _refuse_hidden(path, value):
+    """Raise TypeError if `value` is a container in which parts have no name, and has some."""
+    if isinstance(value, (set, frozenset, deque)):
         if any(isinstance(part, (Tensor, Module)) for part in value):
             raise TypeError(
                 f"{path}, a {type(value).__name__}, holds modules or tensors that would not be "
@@ -239,12 +264,6 @@ def _named(path, value, above=()):
             f"{path} is a {type(value).__name__}, in which no module would be found; make a list "
             "of it"
         )
-    elif isinstance(value, (Mapping, list, tuple)) and not any(value is x for x in above):
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, inner in items:
-            for name, part in _named(f"{path}.{key}", inner, (*above, value)):
-                _check_key(path, key)
-                yield name, part
 
 
 def _check_key(path, key):
@@ -256,112 +275,129 @@ def _check_key(path, key):
         )
 
 
-def _inside(module, above, rings):
-    """Pairs (name, part) of the modules in `module` that a walk enters.
+def _inside(parts, above, rings):
+    """Those of the pairs (name, part) that are modules which a walk enters.
 
-    above: the modules on the way here, `module` the last.  rings: those that hold one another
-    (a.b = b, b.a = a); they are entered once, or the ways round would have no end.
+    above: the ids of the modules on the way here, the one with these parts last.  rings: the ids of
+    those that hold one another (a.b = b, b.a = a); they are entered once, or the ways round would
+    have no end.
     """
-    for name, part in module.parts():
-        if not isinstance(part, Module):
+    for name, part in parts:
+        if isinstance(part, Tensor):
             continue
-        if any(part is x for x in above):
-            rings.update(above[above.index(part) :])
-        elif part not in rings:
+        if id(part) in above:
+            rings.update(above[above.index(id(part)) :])
+        elif id(part) not in rings:
             yield name, part
 
 
-def _walk(path, module, above, rings):
-    """Pairs (path, module) of `module` and all inside it."""
-    yield path, module
-    above = (*above, module)
-    for name, part in _inside(module, above, rings):
-        yield from _walk(f"{path}.{name}".removeprefix("."), part, above, rings)
+def _walk(prefix, module, above, rings):
+    """Triples (prefix, module, its parts) of `module` and all inside it, depth first.
+
+    prefix: what stands before the names of its parts, "" or "path.".  The rest as in `_inside`.
+    """
+    parts = module.parts()
+    found = [(prefix, module, parts)]
+    above = (*above, id(module))
+    for name, part in _inside(parts, above, rings):
+        found += _walk(f"{prefix}{name}.", part, above, rings)
+    return found
 
 
 def _shown(module, above, rings):
     """What `repr` shows, with the modules inside indented."""
-    above = (*above, module)
+    above = (*above, id(module))
     inner = ""
-    for name, part in _inside(module, above, rings):
+    for name, part in _inside(module.parts(), above, rings):
         own = type(part).__repr__ is not Module.__repr__
         text = repr(part) if own else _shown(part, above, rings)
         inner += f"\n({name}): {text}"
-    end = "\n)" if inner else ")"
-    return f"{type(module).__name__}({module.extra()}" + inner.replace("\n", "\n  ") + end
+    if inner:
+        inner = inner.replace("\n", "\n  ") + "\n"
+    return f"{type(module).__name__}({module.extra()}{inner})"
 
 
 # ---- what is made of modules
 
 
 class Sequential(Module):
-    """Modules one after the other: the output of each is the input of the next."""
+    """Modules one after the other: the output of each is the input of the next.
 
-    def __init__(self, *modules):
+    `net[0]` is the first, `net[-1]` the last, `net[1:3]` a list of two; `len(net)` says how many.
+    """
+
+    def __init__(self, *modules: Module) -> None:
         for i, module in enumerate(modules):
             if not isinstance(module, Module):
                 raise TypeError(f"Sequential: part {i} is {module!r}, expected a Module")
             setattr(self, str(i), module)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: int) -> Module:
         return list(self)[i]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Module]:
         return (part for name, part in self.parts() if name.isdigit())
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         for module in self:
             x = module(x)
         return x
 
 
-_evaluated = {}  # id of a module -> [the module, its own mode, how many `evaluating` it]
+_evaluated = Counter()  # id of a module -> how many are inside `evaluating` with it
+_own_mode = {}  # id of a module -> its mode when the first of them came
 _trained = {}  # id of a module -> the thread that is inside `training` with it
-_evaluated_lock = Lock()
+_modes_lock = Lock()
+
+
+def _trained_elsewhere(modules):
+    """Whether another thread is inside `training` with one of the modules."""
+    return any(_trained.get(id(module), get_ident()) != get_ident() for module in modules)
 
 
 @contextmanager
-def evaluating(model):
-    """Inside, `model` and all in it are in evaluation; afterwards each has its own mode again.
+def evaluating(model: Module) -> Iterator[None]:
+    """A context in which `model` and all in it are in evaluation; then each has its own mode again.
 
-    Several threads may be inside at once, with one model or with parts of it: modes come back with
-    the last that leaves.  To change modes (`train`, `eval`) inside has no lasting effect.
+    Several threads may be inside at once, with one model or with parts of it: modes come back when
+    the last one leaves.  Calls of `train` and `eval` inside have no lasting effect.
+    Raises RuntimeError while another thread trains the model with `fit`.
     """
-    modules = list({id(module): module for _, module in model.modules()}.values())
-    with _evaluated_lock:
-        if any(_trained.get(id(module), get_ident()) != get_ident() for module in modules):
+    modules = {id(module): module for _, module in model.modules()}.values()  # each once
+    with _modes_lock:
+        if _trained_elsewhere(modules):
             raise RuntimeError(
                 "another thread trains this model, so it cannot be in evaluation now: use a copy "
                 "(copy.deepcopy(model)), or wait for `fit` to end"
             )
         for module in modules:
-            entry = _evaluated.setdefault(id(module), [module, module.training, 0])
-            entry[2] += 1
+            _own_mode.setdefault(id(module), module.training)
+            _evaluated[id(module)] += 1
             module.training = False
     try:
         yield
     finally:
-        with _evaluated_lock:
+        with _modes_lock:
             for module in modules:
-                entry = _evaluated[id(module)]
-                entry[2] -= 1
-                if not entry[2]:
-                    module.training = entry[1]
+                _evaluated[id(module)] -= 1
+                if not _evaluated[id(module)]:
                     del _evaluated[id(module)]
+                    module.training = _own_mode.pop(id(module))
 
 
 @contextmanager
-def training(model):
-    """Inside, this thread trains `model`: others that would evaluate it get a RuntimeError, and so
-    does this one where another is evaluating or training it already.
+def training(model: Module) -> Iterator[None]:
+    """A context in which this thread, and no other, trains or evaluates `model`.
+
+    Another thread that asks for `evaluating` or `training` meanwhile gets a RuntimeError.  So does
+    this one, at the beginning, if another is inside one of the two already.
     """
-    modules = list({id(module): module for _, module in model.modules()}.values())
-    with _evaluated_lock:
-        others = [_trained.get(id(module), get_ident()) != get_ident() for module in modules]
-        if any(others) or any(id(module) in _evaluated for module in modules):
+    modules = {id(module): module for _, module in model.modules()}.values()  # each once
+    with _modes_lock:
+        if _trained_elsewhere(modules) or any(id(module) in _evaluated for module in modules):
             raise RuntimeError(
                 "another thread evaluates or trains this model: train a copy "
                 "(copy.deepcopy(model)), or wait until it has done"
@@ -371,18 +407,21 @@ def training(model):
     try:
         yield
     finally:
-        with _evaluated_lock:
+        with _modes_lock:
             for module in mine:
                 del _trained[id(module)]
 
 
 @contextmanager
-def watched(model, around):
-    """Inside, a call of a module of `model` is `around(path, module, run)`; run() -> its output.
+def watched(
+    model: Module, around: Callable[[str, Module, Callable[[], Any]], Any]
+) -> Iterator[None]:
+    """A context in which a call of a module of `model` gives what around(path, module, run) gives.
 
-    Calls of this thread only.
+    run() calls the module and gives its output, so `around` can do something before and after.
+    Calls by other threads go on as ever.
     """
-    paths = {module: path for path, module in reversed([*model.modules()])}
+    paths = {module: path for path, module in reversed(model.modules())}  # the first path wins
 
     def watcher(module, run):
         return around(paths[module], module, run) if module in paths else run()
@@ -394,7 +433,12 @@ def watched(model, around):
         _watchers.around.remove(watcher)
 
 
-def summary(model, *inputs):
+def as_tensor(x: Any) -> Tensor:
+    """x itself if it is a Tensor, else a Tensor made of it."""
+    return x if isinstance(x, Tensor) else tensor(x)
+
+
+def summary(model: Module, *inputs: Any) -> str:
     """A table, as text: each part of `model`, its output's shape, its number of parameters.
 
     inputs: arrays or Tensors; the model runs once on them, in evaluation, with nothing recorded.
@@ -402,63 +446,79 @@ def summary(model, *inputs):
     rows = [["part", "kind", "output", "parameters"]]
 
     def around(path, module, run):
-        own = {p: p.size for _, p in module.parts() if isinstance(p, Parameter)}
-        own = sum(own.values())
-        rows.append(row := [path or "(all)", type(module).__name__, "", f"{own:,}"])
+        own = {part for _, part in module.parts() if isinstance(part, Parameter)}
+        row = [path or "(all)", type(module).__name__, "", f"{sum(p.size for p in own):,}"]
+        rows.append(row)
         y = run()
         row[2] = str(getattr(y, "shape", "-"))
         return y
 
     with evaluating(model), watched(model, around), intercept.no_grad():
-        model(*(x if isinstance(x, Tensor) else tensor(x) for x in inputs))
+        model(*map(as_tensor, inputs))
     a, b, c, d = (max(map(len, column)) for column in zip(*rows))
     lines = [f"{part:{a}}  {kind:{b}}  {y:{c}}  {n:>{d}}" for part, kind, y, n in rows]
     return "\n".join([*lines, f"{sum(p.size for p in model.parameters()):,} parameters in all"])
 
 
+# ---- a module that runs twice, so that what is inside it need not be kept
+
 _RANDOM = {"bernoulli", "normal"}  # operations that give something else the next time
 
 
-def checkpoint(module, *inputs):
-    """module(*inputs), one Tensor; nothing inside is kept, the way back runs it a second time.
+@contextmanager
+def _buffers_kept(module):
+    """A context after which the buffers of `module` have the values from before."""
+    buffers = [(b, b.data) for _, b in module.tensors() if not isinstance(b, Parameter)]
+    try:
+        yield
+    finally:
+        for b, data in buffers:
+            b.data = data
 
-    Memory for time (Chen et al. 2016).  Values and gradients are the same bits (those of a weight
-    that is used many times: to rounding), and have gradients: what was drawn is kept (dropout's
-    masks), and running statistics move once.
+
+def checkpoint(module: Module, *inputs: Any) -> Tensor:
+    """module(*inputs), one Tensor; nothing inside is kept, and `backward` runs the module again.
+
+    It costs the time of one more run and saves the memory of what is inside (Chen et al. 2016).
+    Values and gradients are the same to the bit (those of a weight that is used many times: to
+    rounding), and gradients have gradients: what was drawn is kept, such as dropout's masks, and
+    running statistics move once.  Raises TypeError if the module gives something other than a
+    Tensor.
     """
-    draws, waiting = [], []
+    draws, waiting = [], []  # those of the first run; those that the next is still to be given
 
     def handler(op, given, attrs):
         if op.name in _RANDOM and waiting:
             return waiting.pop()
         y = outer(op, given, attrs) if outer else op(*given, **attrs)
-        draws.extend([y] if op.name in _RANDOM else [])
+        if op.name in _RANDOM:
+            draws.append(y)
         return y
 
-    def again(g, *_):
+    def shares(g, *_):
         leaves = [Tensor(x.data, requires_grad=x.requires_grad) for x in inputs]
-        buffers = [(b, b.data) for _, b in module.tensors() if not isinstance(b, Parameter)]
         waiting[:] = reversed(draws)
-        with remembering(True), intercepted(handler):  # the walk that called this records nothing
-            z = module(*leaves)
-        for b, data in buffers:
-            b.data = data
-        asked = [x for x in (*leaves, *module.parameters()) if x.requires_grad]
-        shares = grad(z, asked, g, create_graph=isinstance(g, Tensor))
+        with _buffers_kept(module), remembering(True), intercepted(handler):
+            z = module(*leaves)  # recorded, although the walk that called this may not be
+        wanted = [x for x in (*leaves, *module.parameters()) if x.requires_grad]
+        if not isinstance(g, Tensor):
+            return [share.data for share in grad(z, wanted, g)]
+        found = grad(z, wanted, g, create_graph=True)
         for leaf, x in zip(leaves, inputs):  # tied only now, or this walk would have gone on below
             leaf.op = intercept.primitives["reshape"]
             leaf.inputs = (x,)
             leaf.attrs = {"shape": x.shape}
-        return shares if isinstance(g, Tensor) else [share.data for share in shares]
+        return found
 
-    inputs = [x if isinstance(x, Tensor) else Tensor(x) for x in inputs]
-    with intercept.no_grad(), intercepted(handler) as outer:
+    inputs = [as_tensor(x) for x in inputs]
+    with intercept.no_grad(), intercepted(handler) as outer:  # outer: of `autocast`, for example
         y = module(*inputs)
     if not isinstance(y, Tensor):
         raise TypeError(f"checkpoint: expected a Tensor from {module!r}, got {type(y).__name__}")
     y = Tensor(y.data)  # a module may give its input back
     asked = [x for x in (*inputs, *module.parameters()) if x.requires_grad]
     if asked and modes.recording:
-        y.op, y.inputs, y.attrs, y.requires_grad = Primitive(checkpoint), tuple(asked), {}, True
-        y.op.gradient(again)
+        y.op = Primitive(checkpoint)
+        y.op.gradient(shares)
+        y.inputs, y.attrs, y.requires_grad = tuple(asked), {}, True
     return y

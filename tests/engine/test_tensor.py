@@ -1030,7 +1030,7 @@ def test_a_change_that_does_not_fit_changes_nothing(device):
             change()
     assert values(whole) == [1, 2]
     spread = shapes.broadcast_to(tensor([1.0], device=device), shape=(3,))
-    with pytest.raises(RuntimeError, match="one number in memory"):
+    with pytest.raises(RuntimeError, match="one place in memory"):
         spread[0] = 5.0
 
 

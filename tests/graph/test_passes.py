@@ -34,7 +34,7 @@ def module(x):
 
 def beside(x, values):
     """A constant Tensor on the device of x."""
-    return tensor(values, device=devices.device_of(intercept.plain(x.data)))
+    return tensor(values, device=devices.device_of(intercept.untraced(x.data)))
 
 
 # ---- each pass: (pass, function, its graph, its graph after the pass)

@@ -67,7 +67,7 @@ def network(device):
 
 def everything(model, optimizer):
     """All that a recording touches, to compare before and after."""
-    modes = intercept.modes.recording, intercept.modes.record, sys.getprofile()
+    modes = intercept.modes.recording, intercept.modes.tracing, sys.getprofile()
     here = getattr(trace._here, "record", None), dict(handlers)
     arrays = [t.data for _, t in model.tensors()]
     seen = contents([], [model, optimizer])  # `.grad` is not put back after an error
@@ -145,7 +145,7 @@ def test_a_compiled_function_inside_another():
     for i in range(3):
         np.testing.assert_array_equal(outer(drawn(3) * i).numpy(), drawn(3) * i * 2 + 1)
     np.testing.assert_array_equal(inner(drawn(3)).numpy(), drawn(3) * 2)
-    assert intercept.modes.record is None and getattr(trace._here, "record", None) is None
+    assert intercept.modes.tracing is None and getattr(trace._here, "record", None) is None
 
 
 def test_a_tensor_that_was_kept_from_a_recording(device):
@@ -310,7 +310,7 @@ def test_numbers_stay_numbers(device):
     asked = iter(range(1, 9))
 
     def f(x):
-        n = intercept.asked(lambda: next(asked))
+        n = intercept.fresh(lambda: next(asked))
         rate = 0.5 ** (n + 1) / (1 - 2 * n)
         assert isinstance(rate.array, float)
         return x * rate + ops.sqrt(rate * rate)

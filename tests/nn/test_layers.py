@@ -410,6 +410,46 @@ def test_pools_of_nothing_and_of_everything(device):
         nn.MaxPool2d(5)(x)
 
 
+@pytest.mark.parametrize(
+    "make, shape",
+    [
+        (lambda: nn.GroupNorm(2, 4), (0, 4, 3, 3)),
+        (lambda: nn.ConvTranspose2d(4, 4, 3, padding=1), (0, 4, 3, 3)),
+        (lambda: nn.Conv1d(4, 4, 3, padding=1, groups=2), (0, 4, 3)),
+        (lambda: nn.LayerNorm(3), (0, 4, 3)),
+        (lambda: nn.BatchNorm(4).eval(), (0, 4, 3)),
+    ],
+)
+def test_layers_take_a_batch_without_samples(make, shape, device):
+    x = tensor(np.ones(shape, "f"), requires_grad=True, device=device)
+    y = make().to(device)(x)
+    assert y.shape == shape
+    y.sum().backward()
+    assert x.grad.shape == shape
+
+
+@pytest.mark.parametrize(
+    "layer, shown",
+    [
+        (nn.Conv2d(4, 6, 3), "Conv2d(4, 6, (3, 3))"),
+        (nn.Conv2d(4, 6, 3, padding=1, stride=1), "Conv2d(4, 6, (3, 3), padding=1)"),
+        (nn.Conv1d(4, 6, (3,), groups=2), "Conv1d(4, 6, (3,), groups=2)"),
+        (nn.ConvTranspose2d(4, 6, (3, 2)), "ConvTranspose2d(4, 6, (3, 2))"),
+        (nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=1),
+         "ConvTranspose2d(4, 6, (3, 3), stride=2, output_padding=1)"),
+    ],
+)  # fmt: skip
+def test_a_convolution_shows_the_options_that_were_given(layer, shown):
+    assert repr(layer) == shown
+
+
+def test_norms_and_convolutions_are_kinds_of_their_own():
+    """A check such as isinstance(layer, nn.LayerNorm) means that layer, not its cousins."""
+    kinds = [nn.RMSNorm, nn.LayerNorm, nn.GroupNorm, nn.BatchNorm]
+    kinds += [nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d]
+    assert not [(a, b) for a in kinds for b in kinds if a is not b and issubclass(a, b)]
+
+
 def test_batch_norm_learns_the_statistics_and_uses_them(device):
     rng, norm = np.random.default_rng(0), nn.BatchNorm(3).to(device)
     for _ in range(200):
@@ -503,6 +543,8 @@ def test_attention_is_pytorchs(causal, device, torch):
         (lambda: nn.Embedding(5, 0), "Embedding: width must be"),
         (lambda: nn.Dropout(1.0), r"Dropout: p must be in \[0, 1\), got 1\.0"),
         (lambda: recurrent.LSTM(3, 0), "LSTM: n_hidden must be"),
+        (lambda: recurrent.LSTM(3, 2, dropout=1), r"LSTM: dropout must be in \[0, 1\), got 1"),
+        (lambda: nn.ConvTranspose2d(4, 0, 3), "ConvTranspose2d: n_out must be"),
         (lambda: recurrent.GRU(3, 4, 0), "GRU: n_layers must be"),
         (
             lambda: nn.Conv2d(1, 1, 2, stride=0)(tensor(np.ones((1, 1, 4, 4)))),

@@ -422,6 +422,53 @@ def test_modules_that_all_know_one_another():
     assert list(Holder(loop).state_dict()) == ["kept.1.weight", "kept.1.bias"]
 
 
+def test_the_parts_are_those_of_now():
+    """Whatever way they came or went: nothing is remembered from an earlier look."""
+    first, other = layer(), layer()
+    model = Holder([first])
+
+    def found():
+        return [path for path, _ in model.tensors()]
+
+    assert found() == ["kept.0.weight", "kept.0.bias"]
+    model.kept.append({"more": other})
+    assert found()[2:] == ["kept.1.more.weight", "kept.1.more.bias"]
+    del model.kept[0]
+    assert model.parameters() == [other.weight, other.bias]
+    model.kept[0]["more"] = first
+    assert model.parameters() == [first.weight, first.bias]
+    vars(model)["hidden"] = other
+    assert found()[2:] == ["hidden.weight", "hidden.bias"]
+    other.bias = None
+    del model.kept
+    assert found() == ["hidden.weight"]
+    model.hidden = None
+    assert found() == [] == model.modules()[1:]
+
+
+def test_a_checkpoint_that_fails_on_the_way_back_leaves_the_statistics():
+    norm, x = nn.BatchNorm(3), tensor(np.ones((4, 3), "f"), requires_grad=True)
+    fails = []
+
+    class Net(nn.Module):
+        def __init__(self):
+            self.norm = norm
+
+        def forward(self, x):
+            y = self.norm(x)
+            if fails:
+                raise KeyError("the second time")
+            return y
+
+    y = checkpoint(Net(), x).sum()
+    before = norm.state_dict()
+    fails.append(True)
+    with pytest.raises(KeyError):
+        y.backward()
+    for path, array in norm.state_dict().items():
+        np.testing.assert_array_equal(array, before[path], err_msg=path)
+
+
 def test_a_shared_module_keeps_all_its_paths():
     shared = layer()
     model = Holder({"a": shared, "b": [shared]})
