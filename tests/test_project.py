@@ -37,9 +37,10 @@ ORDER = """
     optim
     graph.lines graph.settings graph.tracing graph.record graph.costs graph.drawing graph.kernels
         graph.passes graph.memory graph.source graph.compiled graph
+    gpu.ahead
     data.loader data.images data.text data.datasets data
     io
-    train.metrics train.batches train.ahead train.callbacks train.precision train.debug
+    train.metrics train.batches train.callbacks train.precision train.debug
         train.steps train.trainer train
     pytorch estimators onnx distributed
 """.split()

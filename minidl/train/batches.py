@@ -23,7 +23,7 @@ from ..graph.lines import flat, mapped
 from .metrics import Losses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, TypeAlias
 
     from numpy.typing import ArrayLike
@@ -153,17 +153,6 @@ def as_loader(
     return data
 
 
-def stream(
-    loader: DataLoader, epochs: Iterable[int] = (0,), start: int = 0
-) -> Generator[tuple[Any, ...], None, None]:
-    """The batches of some epochs; a generator, so that it can be closed, and the loader's with it.
-
-    start: the first batch's number in its epoch.
-    """
-    for epoch in epochs:
-        yield from loader.batches(epoch, start)
-
-
 def balanced(dataset: Dataset, place: int) -> dict[Any, float]:
     """For each class N samples by K classes times the samples of this class, so that all classes
     count alike, and the mean weight is 1 (King and Zeng 2001; scikit-learn's "balanced").
@@ -258,25 +247,33 @@ def inputs_of(trainer: Trainer, batch: Sequence[Any]) -> Sequence[Any]:
                 fitting.append(inputs)
     if len(fitting) == 1:
         return fitting[0]
+    names = [str(p.replace(annotation=p.empty)) for p in takes.parameters.values()]
     raise ValueError(
-        f"predict: {type(trainer.model).__name__} takes {takes}, in training {n or 'no'} inputs, a "
-        f"batch has {len(flat(batch))} arrays, of shapes {[np.shape(a) for a in flat(batch)]}: "
+        f"predict: {type(trainer.model).__name__} takes ({', '.join(names)}), in training "
+        f"{n or 'no'} inputs, a batch has {len(flat(batch))} arrays, of shapes {[np.shape(a) for a in flat(batch)]}: "
         "which are inputs, is the last the target? Give the inputs alone, predict(x), "
         "predict((x1, x2)) or predict({'name': x})"
     )
 
 
-def joined(outputs: Sequence[Any], sizes: Sequence[int]) -> Any:
-    """Outputs of batches of these sizes as NumPy arrays (N, ...), in the form that they all have.
+def output(trainer: Trainer, inputs: Sequence[Any]) -> Any:
+    """What the trainer's model gives for the inputs of a batch, as NumPy arrays.
 
     Raises TypeError for what is no Tensor, and where one of several has no row for each sample.
     """
-    columns = [*zip(*map(flat, outputs), strict=True)]  # of each array its parts
-    for y, n in [pair for column in columns for pair in zip(column, sizes)]:
-        if not isinstance(y, Tensor) or (len(columns) > 1 and y.shape[:1] != (n,)):
+    found = call(trainer.model, tensors(trainer, inputs, 1))
+    several = isinstance(found, NESTS)
+    for y in flat(found):
+        if not isinstance(y, Tensor) or (several and y.shape[:1] != (n_samples(inputs),)):
             raise TypeError(
                 "predict: expected of the model a Tensor for each batch, or a tuple or dict of "
                 f"Tensors with a row for each sample, got a {type(y).__name__} of shape "
-                f"{np.shape(y)} for {n} samples"
+                f"{np.shape(y)} for {n_samples(inputs)} samples"
             )
-    return filled(outputs[0], [np.concatenate([y.numpy() for y in c]) for c in columns])
+    return mapped(found, Tensor.numpy)
+
+
+def joined(outputs: Sequence[Any]) -> Any:
+    """The outputs of all batches in one, in their form: arrays (n, ...) of each -> (N, ...)."""
+    columns = zip(*map(flat, outputs), strict=True)
+    return filled(outputs[0], map(np.concatenate, columns))

@@ -14,7 +14,6 @@ import time
 from contextlib import suppress
 from io import BytesIO, StringIO
 from itertools import count
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,8 +99,8 @@ class Progress(Callback):
     def on_epoch_end(self, trainer: Trainer) -> None:
         self.on_train_end(trainer)
         found = ", ".join(f"{name} {value:.4f}" for name, value in trainer.logs.items())
-        seconds = time.perf_counter() - self.began
-        print(f"{self.name}: {found}, {seconds:.0f} s", flush=True)  # a log is read meanwhile
+        # Not kept in a buffer: a log is read meanwhile.
+        print(f"{self.name}: {found}, {time.perf_counter() - self.began:.0f} s", flush=True)
 
     def on_train_end(self, trainer: Trainer) -> None:
         if self.bar is not None:
@@ -203,11 +202,7 @@ class Schedule(Callback):
         self.function = function
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
-        rate = self.function(trainer.epoch)
-        if not isinstance(rate, Real):
-            raise TypeError(f"Schedule: expected a function from the epoch to a learning rate, got "
-                            f"{self.function!r}, which gives {rate!r:.60}")  # fmt: skip
-        trainer.optimizer.lr = rate
+        trainer.optimizer.lr = self.function(trainer.epoch)
 
 
 class Checkpoint(Monitor):
@@ -227,9 +222,8 @@ class Checkpoint(Monitor):
         self.path, self.every, self.best_only = path, every, best_only
 
     def on_batch_end(self, trainer: Trainer) -> None:
-        if self.every is None or trainer.batch == trainer.n_batches:
-            return
-        if trainer.batch % (self.every * trainer.accumulate) == 0:
+        inside = self.every is not None and trainer.batch < trainer.n_batches
+        if inside and trainer.batch % (self.every * trainer.accumulate) == 0:
             trainer.save(self.path)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
@@ -328,13 +322,13 @@ def plot_history(
     losses = [name for name in history if name.endswith("loss")]
     others = [name for name in history if name not in (*losses, "rate")]
     panels = [group for group in (losses, others) if group]
+    over_rates = {"xlabel": "learning rate", "xscale": "log"}
+    scale = over_rates if "rate" in history else {"xlabel": "epoch"}
     figure = figure_of("plot_history", figsize=(4.5 * len(panels), 3.2))
     for axes, group in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         for name in group:
             x = history.get("rate", range(1, len(history[name]) + 1))
             axes.plot(x, history[name], marker=".", label=name.replace("_", " "))
-        axes.set(xlabel="epoch", ylabel=group[0].replace("_", " "))
-        if "rate" in history:
-            axes.set(xlabel="learning rate", xscale="log")
+        axes.set(ylabel=group[0].replace("_", " "), **scale)
         axes.legend()
     return saved(figure, path)

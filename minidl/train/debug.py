@@ -196,18 +196,17 @@ def plot_statistics(
     figure, saved to `path` if given.  Needs matplotlib: pip install "minidl[course]".
     """
     figure = figure_of("plot_statistics", figsize=(11, 3.6))
-    spread, zeros, gradients = figure.subplots(1, 3)
-    _draw(spread, rows, {"std": "o-"}, yscale="log")
-    _draw(zeros, rows, {"zeros": "o-"}, ylim=(-0.02, 1))
-    _draw(gradients, rows, {"gradient": "o-", "weights": "s"}, yscale="log")
+    log = {"yscale": "log"}
+    panels = {"std": log}, {"zeros": {"ylim": (-0.02, 1)}}, {"gradient": log, "weights": log}
+    for axes, names in zip(figure.subplots(1, 3), panels):
+        for name, options in names.items():
+            nothing = math.nan if options is log else 0.0  # a log scale has no place for 0
+            axes.set(**options)
+            axes.plot(
+                [row[name] or nothing for row in rows],
+                "s" if name == "weights" else "o-",
+                label=name,
+            )
+        axes.set_xticks(range(len(rows)), [row["layer"] for row in rows], rotation=90)
+        axes.legend()
     return saved(figure, path)
-
-
-def _draw(axes, rows, marks, **options):
-    """One panel: the numbers of these names, each with its mark."""
-    axes.set(**options)
-    nothing = math.nan if "yscale" in options else 0.0  # a log scale has no place for 0
-    for name, mark in marks.items():
-        axes.plot([row[name] or nothing for row in rows], mark, label=name)
-    axes.set_xticks(range(len(rows)), [row["layer"] for row in rows], rotation=90)
-    axes.legend()

@@ -26,23 +26,21 @@ from ..data.loader import prepared, weigher
 from ..engine import intercept, random
 from ..engine.checks import check_whole
 from ..engine.tensor import Tensor
+from ..gpu.ahead import ahead
 from ..graph.lines import flat
 from ..nn.module import Module, evaluating, training
-from .ahead import ahead
 from .batches import (
     are_arrays,
     as_loader,
     balanced,
-    call,
     dataset,
     given,
     inputs_of,
     joined,
     n_samples,
+    output,
     parts,
     share,
-    stream,
-    tensors,
 )
 from .callbacks import Callback, Checkpoint, CSVLog, HistoryPlot, Progress
 from .metrics import Losses, by_name, loss_of, meant, takes_weight
@@ -267,7 +265,7 @@ class Trainer:
         self.n_batches = len(loader)
         self._tell("on_epoch_begin")
         # However this ends, the loader's threads end with it.
-        with closing(stream(loader, [self.epoch], self.batch)) as batches:
+        with closing(loader.batches(self.epoch, self.batch)) as batches:
             if self.group:
                 batches = map(self.group.part, batches)
             if self.device != "cpu" and not weigh:  # weights are worked out on the host
@@ -287,8 +285,7 @@ class Trainer:
             logs = dict.fromkeys(["loss", *self.metrics], 0.0) | self.logs
             self.logs = self.group.average_numbers(logs, self.seen, self.device)
         if valid is not None:
-            found = self.evaluate(valid)
-            self.logs |= {f"valid_{name}": value for name, value in found.items()}
+            self.logs |= {f"valid_{name}": v for name, v in self.evaluate(valid).items()}
         # Every list of the history is as long as the others.
         done = max(map(len, self.history.values()), default=0)
         for name in self.history | self.logs:
@@ -321,7 +318,7 @@ class Trainer:
         if model is not self.model or optimizer is not self.optimizer:
             _check_that_they_belong_together(self.model, self.optimizer)
             self._modes = _modes(self.model)
-            self.n_inputs = len(flat(parts(batch, self.loss)[0]))
+            self.n_inputs = len(flat(parts(batch, self.loss)[0])) or None
             self._checked = self.model, self.optimizer
         for module, mode in self._modes:
             module.training = mode
@@ -333,13 +330,9 @@ class Trainer:
 
         x, y: arrays, evaluate(x, y); or x alone, a DataLoader or a data set: see `fit`.
         """
-        measured = []
         loader = as_loader(*given("evaluate", x, y), batch_size)
-        with evaluating(self.model), intercept.no_grad(), closing(stream(loader)) as batches:
-            for batch in batches:
-                _, found = measure(self, batch)
-                measured.append((found, n_samples(batch)))
-        return mean(measured)
+        with evaluating(self.model), intercept.no_grad(), closing(loader.batches(0)) as batches:
+            return mean([(measure(self, batch)[1], n_samples(batch)) for batch in batches])
 
     def predict(self, x: Data, *, batch_size: int = 256) -> Any:
         """The model's outputs for all of x, a NumPy array, in the order of its batches; where the
@@ -355,19 +348,15 @@ class Trainer:
         alone = are_arrays(x)
         x, form = dataset(x) if alone else (x, None)
         loader = as_loader(x, form, batch_size)
-        outputs, sizes = [], []
-        with evaluating(self.model), intercept.no_grad(), closing(stream(loader)) as batches:
-            for batch in batches:
-                inputs = batch if alone else inputs_of(self, batch)
-                outputs.append(call(self.model, tensors(self, inputs, 1)))
-                sizes.append(n_samples(inputs))
-        return joined(outputs, sizes)
+        with evaluating(self.model), intercept.no_grad(), closing(loader.batches(0)) as batches:
+            inputs = batches if alone else (inputs_of(self, batch) for batch in batches)
+            return joined([output(self, x) for x in inputs])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that the rest of the run depends on to `path`, a safetensors file."""
         parts = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         place = {name: getattr(self, name) for name in _PLACE}
-        place |= {"lr": self.optimizer.lr, "random": random.random_state()}
+        place["random"] = random.random_state()
         place["scaler"] = self.scaler and self.scaler.state_dict()
         for callback, name, key in self._kept():
             value = getattr(callback, name)
@@ -395,7 +384,6 @@ class Trainer:
                 setattr(holder, name, (parts | place)[key])
         if self.scaler and place["scaler"]:
             self.scaler.load_state_dict(place["scaler"])
-        self.optimizer.lr = place["lr"]
         random.set_random_state(place["random"])
 
     def _kept(self):
@@ -425,13 +413,12 @@ def _check_that_they_belong_together(model, optimizer):
             "since; make the optimizer from model.parameters(), and keep all that the loss trains "
             "in the model"
         )
-    if optimizer.schedule:
-        factor = optimizer.schedule(optimizer.steps)
+    for schedule in {one.schedule for one in (optimizer, *optimizer.groups)} - {None}:
+        factor = schedule(optimizer.steps)
         if not isinstance(factor, (Real, Tensor, np.ndarray)):
             raise TypeError(
                 "schedule: expected a function from the number of steps done to a factor of lr, "
-                f"such as optim.cosine(1000), got {optimizer.schedule!r}, which gives "
-                f"{factor!r:.60}"
+                f"such as optim.cosine(1000), got {schedule!r}, which gives {factor!r:.60}"
             )
 
 
@@ -479,11 +466,13 @@ def find_rate(
     trial.model, trial.optimizer, trial.scaler = deepcopy(parts)
     trial.group = None  # each process tries alone, and finds the same
     trial.step = EagerStep(trial)  # a compiled one trains the trainer's own model
-    trial.optimizer.schedule = None
+    for one in (trial.optimizer, *trial.optimizer.groups):
+        one.schedule = None
     rates, losses = [], []
     loader = as_loader(*given("find_rate", x, y), batch_size, shuffle=True)
     quiet = np.errstate(over="ignore", invalid="ignore")
-    with closing(stream(loader, count())) as batches, suppress(FloatingPointError), quiet:
+    endless = (batch for epoch in count() for batch in loader.batches(epoch))
+    with closing(endless) as batches, suppress(FloatingPointError), quiet:
         for rate in np.geomspace(lowest, highest, steps).tolist():
             trial.optimizer.lr = rate
             losses.append(trial.train_step(next(batches))["loss"])

@@ -9,8 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..engine.devices import device_module, send, to_numpy
-from ..graph.lines import flat
-from .batches import filled
+from ..graph.lines import flat, mapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,5 +30,6 @@ def ahead(batches: Iterable[tuple[Any, ...]], device: str) -> Iterator[tuple[Any
             form, sent = before
             for _, arrive in sent:
                 arrive()
-            yield filled(form, (a for a, _ in sent))
+            found = iter([a for a, _ in sent])
+            yield mapped(form, lambda _, found=found: next(found))
         before = coming
