@@ -53,7 +53,7 @@ BUDGETS = {
     "nn": (965, "nn"),
     "optim": (230, "optim"),
     "data": (550, "data"),
-    "train": (870, "train"),
+    "train": (960, "train"),
     "graph": (1888, "graph"),
     "gpu": (200, "gpu"),
     "files and estimators": (360, "io estimators pytorch"),

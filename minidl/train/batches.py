@@ -52,8 +52,8 @@ def are_arrays(given: object) -> bool:
         return not any(isinstance(part, tuple) for part in given)
     if isinstance(given, (tuple, dict, Tensor)) or devices.is_array(given):
         return True
-    is_data = hasattr(given, "__getitem__") and hasattr(given, "__len__")
-    if isinstance(given, str) or not (is_data or isinstance(given, DataLoader)):
+    is_data = isinstance(given, DataLoader) or hasattr(given, "__getitem__")
+    if isinstance(given, str) or not is_data:
         raise TypeError(f"expected arrays, a data set or a DataLoader, got {given!r:.60}")
     return hasattr(given, "__array__")
 
@@ -96,7 +96,6 @@ def dataset(*columns: Arrays) -> tuple[ArrayDataset, Callable[..., Any] | None]:
     """
     whole = [_arrays(column) for column in columns]
     arrays = flat(whole)
-    n = len(arrays)
     if not all(flat(column) for column in whole) or len({a.shape[:1] for a in arrays} | {()}) != 2:
         raise ValueError(
             f"expected arrays of one length, got shapes {[a.shape for a in arrays[:6]]}; a tuple, "
@@ -105,7 +104,7 @@ def dataset(*columns: Arrays) -> tuple[ArrayDataset, Callable[..., Any] | None]:
     form = None
     if is_nested(whole):
         # What follows in a batch are the weights of its samples.
-        form = lambda batch, rng: (*filled(whole, batch), *batch[n:])  # noqa: E731
+        form = lambda batch, rng: (*filled(whole, batch), *batch[len(arrays) :])  # noqa: E731
     return ArrayDataset(*arrays), form
 
 
@@ -250,7 +249,8 @@ def inputs_of(trainer: Trainer, batch: Sequence[Any]) -> Sequence[Any]:
     names = [str(p.replace(annotation=p.empty)) for p in takes.parameters.values()]
     raise ValueError(
         f"predict: {type(trainer.model).__name__} takes ({', '.join(names)}), in training "
-        f"{n or 'no'} inputs, a batch has {len(flat(batch))} arrays, of shapes {[np.shape(a) for a in flat(batch)]}: "
+        f"{n or 'no'} inputs, a batch has {len(flat(batch))} arrays, of shapes "
+        f"{[np.shape(a) for a in flat(batch)]}: "
         "which are inputs, is the last the target? Give the inputs alone, predict(x), "
         "predict((x1, x2)) or predict({'name': x})"
     )
@@ -262,9 +262,8 @@ def output(trainer: Trainer, inputs: Sequence[Any]) -> Any:
     Raises TypeError for what is no Tensor, and where one of several has no row for each sample.
     """
     found = call(trainer.model, tensors(trainer, inputs, 1))
-    several = isinstance(found, NESTS)
     for y in flat(found):
-        if not isinstance(y, Tensor) or (several and y.shape[:1] != (n_samples(inputs),)):
+        if not isinstance(y, Tensor) or (found is not y and y.shape[:1] != (n_samples(inputs),)):
             raise TypeError(
                 "predict: expected of the model a Tensor for each batch, or a tuple or dict of "
                 f"Tensors with a row for each sample, got a {type(y).__name__} of shape "

@@ -285,9 +285,10 @@ class CSVLog(Callback):
         self.path = path
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        rows = [("epoch", *trainer.history), *zip(count(1), *trainer.history.values())]
         text = StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(rows)
+        csv.writer(text, lineterminator="\n").writerows(
+            [("epoch", *trainer.history), *zip(count(1), *trainer.history.values())]
+        )
         write_atomically(self.path, [text.getvalue().encode()])
 
 
@@ -322,13 +323,13 @@ def plot_history(
     losses = [name for name in history if name.endswith("loss")]
     others = [name for name in history if name not in (*losses, "rate")]
     panels = [group for group in (losses, others) if group]
-    over_rates = {"xlabel": "learning rate", "xscale": "log"}
-    scale = over_rates if "rate" in history else {"xlabel": "epoch"}
     figure = figure_of("plot_history", figsize=(4.5 * len(panels), 3.2))
     for axes, group in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         for name in group:
             x = history.get("rate", range(1, len(history[name]) + 1))
             axes.plot(x, history[name], marker=".", label=name.replace("_", " "))
-        axes.set(ylabel=group[0].replace("_", " "), **scale)
+        axes.set(xlabel="epoch", ylabel=group[0].replace("_", " "))
+        if "rate" in history:
+            axes.set(xlabel="learning rate", xscale="log")
         axes.legend()
     return saved(figure, path)

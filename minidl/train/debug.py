@@ -197,16 +197,16 @@ def plot_statistics(
     """
     figure = figure_of("plot_statistics", figsize=(11, 3.6))
     log = {"yscale": "log"}
-    panels = {"std": log}, {"zeros": {"ylim": (-0.02, 1)}}, {"gradient": log, "weights": log}
-    for axes, names in zip(figure.subplots(1, 3), panels):
-        for name, options in names.items():
-            nothing = math.nan if options is log else 0.0  # a log scale has no place for 0
-            axes.set(**options)
-            axes.plot(
-                [row[name] or nothing for row in rows],
-                "s" if name == "weights" else "o-",
-                label=name,
-            )
+    panels = (
+        ({"std": "o-"}, log),
+        ({"zeros": "o-"}, {"ylim": (-0.02, 1)}),
+        ({"gradient": "o-", "weights": "s"}, log),
+    )
+    for axes, (marks, options) in zip(figure.subplots(1, 3), panels):
+        axes.set(**options)
+        nothing = math.nan if options is log else 0.0  # a log scale has no place for 0
+        for name, mark in marks.items():
+            axes.plot([row[name] or nothing for row in rows], mark, label=name)
         axes.set_xticks(range(len(rows)), [row["layer"] for row in rows], rotation=90)
         axes.legend()
     return saved(figure, path)

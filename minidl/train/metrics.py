@@ -89,10 +89,10 @@ def meant(given: object, known: Iterable[str]) -> str:
 def scalar(loss: object) -> Tensor:
     """A loss as it is.  Raises TypeError unless it is a Tensor with one element."""
     if not isinstance(loss, Tensor) or loss.size != 1:
-        shape = f" of shape {loss.shape}" if isinstance(loss, Tensor) else ""
         raise TypeError("the loss must be a Tensor with one element, the mean over the batch, got "
-                        f"a {type(loss).__name__}{shape}; compute it of the outputs without "
-                        "float(), .item() or .numpy(), and end it with .mean()")  # fmt: skip
+                        f"a {type(loss).__name__} of shape {getattr(loss, 'shape', ())}; compute "
+                        "it of the outputs without float(), .item() or .numpy(), and end it with "
+                        ".mean()")  # fmt: skip
     return loss
 
 
@@ -149,7 +149,7 @@ def takes_weight(function: object) -> bool:
     """Whether it is a function with an argument `sample_weight`; of several losses, whether all
     are.
     """
-    losses = function.parts.values() if isinstance(function, Losses) else [function]
+    losses = getattr(function, "parts", {"loss": function}).values()
     return all(callable(f) and "sample_weight" in signature(f).parameters for f in losses)
 
 
@@ -161,7 +161,7 @@ _TAKEN = "loss", "epoch", "rate"  # names in a history that are no metric's
 def loss_of(given: Any, weights: Any) -> Any:
     """The loss of what a Trainer is given for it: a function (output, target, ...) -> Tensor."""
     if isinstance(given, (dict, list, tuple)):
-        return Losses(given, {} if weights is None else weights)
+        return Losses(given, weights or {})
     if weights is not None:
         raise ValueError("loss_weights are for several losses, a dict or a list of them")
     return called("loss", given, LOSSES)

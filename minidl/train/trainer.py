@@ -14,6 +14,7 @@ import math
 import os
 from contextlib import closing, nullcontext, suppress
 from copy import copy, deepcopy
+from functools import partial
 from inspect import signature
 from itertools import count, islice
 from numbers import Real
@@ -138,9 +139,8 @@ class Trainer:
         self.callbacks: list[Callback] = []
         self.epoch = 0  # the one that runs
         self.n_epochs = self.n_batches = 0  # how many there will be; of the epoch that runs
-        self.batch = 0  # how many batches of it are done
+        self.batch = self.seen = 0  # how many batches of it are done, and how many samples
         self.logs: dict[str, float] = {}  # the means over these batches
-        self.seen = 0  # how many samples these are
         self.stopped = False  # whether a callback ended the run
         self.n_inputs = None  # how many arrays of a batch were inputs, in training
         self._checked, self._modes = (None, None), []  # see `_begin_step`
@@ -289,8 +289,8 @@ class Trainer:
         # Every list of the history is as long as the others.
         done = max(map(len, self.history.values()), default=0)
         for name in self.history | self.logs:
-            before = self.history.setdefault(name, [math.nan] * done)
-            before.append(self.logs.get(name, math.nan))
+            values = self.history.setdefault(name, [math.nan] * done)
+            values.append(self.logs.get(name, math.nan))
         self.epoch += 1
         self.batch = self.seen = 0
         self._tell("on_epoch_end")
@@ -304,8 +304,10 @@ class Trainer:
         Returns a dict name -> mean over all samples.
         """
         # A scaled gradient may overflow: the scaler then skips the update.
-        quiet = np.errstate(over="ignore", invalid="ignore") if self.scaler else nullcontext()
-        with quiet, self.group.telling(self.model) if self.group else nullcontext():
+        with (
+            np.errstate(over="ignore", invalid="ignore") if self.scaler else nullcontext(),
+            self.group.telling(self.model) if self.group else nullcontext(),
+        ):
             weighed = [weigh(batch) if weigh else (batch, None) for batch in batches]
             self._begin_step(weighed[0][0])
             return self.step(weighed)
@@ -345,12 +347,12 @@ class Trainer:
         Raises ValueError where that does not say which are the inputs, or where one of several
         outputs has no row for each sample.
         """
-        alone = are_arrays(x)
-        x, form = dataset(x) if alone else (x, None)
+        form, chosen = None, partial(inputs_of, self)
+        if are_arrays(x):
+            (x, form), chosen = dataset(x), list
         loader = as_loader(x, form, batch_size)
         with evaluating(self.model), intercept.no_grad(), closing(loader.batches(0)) as batches:
-            inputs = batches if alone else (inputs_of(self, batch) for batch in batches)
-            return joined([output(self, x) for x in inputs])
+            return joined([output(self, chosen(batch)) for batch in batches])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that the rest of the run depends on to `path`, a safetensors file."""
@@ -364,8 +366,11 @@ class Trainer:
                 parts[key] = value
             else:
                 place[key] = value
-        arrays = {f"{part}.{k}": a for part, state in parts.items() for k, a in state.items()}
-        io.save(path, arrays, {"minidl.trainer": json.dumps(place)})
+        io.save(
+            path,
+            {f"{part}.{k}": a for part, state in parts.items() for k, a in state.items()},
+            {"minidl.trainer": json.dumps(place)},
+        )
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Go back to the state that `save` wrote.  Raises ValueError when it does not fit."""
@@ -470,9 +475,11 @@ def find_rate(
         one.schedule = None
     rates, losses = [], []
     loader = as_loader(*given("find_rate", x, y), batch_size, shuffle=True)
-    quiet = np.errstate(over="ignore", invalid="ignore")
-    endless = (batch for epoch in count() for batch in loader.batches(epoch))
-    with closing(endless) as batches, suppress(FloatingPointError), quiet:
+    with (
+        closing(batch for epoch in count() for batch in loader.batches(epoch)) as batches,
+        suppress(FloatingPointError),
+        np.errstate(over="ignore", invalid="ignore"),
+    ):
         for rate in np.geomspace(lowest, highest, steps).tolist():
             trial.optimizer.lr = rate
             losses.append(trial.train_step(next(batches))["loss"])

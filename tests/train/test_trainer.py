@@ -408,7 +408,11 @@ def test_an_argument_of_keras_is_told_minidls_name(name, hint):
 @pytest.mark.parametrize("compile", [False, True])
 def test_what_a_loss_must_give_is_said(compile):
     for loss, kind, complaint in [
-        (lambda y, t: float(((y - t) ** 2).mean().data), TypeError, "got a float; compute it of"),
+        (
+            lambda y, t: float(((y - t) ** 2).mean().data),
+            TypeError,
+            r"got a float of shape \(\); compute it of",
+        ),
         (lambda y, t: ((y - t) ** 2).data.mean(), TypeError, "got a float32"),
         (lambda y, t: None, TypeError, "got a NoneType"),
         (lambda y, t: ((y - t) ** 2).mean(1), TypeError, r"of shape \(20,\); .* end it with .mean"),
