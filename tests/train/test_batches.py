@@ -478,7 +478,5 @@ def test_a_frozen_part_stays_in_evaluation_while_the_rest_trains(compile, device
         p.requires_grad = True
     trainer.fit(X, KIND, 1, **QUIET)
     assert [m.training for _, m in trainer.model.modules()] == [True] * 8
-    assert not np.array_equal(
-        Tensor(trainer.model.state_dict()["0.1.running_mean"]).numpy(),
-        before["0.1.running_mean"],
-    )
+    moved = Tensor(trainer.model.state_dict()["0.1.running_mean"]).numpy()
+    assert (moved != before["0.1.running_mean"]).any(), "what is no longer frozen stayed"

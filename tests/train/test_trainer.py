@@ -1001,6 +1001,108 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         spiral_trainer().load(tmp_path / "b")
 
 
+# ---- groups of parameters, and the rate
+
+
+def grouped_trainer(schedule=None, own=None, **options):
+    """A body with a rate and a decay of its own, and a head."""
+    minidl.manual_seed(1)
+    model = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 3))
+    body = {"params": model[0].parameters(), "lr": 0.002, "weight_decay": 0.1}
+    if own is not None:
+        body["schedule"] = own
+    groups = [body, {"params": model[2].parameters()}]
+    optimizer = optim.SGD(groups, 0.02, momentum=0.9, schedule=schedule)
+    return Trainer(model, optimizer, "cross_entropy", ["accuracy"], **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"compile": True}, {"accumulate": 2}, {"mixed_precision": True}]
+)
+def test_groups_train_as_an_optimiser_for_each_would(options, device):
+    trainer = grouped_trainer(optim.step_decay(3, 0.5), clip_norm=1.0, device=device, **options)
+    start = weights(trainer)
+    trainer.fit(SPIRALS, epochs=2, progress=False)
+
+    class Both(optim.Optimizer):
+        """The two in one, by hand."""
+
+        def __init__(self, model):
+            super().__init__(model.parameters(), 0.02)
+            rate = {"momentum": 0.9, "schedule": optim.step_decay(3, 0.5)}
+            self.two = (
+                optim.SGD(model[0].parameters(), 0.002, weight_decay=0.1, **rate),
+                optim.SGD(model[2].parameters(), 0.02, **rate),
+            )
+
+        def step(self):
+            for one in self.two:
+                one.step()
+            self.steps += 1
+
+    other = grouped_trainer(clip_norm=1.0, device=device, **options | {"compile": False})
+    other.optimizer = Both(other.model)
+    other.fit(SPIRALS, epochs=2, progress=False)
+    assert (weights(other) != start).any(), "nothing was trained"
+    np.testing.assert_allclose(weights(trainer), weights(other), rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("compile", [False, EXACT])
+@pytest.mark.parametrize("groups", [False, True])
+def test_a_checkpoint_brings_back_each_rate(tmp_path, groups, compile):
+    """Also one that was changed while the run went on, and what a group has of its own."""
+
+    class Lower(Callback):
+        def on_epoch_end(self, trainer):
+            trainer.optimizer.lr *= 0.5
+            if groups and trainer.epoch == 1:
+                trainer.optimizer.groups[0].lr = 0.01
+
+    def run(path, *more):
+        if groups:
+            trainer = grouped_trainer(optim.cosine(100), compile=compile)
+        else:
+            trainer = spiral_trainer(compile=compile)
+        trainer.fit(
+            loader(), SPIRALS, 4, progress=False, resume=tmp_path / path,
+            callbacks=[Checkpoint(tmp_path / path, every=1), Lower(), *more],
+        )  # fmt: skip
+        return trainer
+
+    whole = run("whole")
+    with pytest.raises(KeyboardInterrupt):
+        run("part", Interrupt(2, 5))
+    again = run("part")
+    np.testing.assert_array_equal(weights(again), weights(whole))
+    assert again.history == whole.history
+    rates = [one.lr for one in (again.optimizer, *again.optimizer.groups)]
+    assert rates == [one.lr for one in (whole.optimizer, *whole.optimizer.groups)]
+    assert rates[0] == 0.02 / 16 and rates[1:] == ([0.01 / 8, 0.02 / 16] if groups else [])
+
+
+def test_the_finder_scales_the_rates_of_groups_and_asks_no_schedule(device):
+    def found(**options):
+        trainer = grouped_trainer(device=device, **options)
+        return find_rate(trainer, SPIRALS, steps=8, lowest=1e-3), trainer
+
+    plain, trainer = found()
+    with_schedules, _ = found(schedule=optim.cosine(3), own=optim.step_decay(1, 0.1))
+    assert with_schedules == plain and len(plain["rate"]) == 8
+    assert [one.lr for one in trainer.optimizer.groups] == [0.002, 0.02]
+
+    class Own(Callback):
+        def on_epoch_begin(self, trainer):
+            trainer.optimizer.lr *= 0.5
+
+    trainer.fit(SPIRALS, epochs=2, progress=False, callbacks=[Own()])
+    np.testing.assert_allclose([one.lr for one in trainer.optimizer.groups], [0.0005, 0.005])
+
+
+def test_a_group_with_what_makes_schedules_is_refused():
+    with pytest.raises(TypeError, match="schedule: expected a function"):
+        grouped_trainer(own=optim.cosine)
+
+
 # ---- a loss that is not finite
 
 
