@@ -194,9 +194,9 @@ class Trainer:
 
         Floats become the type of the model's parameters when a batch is made, so float64 data do
         not slow a float32 model down; whole numbers stay.
-        Frozen parts, which have parameters and none with requires_grad, stay in evaluation: their
-        batch norm keeps its statistics, their dropout is off.  (As Keras does for batch norm;
-        PyTorch's `train` puts them into training.)
+        Frozen parts, which have parameters and none with requires_grad when fit begins, stay in
+        evaluation: their batch norm keeps its statistics, their dropout is off.  (As Keras does for
+        batch norm; PyTorch's `train` puts them into training.)
 
         Raises FloatingPointError, naming the operation, when the loss is no longer finite.
         """
@@ -215,7 +215,7 @@ class Trainer:
         loader = as_loader(train, form, batch_size, "training ", shuffle=True, seed=seed)
         if valid is not None:
             valid = as_loader(valid, valid_form, batch_size, "validation ")
-        weigh = self._weigher(loader, sample_weight is not None, class_weight)
+        weigh = self._weigher(loader, y, sample_weight is not None, class_weight)
         self.callbacks = self._all_callbacks(callbacks, progress)
         self._tell("renew")
         self.stopped, self.n_epochs = False, self.epoch + epochs
@@ -233,10 +233,10 @@ class Trainer:
                 self._tell("on_train_end")
         return self.history
 
-    def _weigher(self, loader, given, by_class):
+    def _weigher(self, loader, y, given, by_class):
         """What gives the samples of a batch their weights, see `weigher`; or None."""
-        if by_class is not None and isinstance(self.loss, Losses):
-            raise TypeError("class_weight is for one loss; of several, give sample_weight")
+        if by_class is not None and (isinstance(self.loss, Losses) or isinstance(y, (tuple, dict))):
+            raise TypeError("class_weight is for one loss and target; else give sample_weight")
         if isinstance(by_class, str):
             if by_class != "balanced":
                 raise ValueError(f"class_weight: expected numbers or 'balanced', got {by_class!r}")

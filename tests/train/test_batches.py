@@ -400,8 +400,10 @@ def test_what_does_not_match_the_losses_is_said(compile):
         lone.fit(DICTS[0], {"kind": KIND}, **QUIET)
     several = two(dict, compile=compile, **LOSSES[dict])
     for weight in ({0: 1.0, 1: 2.0}, "balanced"):
-        with pytest.raises(TypeError, match=r"class_weight is for one loss; .* sample_weight"):
+        with pytest.raises(TypeError, match=r"class_weight is for one loss .* sample_weight"):
             several.fit(*DICTS, class_weight=weight, **QUIET)
+        with pytest.raises(TypeError, match=r"class_weight is for one loss and target"):
+            two(dict, both, compile=compile).fit(*DICTS, class_weight=weight, **QUIET)
     unweighted = two(dict, {"kind": lambda y, t: F.cross_entropy(y, t), "age": "mse"})
     with pytest.raises(TypeError, match="need a loss with an argument `sample_weight`"):
         unweighted.fit(*DICTS, sample_weight=np.ones(40), **QUIET)
