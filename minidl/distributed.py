@@ -9,6 +9,7 @@ Explained in course/23.
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,13 +18,16 @@ from .engine import devices
 from .engine.tensor import Tensor
 from .gpu.doubts import doubt
 from .gpu.nccl import communicator
+from .graph.lines import flat, mapped
 from .nn.module import Parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
+    from .graph.compiled import Compiled
     from .nn.module import Module
+    from .train.steps import CompiledStep, EagerStep
 
 FAILED = "a process that trains with this one has failed: it says why itself"
 
@@ -55,9 +59,13 @@ class Group:
 
     def part(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
         """The rows of each array of a batch that are this process's; none, if they are too few."""
-        n = len(batch[0])
+        n = _n_samples(batch)
         rows = slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
-        return tuple(a[rows] for a in batch)
+        return mapped(batch, lambda a: a[rows])
+
+    def step(self, step: EagerStep | CompiledStep) -> GroupStep:
+        """A Trainer's step as one of this process among the others."""
+        return GroupStep(step)
 
     def start(self, model: Module) -> None:
         """Give every process the weights and buffers that process 0 has."""
@@ -102,6 +110,15 @@ class Group:
         (found,) = self.average([mine], weight)
         return dict(zip(numbers, devices.to_numpy(found).tolist()))
 
+    @contextmanager
+    def telling(self, model: Module) -> Iterator[None]:
+        """Inside, an error of this process ends the others too, which do not wait for it."""
+        try:
+            yield
+        except Exception as error:
+            self.fail(model, error)
+            raise
+
     def fail(self, model: Module, error: BaseException) -> None:
         """What a process calls in place of `average_gradients` before it stops with `error`, so
         that the others stop too and do not wait for it.
@@ -123,6 +140,35 @@ class Group:
                 end += a.size
                 arrays[i] = (sums[end - a.size : end] / totals[kind]).reshape(a.shape)
         return arrays, totals.values()
+
+
+class GroupStep:
+    """A step of one of several processes, each of which works on its part of the batches.
+
+    step: one of those in train/steps.py.  Its gradients become the means over all processes.
+    """
+
+    def __init__(self, step: EagerStep | CompiledStep):
+        self.step = step
+
+    @property
+    def compiled(self) -> Compiled | None:
+        """What its step has compiled."""
+        return self.step.compiled
+
+    def __call__(self, batches: Sequence[tuple[Sequence[Any], Any]]) -> dict[str, float]:
+        """The means over the samples of this process; none where its part is empty."""
+        trainer = self.step.trainer
+        mine = [(batch, weight) for batch, weight in batches if _n_samples(batch)]
+        found = self.step(mine)
+        n = sum(_n_samples(batch) for batch, _ in mine)
+        trainer.group.average_gradients(trainer.model, n)
+        self.step.update()
+        return found
+
+
+def _n_samples(batch):
+    return len(flat(batch)[0])
 
 
 def _floats(model):

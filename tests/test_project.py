@@ -39,10 +39,11 @@ ORDER = """
     optim
     graph.lines graph.settings graph.tracing graph.record graph.costs graph.drawing graph.kernels
         graph.passes graph.memory graph.source graph.compiled graph
+    gpu.ahead
     data.loader data.tables data.images data.text data.datasets data
     io
-    train.ahead train.weights train.metrics train.callbacks train.precision train.debug train.steps
-        train.trainer train
+    train.weights train.metrics train.batches train.callbacks train.precision train.debug
+        train.steps train.trainer train
     pytorch estimators onnx distributed
 """.split()
 FREE = {"__init__", "__main__"}
@@ -55,7 +56,7 @@ BUDGETS = {
     "nn": (1064, "nn"),
     "optim": (240, "optim"),
     "data": (613, "data"),
-    "train": (925, "train"),
+    "train": (1030, "train"),
     "graph": (1875, "graph"),
     "gpu": (200, "gpu"),
     "files and estimators": (420, "io estimators pytorch"),

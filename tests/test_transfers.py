@@ -16,11 +16,11 @@ import minidl
 from minidl import distributed, nn, optim, tensor
 from minidl.engine import devices, ops
 from minidl.gpu import streams
+from minidl.gpu.ahead import ahead
 from minidl.graph.source import imported
 from minidl.nn import functional as F
 from minidl.nn import recurrent, transformer
 from minidl.train import Trainer
-from minidl.train.ahead import ahead
 
 ROOT = Path(__file__).resolve().parent.parent
 RNG = np.random.default_rng(0)

@@ -14,7 +14,6 @@ import time
 from contextlib import suppress
 from io import BytesIO, StringIO
 from itertools import count
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,19 +72,21 @@ class Callback:
 
 
 class Progress(Callback):
-    """A line for each epoch; while it runs, a bar in its place, where tqdm is installed."""
+    """A line for each epoch; while it runs, a bar in its place, where tqdm is installed and there
+    is a terminal or a notebook.  A pipe or a log file gets the lines alone.
+    """
 
     bar = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
         if trainer.stopped or trainer.epoch >= trainer.n_epochs:
-            text = f"nothing to train: {trainer.epoch} epochs of {trainer.n_epochs} are done"
-            if trainer.stopped:
-                text += ", and the run was stopped"
-            print(text)
+            why = ", and the run was stopped" if trainer.stopped else ""
+            print(f"nothing to train: {trainer.epoch} epochs of {trainer.n_epochs} are done{why}")
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
         self.name, self.began = f"epoch {trainer.epoch + 1}/{trainer.n_epochs}", time.perf_counter()
+        if not _in_notebook() and not (sys.stderr and sys.stderr.isatty()):
+            return
         with suppress(ImportError):
             from tqdm.auto import tqdm
 
@@ -100,11 +101,17 @@ class Progress(Callback):
     def on_epoch_end(self, trainer: Trainer) -> None:
         self.on_train_end(trainer)
         found = ", ".join(f"{name} {value:.4f}" for name, value in trainer.logs.items())
-        print(f"{self.name}: {found}, {time.perf_counter() - self.began:.0f} s")
+        # Not kept in a buffer: a log is read meanwhile.
+        print(f"{self.name}: {found}, {time.perf_counter() - self.began:.0f} s", flush=True)
 
     def on_train_end(self, trainer: Trainer) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def _in_notebook():
+    """Whether IPython runs, which can change what it has shown."""
+    return "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
 
 
 class Monitor(Callback):
@@ -197,11 +204,7 @@ class Schedule(Callback):
         self.function = function
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
-        rate = self.function(trainer.epoch)
-        if not isinstance(rate, Real):
-            raise TypeError(f"Schedule: expected a function from the epoch to a learning rate, got "
-                            f"{self.function!r}, which gives {rate!r:.60}")  # fmt: skip
-        trainer.optimizer.lr = rate
+        trainer.optimizer.lr = self.function(trainer.epoch)
 
 
 class Checkpoint(Monitor):
@@ -221,9 +224,8 @@ class Checkpoint(Monitor):
         self.path, self.every, self.best_only = path, every, best_only
 
     def on_batch_end(self, trainer: Trainer) -> None:
-        if self.every is None or trainer.batch == trainer.n_batches:
-            return
-        if trainer.batch % (self.every * trainer.accumulate) == 0:
+        inside = self.every is not None and trainer.batch < trainer.n_batches
+        if inside and trainer.batch % (self.every * trainer.accumulate) == 0:
             trainer.save(self.path)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
@@ -285,9 +287,10 @@ class CSVLog(Callback):
         self.path = path
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        rows = [("epoch", *trainer.history), *zip(count(1), *trainer.history.values())]
         text = StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(rows)
+        csv.writer(text, lineterminator="\n").writerows(
+            [("epoch", *trainer.history), *zip(count(1), *trainer.history.values())]
+        )
         write_atomically(self.path, [text.getvalue().encode()])
 
 
@@ -301,7 +304,7 @@ class HistoryPlot(Callback):
         self.name, self.shown = f"history {time.time_ns()}", False  # each run has its own picture
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        if "IPython" in sys.modules and sys.modules["IPython"].get_ipython():
+        if _in_notebook():
             from IPython.display import Image, display
 
             picture = BytesIO()

@@ -169,18 +169,17 @@ def statistics(
     wanted = [x for _, *pair in calls for x in pair if x is not None]
     gradients = iter(grad(value, wanted))
     model.load_state_dict(before)  # only now: a walk back wants all as it was in the forward pass
-    rows = []
-    for layer, y, p in calls:
-        a = y.numpy()
-        rows.append({
+    return [
+        {
             "layer": layer,
-            "mean": float(a.mean(dtype=float)),
+            "mean": float(y.numpy().mean(dtype=float)),
             "std": _std(y),
-            "zeros": float((a == 0).mean()),
+            "zeros": float((y.numpy() == 0).mean()),
             "gradient": _std(next(gradients)),
             "weights": math.nan if p is None else _std(next(gradients)),
-        })  # fmt: skip
-    return rows
+        }
+        for layer, y, p in calls
+    ]
 
 
 def _std(x):
@@ -197,20 +196,17 @@ def plot_statistics(
     figure, saved to `path` if given.  Needs matplotlib: pip install "minidl[course]".
     """
     figure = figure_of("plot_statistics", figsize=(11, 3.6))
-    spread, zeros, gradients = figure.subplots(1, 3)
-    _draw(spread, rows, {"std": "o-"}, yscale="log")
-    _draw(zeros, rows, {"zeros": "o-"}, ylim=(-0.02, 1))
-    _draw(gradients, rows, {"gradient": "o-", "weights": "s"}, yscale="log")
+    log = {"yscale": "log"}
+    panels = (
+        ({"std": "o-"}, log),
+        ({"zeros": "o-"}, {"ylim": (-0.02, 1)}),
+        ({"gradient": "o-", "weights": "s"}, log),
+    )
+    for axes, (marks, options) in zip(figure.subplots(1, 3), panels):
+        axes.set(**options)
+        nothing = math.nan if options is log else 0.0  # a log scale has no place for 0
+        for name, mark in marks.items():
+            axes.plot([row[name] or nothing for row in rows], mark, label=name)
+        axes.set_xticks(range(len(rows)), [row["layer"] for row in rows], rotation=90)
+        axes.legend()
     return saved(figure, path)
-
-
-def _draw(axes, rows, marks, **options):
-    """One panel: the numbers of these names, each with its mark."""
-    axes.set(**options)
-    for name, mark in marks.items():
-        values = [row[name] for row in rows]
-        if "yscale" in options:  # which has no place for 0
-            values = [value or math.nan for value in values]
-        axes.plot(values, mark, label=name)
-    axes.set_xticks(range(len(rows)), [row["layer"] for row in rows], rotation=90)
-    axes.legend()

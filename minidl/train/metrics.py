@@ -8,18 +8,19 @@ Explained in course/12.
 from __future__ import annotations
 
 from difflib import get_close_matches
+from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING
 
 from ..engine.ops import one_hot, where
 from ..engine.reductions import argmax
+from ..engine.tensor import Tensor
+from ..graph.lines import mapped
 from ..nn import functional
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
-
-    from ..engine.tensor import Tensor
 
     Metric = Callable[[Tensor, Tensor], Any]  # gives a number, or a Tensor with one element
 
@@ -63,16 +64,6 @@ def _check_shapes(metric, y, labels, expected):
         )
 
 
-def takes_weight(function: object) -> bool:
-    """Whether it is a function with an argument `sample_weight`."""
-    return callable(function) and "sample_weight" in signature(function).parameters
-
-
-METRICS = {"accuracy": accuracy, "top5": top5, "mae": functional.l1, "mse": functional.mse}
-LOSSES = {name: f for name, f in vars(functional).items() if name[0] != "_" and takes_weight(f)}
-_TAKEN = "loss", "epoch", "rate"  # names in a history that are no metric's
-
-
 def called(kind: str, given: Any, known: Mapping[str, Any]) -> Any:
     """`given` if it is a function or a class, else the one that has this name in `known`.
 
@@ -95,9 +86,92 @@ def meant(given: object, known: Iterable[str]) -> str:
     return f"; did you mean {small[near[0]]!r}?" if near else ""
 
 
-def by_name(metrics: Any) -> dict[str, Metric]:
+def scalar(loss: object) -> Tensor:
+    """A loss as it is.  Raises TypeError unless it is a Tensor with one element."""
+    if not isinstance(loss, Tensor) or loss.size != 1:
+        raise TypeError("the loss must be a Tensor with one element, the mean over the batch, got "
+                        f"a {type(loss).__name__} of shape {getattr(loss, 'shape', ())}; compute "
+                        "it of the outputs without float(), .item() or .numpy(), and end it with "
+                        ".mean()")  # fmt: skip
+    return loss
+
+
+class Losses:
+    """Several losses as one: the sum of each, of its own output and target, times its weight.
+
+    losses: a dict, whose keys are those of the dicts that outputs and targets are; or a list, for
+        outputs and targets that are tuples or lists of the same length.
+    weights: a number for each, a dict or a list likewise; what a dict leaves out is 1.
+    """
+
+    def __init__(self, losses: Any, weights: Any):
+        self.losses = losses
+        self.parts = {key: called("loss", loss, LOSSES) for key, loss in _keyed(losses).items()}
+        self.weights = dict.fromkeys(self.parts, 1.0) | _keyed(weights)
+        fits = isinstance(weights, dict) or len(weights) == len(self.parts)
+        if not self.parts or not fits or self.weights.keys() != self.parts.keys():
+            raise ValueError("loss_weights: expected a number for each of the losses "
+                             f"{[*self.parts]}, got {weights!r}")  # fmt: skip
+
+    def __call__(self, y: Any, target: Any, **options: Any) -> Tensor:
+        """The weighted sum.  options: such as the weights of the samples, for each loss."""
+        first, *others = [
+            self.weights[key] * scalar(self.measured(key, partial(loss, **options), y, target))
+            for key, loss in self.parts.items()
+        ]
+        return sum(others, first)
+
+    def measured(self, key: Any, metric: Metric, y: Any, target: Any) -> Any:
+        """A metric, or the loss, of the output with this key.
+
+        Raises ValueError where outputs or targets have not the form of the losses.
+        """
+        for whole in (y, target):
+            if isinstance(self.losses, dict):
+                fits = isinstance(whole, dict) and key in whole
+            else:
+                fits = isinstance(whole, (tuple, list)) and len(whole) == len(self.losses)
+            if not fits:
+                raise ValueError(
+                    f"several losses: outputs and targets must be a {type(self.losses).__name__} "
+                    f"with {[*self.parts]}, as the losses, got shapes "
+                    f"{mapped(whole, lambda a: getattr(a, 'shape', a))!r:.200}"
+                )
+        return metric(y[key], target[key])
+
+
+def _keyed(given):
+    """A dict; of a list, with positions as keys."""
+    return given if isinstance(given, dict) else dict(enumerate(given))
+
+
+def takes_weight(function: object) -> bool:
+    """Whether it is a function with an argument `sample_weight`; of several losses, whether all
+    are.
+    """
+    losses = getattr(function, "parts", {"loss": function}).values()
+    return all(callable(f) and "sample_weight" in signature(f).parameters for f in losses)
+
+
+METRICS = {"accuracy": accuracy, "top5": top5, "mae": functional.l1, "mse": functional.mse}
+LOSSES = {name: f for name, f in vars(functional).items() if name[0] != "_" and takes_weight(f)}
+_TAKEN = "loss", "epoch", "rate"  # names in a history that are no metric's
+
+
+def loss_of(given: Any, weights: Any) -> Any:
+    """The loss of what a Trainer is given for it: a function (output, target, ...) -> Tensor."""
+    if isinstance(given, (dict, list, tuple)):
+        return Losses(given, weights or {})
+    if weights is not None:
+        raise ValueError("loss_weights are for several losses, a dict or a list of them")
+    return called("loss", given, LOSSES)
+
+
+def by_name(metrics: Any, loss: Any = None) -> dict[str, Metric]:
     """A dict name -> function of one metric, of a list of them, or of such a dict.
 
+    loss: where it is several `Losses`, each is one metric more, and a dict may have metrics of one
+        output under the key of its loss; others are of all outputs, and functions.
     Raises ValueError for an unknown name, and where two have one name in a history or one has the
     name of something else there.
     """
@@ -107,6 +181,8 @@ def by_name(metrics: Any) -> dict[str, Metric]:
         pairs = metrics.items()
     else:
         pairs = [(m if isinstance(m, str) else getattr(m, "__name__", None), m) for m in metrics]
+    if isinstance(loss, Losses):
+        pairs = _of_parts(pairs, loss)
     found = {}
     for name, metric in pairs:
         function = called("metrics", metric, METRICS)
@@ -119,3 +195,20 @@ def by_name(metrics: Any) -> dict[str, Metric]:
             raise ValueError(f"metrics: two are called {name!r}, {found[name]!r} and {function!r}; "
                              "give a dict name -> function")  # fmt: skip
     return found
+
+
+def _of_parts(pairs, several):
+    """The pairs (name, metric) of several losses, in which each metric is one of all outputs."""
+    found = [(key, "loss", loss) for key, loss in several.parts.items()]
+    whole = []
+    for key, metric in pairs:
+        if key in several.parts:
+            found += [(key, name, function) for name, function in by_name(metric).items()]
+        elif callable(metric):
+            whole.append((key, metric))
+        else:
+            raise ValueError(
+                f"metrics: of several losses, say which output {metric!r} is of, as in "
+                f"metrics={{{next(iter(several.parts))!r}: 'accuracy'}}"
+            )
+    return whole + [(f"{k}_{name}", partial(several.measured, k, f)) for k, name, f in found]

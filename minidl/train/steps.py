@@ -5,7 +5,7 @@ and gives the means of what it measured.  It reads the trainer's public attribut
 nothing behind but the model, the optimiser and the loss scaler as they are after the update.
 
 A step has two halves.  A call computes the gradients; `update` makes of them the next weights.
-Made with `whole`, a call does both.  In a group the processes meet between the halves.
+Without a group a call does both.  In a group the processes meet between the halves.
 
 Explained in course/12 and course/23 (groups).
 """
@@ -17,14 +17,15 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .. import optim
 from ..engine import devices, intercept
 from ..engine.tensor import Tensor
 from ..graph.compiled import compile
+from ..graph.lines import flat, mapped
 from ..nn.module import Parameter
+from .batches import call, filled, is_nested, n_samples, parts, tensors
 from .debug import origin
+from .metrics import scalar
 from .precision import autocast
 
 if TYPE_CHECKING:
@@ -34,26 +35,23 @@ if TYPE_CHECKING:
     from ..graph.compiled import Compiled
     from .trainer import Trainer
 
-    # Pairs: the arrays (inputs ..., target), and the weights of the samples, (N,), or None.
+    # Pairs: a batch, see batches.py, and the weights of its samples, (N,), or None.
     Batches = Sequence[tuple[Sequence[Any], Any]]
 
 
 class EagerStep:
-    """A step as it is written: one operation after the other, with half the bits if so wished.
-
-    whole: whether a call ends with the update; else with the gradients.
-    """
+    """A step as it is written: one operation after the other, with half the bits if so wished."""
 
     compiled: Compiled | None = None
 
-    def __init__(self, trainer: Trainer, *, whole: bool = True):
-        self.trainer, self.whole = trainer, whole
+    def __init__(self, trainer: Trainer):
+        self.trainer, self.whole = trainer, trainer.group is None
 
     def __call__(self, batches: Batches) -> dict[str, float]:
         """The means over all samples; the gradients are those of one large batch."""
         trainer = self.trainer
         trainer.optimizer.zero_grad()
-        n = sum(len(batch[0]) for batch, _ in batches)
+        n = sum(n_samples(batch) for batch, _ in batches)
         measured = []
         for batch, weight in batches:
             with autocast() if trainer.scaler else nullcontext():
@@ -62,11 +60,11 @@ class EagerStep:
                 place = f"step {trainer.optimizer.steps} ({_place(trainer, len(measured))})"
                 raise FloatingPointError(f"the loss became {found['loss']} at {place}: "
                                          f"{origin(loss, trainer.model)}")  # fmt: skip
-            share = loss * (len(batch[0]) / n)
+            share = loss * (n_samples(batch) / n)
             if trainer.scaler:
                 share = trainer.scaler.scale(share)
             share.backward()
-            measured.append((found, len(batch[0])))
+            measured.append((found, n_samples(batch)))
         if self.whole:
             self.update()
         return mean(measured)
@@ -84,18 +82,16 @@ class EagerStep:
 class CompiledStep:
     """A step that `minidl.compile` records when it is first called, and runs as NumPy source.
 
-    options: those of `compile`.  whole: whether what is recorded ends with the update; else with
-    the gradients, and the update is recorded by itself.
+    options: those of `compile`.  In a group what is recorded ends with the gradients, and the
+    update is recorded by itself.
     compiled: the compiled function that ran last, or will run first; its `source` can be read.
     """
 
-    def __init__(self, trainer: Trainer, options: dict[str, Any], *, whole: bool = True):
-        self.trainer, self.whole = trainer, whole
-        # Two functions, or a weight of each sample might be taken for one input more.
-        self.plain = compile(partial(self._recorded, False), **options)
-        self.weighted = compile(partial(self._recorded, True), **options)
+    def __init__(self, trainer: Trainer, options: dict[str, Any]):
+        self.trainer, self.whole, self.options = trainer, trainer.group is None, options
+        self.steps: dict[Any, Compiled] = {}  # the form of a batch, and whether it has weights
         self.rest = compile(self._update, **options)
-        self.compiled = self.plain
+        self.compiled = self._step([None, None], True)
 
     def __call__(self, batches: Batches) -> dict[str, float]:
         """The means over the samples of the one batch; none is measured where there is none."""
@@ -105,12 +101,14 @@ class CompiledStep:
             return {}
         ((batch, weight),) = batches
         given = tensors(trainer, batch)
-        target = given[-1]
-        self.compiled = self.plain
+        _, target = parts(given, trainer.loss)
         if weight is not None:
-            self.compiled = self.weighted
-            given.append(Tensor(devices.to_device(weight, trainer.device)))
-        loss, y = self.compiled(*given)
+            given = *given, Tensor(devices.to_device(weight, trainer.device))
+        form, arrays = [None] * len(given), given
+        if is_nested(given):
+            form, arrays = mapped(given, lambda _: None), flat(given)
+        self.compiled = self._step(form, weight is None)
+        loss, y = self.compiled(*arrays)
         value = loss.item()
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss became {value} ({_place(trainer)}); "
@@ -121,20 +119,28 @@ class CompiledStep:
         """Cut the gradients to `clip_norm` and change the weights."""
         self.rest(*(p.grad for p in self._trained()))
 
+    def _step(self, form, plain):
+        """The step for batches of this form, plain or with weights; each has its function, or the
+        weights of samples might be taken for one input more.
+        """
+        key = repr(form), plain
+        if key not in self.steps:
+            self.steps[key] = compile(partial(self._recorded, form, plain), **self.options)
+        return self.steps[key]
+
     def _trained(self):
         """The parameters that a group leaves a gradient in."""
         parameters = self.trainer.optimizer.parameters
         return [p for p in parameters if p.requires_grad and isinstance(p, Parameter)]
 
-    def _recorded(self, weighted, *given):
-        """The loss and the outputs of a batch, whose last array may be the samples' weights."""
+    def _recorded(self, form, plain, *arrays):
+        """The loss and the outputs of a batch in this form; unless plain, it ends with weights."""
         trainer, weight = self.trainer, None
-        if weighted:
-            *given, weight = given
-        *inputs, target = given
         _noted(trainer)
-        y = trainer.model(*inputs)
-        loss = loss_of(trainer, y, target, weight)
+        batch = filled(form, arrays)
+        if not plain:
+            *batch, weight = batch
+        loss, y, _ = run(trainer, batch, weight)
         loss.backward()
         if self.whole:
             _clipped(trainer).step()
@@ -150,83 +156,46 @@ class CompiledStep:
         self.trainer.optimizer.zero_grad()
 
 
-class GroupStep:
-    """A step of one of several processes, each of which works on its part of the batches.
-
-    step: one of the others, not `whole`.  Its gradients become the means over all processes.
-    """
-
-    def __init__(self, step: EagerStep | CompiledStep):
-        self.step = step
-
-    @property
-    def compiled(self) -> Compiled | None:
-        """What its step has compiled."""
-        return self.step.compiled
-
-    def __call__(self, batches: Batches) -> dict[str, float]:
-        """The means over the samples of this process; none where its part is empty."""
-        trainer = self.step.trainer
-        mine = [(batch, weight) for batch, weight in batches if len(batch[0])]
-        found = self.step(mine)
-        n = sum(len(batch[0]) for batch, _ in mine)
-        trainer.group.average_gradients(trainer.model, n)
-        self.step.update()
-        return found
-
-
-def make_step(trainer: Trainer, compile: Any) -> EagerStep | CompiledStep | GroupStep:
+def make_step(trainer: Trainer, compile: Any) -> Any:
     """The step of a trainer.  compile: see `Trainer`."""
-    whole = trainer.group is None
-    if compile:
-        options = {} if compile is True else {"passes": compile}
-        options = compile if isinstance(compile, dict) else options
-        step = CompiledStep(trainer, options, whole=whole)
+    if not compile:
+        step = EagerStep(trainer)
+    elif isinstance(compile, dict):
+        step = CompiledStep(trainer, compile)
     else:
-        step = EagerStep(trainer, whole=whole)
-    return step if whole else GroupStep(step)
+        step = CompiledStep(trainer, {} if compile is True else {"passes": compile})
+    return trainer.group.step(step) if trainer.group else step
 
 
 # ---- what steps have in common, and evaluation too
 
 
-def tensors(trainer: Trainer, batch: Sequence[Any], least: int = 2) -> list[Tensor]:
-    """The arrays of a batch, at least so many, as Tensors on the trainer's device."""
-    if len(batch) < least or not len(batch[0]):
-        raise ValueError("a batch must be (inputs ..., target), and not empty; got shapes "
-                         f"{[np.shape(a) for a in batch]}")  # fmt: skip
-    return [Tensor(devices.to_device(a, trainer.device)) for a in batch]
+def run(trainer: Trainer, batch: Sequence[Any], weight: Any = None) -> tuple[Tensor, Any, Any]:
+    """The loss, the outputs and the target of a batch of Tensors.
+
+    Raises TypeError unless the loss is a Tensor with one element.
+    """
+    inputs, target = parts(batch, trainer.loss)
+    y = call(trainer.model, inputs)
+    weights = {} if weight is None else {"sample_weight": weight}
+    return scalar(trainer.loss(y, target, **weights)), y, target
 
 
 def measure(
     trainer: Trainer, batch: Sequence[Any], weight: Any = None
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss for a batch, a Tensor, and a dict of the loss and metrics as numbers."""
-    *inputs, target = tensors(trainer, batch)
-    y = trainer.model(*inputs)
     if weight is not None:
         weight = devices.to_device(weight, trainer.device)
-    loss = loss_of(trainer, y, target, weight)
+    loss, y, target = run(trainer, tensors(trainer, batch), weight)
     with intercept.no_grad():
         found = numbers(trainer, y, target)
     return loss, {"loss": loss.item()} | found
 
 
-def numbers(trainer: Trainer, y: Tensor, target: Tensor) -> dict[str, float]:
+def numbers(trainer: Trainer, y: Any, target: Any) -> dict[str, float]:
     """The metrics of outputs y, by name."""
     return {name: float(metric(y, target)) for name, metric in trainer.metrics.items()}
-
-
-def loss_of(trainer: Trainer, y: Tensor, target: Tensor, weight: Any) -> Tensor:
-    """The loss of outputs y.  Raises TypeError unless it is a Tensor with one element."""
-    weights = {} if weight is None else {"sample_weight": weight}
-    loss = trainer.loss(y, target, **weights)
-    if not isinstance(loss, Tensor) or loss.size != 1:
-        shape = f" of shape {loss.shape}" if isinstance(loss, Tensor) else ""
-        raise TypeError("the loss must be a Tensor with one element, the mean over the batch, got "
-                        f"a {type(loss).__name__}{shape}; compute it of the outputs without "
-                        "float(), .item() or .numpy(), and end it with .mean()")  # fmt: skip
-    return loss
 
 
 def mean(measured: Sequence[tuple[dict[str, float], int]]) -> dict[str, float]:

@@ -14,7 +14,8 @@ import math
 import os
 from contextlib import closing, nullcontext, suppress
 from copy import copy, deepcopy
-from inspect import Parameter, signature
+from functools import partial
+from inspect import signature
 from itertools import count, islice
 from numbers import Real
 from typing import TYPE_CHECKING
@@ -22,16 +23,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import advice, io, optim
-from ..data.loader import ArrayDataset, DataLoader
-from ..engine import devices, intercept, random
+from ..engine import intercept, random
 from ..engine.checks import check_whole
 from ..engine.tensor import Tensor
+from ..gpu.ahead import ahead
+from ..graph.lines import flat
 from ..nn.module import Module, evaluating, training
-from .ahead import ahead
+from .batches import (
+    are_arrays,
+    as_loader,
+    balanced,
+    dataset,
+    given,
+    inputs_of,
+    joined,
+    n_samples,
+    output,
+    parts,
+    share,
+)
 from .callbacks import Callback, Checkpoint, CSVLog, HistoryPlot, Progress
-from .metrics import LOSSES, by_name, called, meant, takes_weight
+from .metrics import Losses, by_name, loss_of, meant, takes_weight
 from .precision import LossScaler
-from .steps import EagerStep, make_step, mean, measure, tensors
+from .steps import EagerStep, make_step, mean, measure
 from .weights import prepared, weigher
 
 if TYPE_CHECKING:
@@ -42,18 +56,17 @@ if TYPE_CHECKING:
 
     from ..distributed import Group
     from ..graph.compiled import Compiled
+    from .batches import Arrays, Data
     from .metrics import Metric
 
 _WRITERS = Progress, Checkpoint, CSVLog, HistoryPlot
 _PLACE = "epoch", "batch", "seen", "logs", "history", "stopped", "n_inputs"  # in a checkpoint
 _KERAS = {  # arguments of Keras's fit, and what they are called here
-    "x": "train",
-    "y": "train, as in fit(ArrayDataset(x, y))",
     "validation_data": "valid",
     "validation_split": "valid, a share of the training data",
     "verbose": "progress",
     "initial_epoch": "resume, a checkpoint",
-    "shuffle": "train, as in DataLoader(data, shuffle=False)",
+    "shuffle": "x, as in DataLoader(data, shuffle=False)",
 }
 
 
@@ -63,9 +76,14 @@ class Trainer:
     model: the Module, which is moved to `device`.
     optimizer: of parameters of this model.  They may be some of them; the others stay.
     loss: a function (output, target) -> Tensor with one element, the mean over the batch; or the
-        name of one of `nn.functional`, such as "cross_entropy".
+        name of one of `nn.functional`, such as "cross_entropy".  Or several: a dict, for a model
+        and targets that are dicts with the same keys; or a list, for tuples.  A batch that ends
+        with an array has then one target for each loss, in their order, at its end.
     metrics: functions (output, target) -> float, each a mean over the batch, or their names
-        ("accuracy", "top5", "mae", "mse"): one, a list, or a dict name -> function.
+        ("accuracy", "top5", "mae", "mse"): one, a list, or a dict name -> function.  Of several
+        losses each is a metric, "kind_loss"; {"kind": "accuracy"} makes "kind_accuracy" of the
+        output "kind" (of a list of losses: {0: "accuracy"}).
+    loss_weights: factors of several losses, a dict or a list likewise; default 1.
     device: "cpu" or "cuda"; batches are sent there.
     clip_norm: None, or the length to which all gradients together are cut; see
         `optim.clip_grad_norm`.
@@ -92,9 +110,10 @@ class Trainer:
         self,
         model: Module,
         optimizer: optim.Optimizer,
-        loss: str | Callable[..., Tensor],
-        metrics: str | Metric | Iterable[str | Metric] | Mapping[str, str | Metric] = (),
+        loss: str | Callable[..., Tensor] | Mapping[str, Any] | Sequence[Any],
+        metrics: str | Metric | Iterable[str | Metric] | Mapping[Any, Any] = (),
         *,
+        loss_weights: Mapping[Any, float] | Sequence[float] | None = None,
         device: str = "cpu",
         clip_norm: float | None = None,
         accumulate: int = 1,
@@ -111,8 +130,8 @@ class Trainer:
         if compile and (mixed_precision or accumulate > 1):
             raise ValueError("compile=True goes with neither accumulate nor mixed_precision")
         _check_that_they_belong_together(model, optimizer)
-        self.metrics = by_name(metrics)
-        self.loss = called("loss", loss, LOSSES)
+        self.loss = loss_of(loss, loss_weights)
+        self.metrics = by_name(metrics, self.loss)
         self.model, self.optimizer, self.device = model.to(device), optimizer, device
         self.clip_norm, self.accumulate, self.group = clip_norm, accumulate, group
         self.scaler = LossScaler() if mixed_precision else None
@@ -123,12 +142,11 @@ class Trainer:
         self.callbacks: list[Callback] = []
         self.epoch = 0  # the one that runs
         self.n_epochs = self.n_batches = 0  # how many there will be; of the epoch that runs
-        self.batch = 0  # how many batches of it are done
+        self.batch = self.seen = 0  # how many batches of it are done, and how many samples
         self.logs: dict[str, float] = {}  # the means over these batches
-        self.seen = 0  # how many samples these are
         self.stopped = False  # whether a callback ended the run
         self.n_inputs = None  # how many arrays of a batch were inputs, in training
-        self._checked, self._modules = (None, None), []  # see `_begin_step`
+        self._checked, self._modes = (None, None), []  # see `_begin_step`
 
     @property
     def compiled(self) -> Compiled | None:
@@ -137,17 +155,18 @@ class Trainer:
 
     def fit(
         self,
-        train: DataLoader | ArrayDataset | Any,
-        valid: DataLoader | ArrayDataset | Any | float | None = None,
+        x: Data,
+        y: Data | float | None = None,
         epochs: int = 1,
         *,
+        valid: Data | float | None = None,
         batch_size: int = 64,
         seed: int = 0,
         callbacks: Callback | Iterable[Callback] = (),
         progress: bool = True,
         resume: str | os.PathLike[str] | None = None,
         sample_weight: ArrayLike | bool | None = None,
-        class_weight: ArrayLike | Mapping[int, float] | None = None,
+        class_weight: ArrayLike | Mapping[int, float] | str | None = None,
         **unknown: Never,
     ) -> dict[str, list[float]]:
         """Train for `epochs` epochs more; return the history, to which each call adds.
@@ -155,10 +174,15 @@ class Trainer:
         Epochs are counted on, and a learning rate's schedule and random numbers go on where they
         were.  An epoch that was interrupted is ended first, and counts as one.
 
-        train: a DataLoader, or a data set, which is shuffled and cut into batches.
-        valid: None; or a DataLoader or data set to validate on after each epoch; or the share of
-            `train`, in (0, 1), that is drawn at random and held out for it.
+        x, y: arrays of inputs and targets, fit(x, y): NumPy's, Tensors, DataFrames and Series,
+            lists of numbers.  Of several inputs a tuple (the model gets them by position) or a
+            dict (by keyword); of several targets likewise (the loss gets them as they are).
+        x alone: a DataLoader, or a data set, which is shuffled and cut into batches (inputs ...,
+            target).  With a data set in first place, the second is `valid`: fit(train, valid).
         epochs: how many, from 1.
+        valid: None; or what to validate on after each epoch, a DataLoader, a data set or a tuple
+            (x, y) of arrays; or the share of the training data, in (0, 1), that is drawn at random
+            and held out for it.
         batch_size: of data that is no DataLoader.
         seed: of the order of batches, and of what is held out.
         callbacks: one, or several, in the order in which they are told; a Checkpoint comes last.
@@ -167,20 +191,34 @@ class Trainer:
             does not exist yet is no error, so the same command starts and resumes.
         sample_weight: a factor of the training loss for each sample, (N,); or True: it is the last
             array of the data.
-        class_weight: such a factor for each class, (K,) or a dict.  (In Keras these factors count
-            in validation too.)
+        class_weight: such a factor for each class, (K,) or a dict; or "balanced": N samples by K
+            times those of the class, as in scikit-learn.  For one loss.  (In Keras these factors
+            count in validation too.)
+
+        Floats become the type of the model's parameters when a batch is made, so float64 data do
+        not slow a float32 model down; whole numbers stay.
+        Frozen parts, which have parameters and none with requires_grad when fit begins, stay in
+        evaluation: their batch norm keeps its statistics, their dropout is off.  (As Keras does for
+        batch norm; PyTorch's `train` puts them into training.)
 
         Raises FloatingPointError, naming the operation, when the loss is no longer finite.
         """
         _refuse(unknown)
         check_whole("fit", epochs=epochs)
-        train, valid = prepared(train, _checked_valid(valid), sample_weight, seed)
-        loader = _loader(train, batch_size, "training ", shuffle=True, seed=seed)
-        valid = None if valid is None else _loader(valid, batch_size, "validation ")
-        weigh = weigher(sample_weight is not None, class_weight)
-        if weigh and not takes_weight(self.loss):
-            raise TypeError("sample_weight and class_weight need a loss with an argument "
-                            f"`sample_weight`, got {self.loss!r}")  # fmt: skip
+        if y is not None and valid is None and not are_arrays(x):
+            y, valid = None, y
+        train, form = given("fit", x, y)
+        valid_form = form
+        if isinstance(valid, (Real, np.generic)):
+            valid = share(valid)
+        elif valid is not None:
+            pair = valid if isinstance(valid, tuple) else (valid,)
+            valid, valid_form = given("valid", *pair)
+        train, valid = prepared(train, valid, sample_weight, seed)
+        loader = as_loader(train, form, batch_size, "training ", shuffle=True, seed=seed)
+        if valid is not None:
+            valid = as_loader(valid, valid_form, batch_size, "validation ")
+        weigh = self._weigher(loader, y, sample_weight is not None, class_weight)
         self.callbacks = self._all_callbacks(callbacks, progress)
         self._tell("renew")
         self.stopped, self.n_epochs = False, self.epoch + epochs
@@ -198,11 +236,23 @@ class Trainer:
                 self._tell("on_train_end")
         return self.history
 
+    def _weigher(self, loader, y, given, by_class):
+        """What gives the samples of a batch their weights, see `weigher`; or None."""
+        if by_class is not None and (isinstance(self.loss, Losses) or isinstance(y, (tuple, dict))):
+            raise TypeError("class_weight is for one loss and target; else give sample_weight")
+        if isinstance(by_class, str):
+            if by_class != "balanced":
+                raise ValueError(f"class_weight: expected numbers or 'balanced', got {by_class!r}")
+            by_class = balanced(loader.dataset, -2 if given else -1)
+        weigh = weigher(given, by_class)
+        if weigh and not takes_weight(self.loss):
+            raise TypeError("sample_weight and class_weight need a loss with an argument "
+                            f"`sample_weight`, got {self.loss!r}")  # fmt: skip
+        return weigh
+
     def _all_callbacks(self, callbacks, progress):
         """The callbacks of this process in the order in which they are told."""
-        if isinstance(callbacks, Callback):
-            callbacks = [callbacks]
-        callbacks = list(callbacks)
+        callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
         if not all(isinstance(c, Callback) for c in callbacks):
             raise TypeError(f"callbacks must be Callbacks, such as Progress(), got {callbacks!r}")
         if progress:
@@ -218,14 +268,14 @@ class Trainer:
         self.n_batches = len(loader)
         self._tell("on_epoch_begin")
         # However this ends, the loader's threads end with it.
-        with closing(_batches(loader, [self.epoch], self.batch)) as batches:
+        with closing(loader.batches(self.epoch, self.batch)) as batches:
             if self.group:
                 batches = map(self.group.part, batches)
             if self.device != "cpu" and not weigh:  # weights are worked out on the host
                 batches = ahead(batches, self.device)
             while some := list(islice(batches, self.accumulate)):
                 found = self.train_step(*some, weigh=weigh)
-                n = sum(len(batch[0]) for batch in some)
+                n = sum(map(n_samples, some))
                 if n:
                     self.logs = mean([(self.logs, self.seen), (found, n)])
                 self.seen += n
@@ -238,13 +288,12 @@ class Trainer:
             logs = dict.fromkeys(["loss", *self.metrics], 0.0) | self.logs
             self.logs = self.group.average_numbers(logs, self.seen, self.device)
         if valid is not None:
-            found = self.evaluate(valid)
-            self.logs |= {f"valid_{name}": value for name, value in found.items()}
+            self.logs |= {f"valid_{name}": v for name, v in self.evaluate(valid).items()}
         # Every list of the history is as long as the others.
         done = max(map(len, self.history.values()), default=0)
         for name in self.history | self.logs:
-            before = self.history.setdefault(name, [math.nan] * done)
-            before.append(self.logs.get(name, math.nan))
+            values = self.history.setdefault(name, [math.nan] * done)
+            values.append(self.logs.get(name, math.nan))
         self.epoch += 1
         self.batch = self.seen = 0
         self._tell("on_epoch_end")
@@ -257,93 +306,62 @@ class Trainer:
         weigh: None, or a function batch -> (batch, weight of each sample).
         Returns a dict name -> mean over all samples.
         """
-        try:
-            self._begin_step()
+        # A scaled gradient may overflow: the scaler then skips the update.
+        with (
+            np.errstate(over="ignore", invalid="ignore") if self.scaler else nullcontext(),
+            self.group.telling(self.model) if self.group else nullcontext(),
+        ):
             weighed = [weigh(batch) if weigh else (batch, None) for batch in batches]
-            # A scaled gradient may overflow: the scaler then skips the update.
-            with np.errstate(over="ignore", invalid="ignore") if self.scaler else nullcontext():
-                found = self.step(weighed)
-        except Exception as error:
-            if self.group:  # the other processes do not wait for this one
-                self.group.fail(self.model, error)
-            raise
-        self.n_inputs = len(weighed[0][0]) - 1
-        return found
+            self._begin_step(weighed[0][0])
+            return self.step(weighed)
 
-    def _begin_step(self):
-        """Put the model into training, whose modules are looked up once for each fit."""
+    def _begin_step(self, batch):
+        """Put the model into training but for its frozen parts, looked up once for each fit, as is
+        how many inputs there are.
+        """
         model, optimizer = self._checked
         if model is not self.model or optimizer is not self.optimizer:
             _check_that_they_belong_together(self.model, self.optimizer)
-            self._modules = [module for _, module in self.model.modules()]
+            self._modes = _modes(self.model)
+            self.n_inputs = len(flat(parts(batch, self.loss)[0])) or None
             self._checked = self.model, self.optimizer
-        for module in self._modules:
-            module.training = True
+        for module, mode in self._modes:
+            module.training = mode
 
     def evaluate(
-        self, data: DataLoader | ArrayDataset | Any, *, batch_size: int = 256
+        self, x: Data, y: Arrays | None = None, *, batch_size: int = 256
     ) -> dict[str, float]:
-        """The loss and metrics over all of `data` (a DataLoader or a data set), as a dict."""
-        measured = []
-        loader = _loader(data, batch_size)
-        with evaluating(self.model), intercept.no_grad(), closing(_batches(loader)) as batches:
-            for batch in batches:
-                _, found = measure(self, batch)
-                measured.append((found, len(batch[0])))
-        return mean(measured)
+        """The loss and metrics over all of the data, as a dict.
 
-    def predict(
-        self,
-        data: ArrayLike | Tensor | Sequence[ArrayLike | Tensor] | DataLoader | ArrayDataset | Any,
-        *,
-        batch_size: int = 256,
-    ) -> np.ndarray:
-        """The model's outputs for all of `data`, one NumPy array, in the order of its batches.
-
-        data: an array of inputs; or a tuple of arrays, the inputs of a model that takes several; or
-            a DataLoader or data set.  Of its arrays the first are the inputs, as many as in
-            training, or else as the model's `forward` takes; one more is the target, and left out.
-
-        Raises ValueError where that does not say which are the inputs.
+        x, y: arrays, evaluate(x, y); or x alone, a DataLoader or a data set: see `fit`.
         """
-        if isinstance(data, Tensor) or devices.is_array(data):
-            data = (data,)
-        arrays = _arrays(data)
-        if arrays:
-            data = ArrayDataset(*arrays)
-        outputs = []
-        loader = _loader(data, batch_size)
-        with evaluating(self.model), intercept.no_grad(), closing(_batches(loader)) as batches:
-            for batch in batches:
-                n = len(arrays) or self._count_inputs(batch)
-                y = self.model(*tensors(self, batch, 1)[:n])
-                if not isinstance(y, Tensor):
-                    raise TypeError("predict: expected a Tensor from the model for each batch, got "
-                                    f"a {type(y).__name__}")  # fmt: skip
-                outputs.append(y.numpy())
-        return np.concatenate(outputs)  # (n, ...) of each batch -> (N, ...)
+        loader = as_loader(*given("evaluate", x, y), batch_size)
+        with evaluating(self.model), intercept.no_grad(), closing(loader.batches(0)) as batches:
+            return mean([(measure(self, batch)[1], n_samples(batch)) for batch in batches])
 
-    def _count_inputs(self, batch):
-        """How many arrays of a batch are the inputs: see `predict`."""
-        least, most = _n_taken(self.model.forward)
-        if self.n_inputs is not None:
-            least = most = self.n_inputs
-        n = len(batch)
-        fitting = [k for k in (n, n - 1) if k and least <= k <= most]
-        if len(fitting) == 1:
-            return fitting[0]
-        takes = f"{least}" if least == most else f"{least} to {most}"
-        raise ValueError(
-            f"predict: {type(self.model).__name__} takes {takes} inputs, a batch has {n} arrays, "
-            f"of shapes {[np.shape(a) for a in batch]}: which are inputs, is the last the target? "
-            "Give the inputs alone, predict(x) or predict((x1, x2))"
-        )
+    def predict(self, x: Data, *, batch_size: int = 256) -> Any:
+        """The model's outputs for all of x, a NumPy array, in the order of its batches; where the
+        model gives a tuple or a dict, one of arrays.
+
+        x: inputs alone, as in `fit`: an array, or a tuple or dict of arrays.  Or a DataLoader or
+            data set, whose batches are the inputs alone, or with their target, which is left out:
+            the inputs are as many arrays as in training, or else as the model's `forward` takes.
+
+        Raises ValueError where that does not say which are the inputs, or where one of several
+        outputs has no row for each sample.
+        """
+        form, chosen = None, partial(inputs_of, self)
+        if are_arrays(x):
+            (x, form), chosen = dataset(x), list
+        loader = as_loader(x, form, batch_size)
+        with evaluating(self.model), intercept.no_grad(), closing(loader.batches(0)) as batches:
+            return joined([output(self, chosen(batch)) for batch in batches])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that the rest of the run depends on to `path`, a safetensors file."""
         parts = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         place = {name: getattr(self, name) for name in _PLACE}
-        place |= {"lr": self.optimizer.lr, "random": random.random_state()}
+        place["random"] = random.random_state()
         place["scaler"] = self.scaler and self.scaler.state_dict()
         for callback, name, key in self._kept():
             value = getattr(callback, name)
@@ -351,8 +369,11 @@ class Trainer:
                 parts[key] = value
             else:
                 place[key] = value
-        arrays = {f"{part}.{k}": a for part, state in parts.items() for k, a in state.items()}
-        io.save(path, arrays, {"minidl.trainer": json.dumps(place)})
+        io.save(
+            path,
+            {f"{part}.{k}": a for part, state in parts.items() for k, a in state.items()},
+            {"minidl.trainer": json.dumps(place)},
+        )
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Go back to the state that `save` wrote.  Raises ValueError when it does not fit."""
@@ -366,15 +387,11 @@ class Trainer:
             parts.setdefault(part, {})[name] = array
         self.model.load_state_dict(parts["model"])
         self.optimizer.load_state_dict(parts["optimizer"])
-        for callback, name, key in self._kept():
+        for holder, name, key in [*self._kept(), *((self, name, name) for name in _PLACE)]:
             if key in parts | place:
-                setattr(callback, name, (parts | place)[key])
-        for name in _PLACE:
-            if name in place:
-                setattr(self, name, place[name])
+                setattr(holder, name, (parts | place)[key])
         if self.scaler and place["scaler"]:
             self.scaler.load_state_dict(place["scaler"])
-        self.optimizer.lr = place["lr"]
         random.set_random_state(place["random"])
 
     def _kept(self):
@@ -395,23 +412,21 @@ def _check_that_they_belong_together(model, optimizer):
     """Raise if the optimizer changes what is not the model's, or its schedule gives no number."""
     mine = {id(part) for _, part in model.tensors()}
     others = [i for i, p in enumerate(optimizer.parameters) if id(p) not in mine]
-    n = len(optimizer.parameters)
-    which = f"its parameters {', '.join(map(str, others))} of {n} are"
-    if len(others) == n:
-        which = "none of its parameters is the model's; they are"
     if others:
+        which = f"its parameters {', '.join(map(str, others))} of {len(optimizer.parameters)} are"
+        if len(others) == len(optimizer.parameters):
+            which = "none of its parameters is the model's; they are"
         raise ValueError(
             f"the optimizer does not fit the model: {which} another's, of a copy, or replaced "
             "since; make the optimizer from model.parameters(), and keep all that the loss trains "
             "in the model"
         )
-    if optimizer.schedule:
-        factor = optimizer.schedule(optimizer.steps)
+    for schedule in {one.schedule for one in (optimizer, *optimizer.groups)} - {None}:
+        factor = schedule(optimizer.steps)
         if not isinstance(factor, (Real, Tensor, np.ndarray)):
             raise TypeError(
                 "schedule: expected a function from the number of steps done to a factor of lr, "
-                f"such as optim.cosine(1000), got {optimizer.schedule!r}, which gives "
-                f"{factor!r:.60}"
+                f"such as optim.cosine(1000), got {schedule!r}, which gives {factor!r:.60}"
             )
 
 
@@ -428,58 +443,19 @@ def _refuse(unknown):
         raise TypeError(f"fit() got an unexpected keyword argument {name!r}{hint}")
 
 
-def _checked_valid(valid):
-    """`valid` as fit takes it, a share as a float."""
-    if not isinstance(valid, (Real, np.generic)):
-        return valid
-    if isinstance(valid, (bool, np.bool_)) or not 0 < valid < 1:
-        raise ValueError(
-            "valid: expected data to validate on, or the share of the training data in (0, 1) that "
-            f"is held out, got {valid!r}; a number of epochs has a name, epochs=10"
-        )
-    return float(valid)
-
-
-def _n_taken(function):
-    """The smallest and the largest number of arrays that `function` takes by position."""
-    parameters = signature(function).parameters.values()
-    kinds = Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD
-    places = [p for p in parameters if p.kind in kinds]
-    many = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
-    least = sum(p.default is Parameter.empty for p in places)
-    return least, math.inf if many else len(places)
-
-
-# ---- what is iterated over
-
-
-def _arrays(data):
-    """The NumPy arrays of a tuple or list of arrays; of anything else none."""
-    several = isinstance(data, (tuple, list)) and len(data)
-    if not several or not all(isinstance(a, Tensor) or devices.is_array(a) for a in data):
-        return []
-    return [a.numpy() if isinstance(a, Tensor) else devices.to_numpy(a) for a in data]
-
-
-def _loader(data, batch_size, which="", **options):
-    loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size, **options)
-    if not len(loader):
-        raise ValueError(f"the {which}data gives no batch: it is empty, or smaller than a batch")
-    return loader
-
-
-def _batches(loader, epochs=(0,), start=0):
-    """The batches of some epochs; a generator, so that it can be closed, and the loader's with it.
-
-    start: the first batch's number in its epoch.
-    """
-    for epoch in epochs:
-        yield from loader.batches(epoch, start)
+def _modes(model):
+    """Pairs (module, whether it trains) of all modules, frozen parts in evaluation: see `fit`."""
+    modes = {module: True for _, module in model.modules()}
+    for module in [*modes]:
+        if {p.requires_grad for p in module.parameters()} == {False}:
+            modes |= {inner: False for _, inner in module.modules()}
+    return [*modes.items()]
 
 
 def find_rate(
     trainer: Trainer,
-    data: DataLoader | ArrayDataset | Any,
+    x: Data,
+    y: Arrays | None = None,
     *,
     lowest: float = 1e-6,
     highest: float = 1.0,
@@ -488,6 +464,7 @@ def find_rate(
 ) -> dict[str, list[float]]:
     """The loss at rising learning rates, {"rate": [...], "loss": [...]}; `plot_history` draws it.
 
+    x, y: what to train on, as in `fit`.
     Each of `steps` rates, from `lowest` to `highest`, even on a log scale, has one update on the
     next batch; the trial ends when the loss explodes (Smith 2017, section 3.3).  Take a rate where
     it still falls steeply.
@@ -497,16 +474,19 @@ def find_rate(
     if not 0 < lowest < highest or steps < 2:
         raise ValueError(f"expected 0 < lowest < highest, got {lowest}, {highest}; 2 steps or more")
     before = random.random_state()
-    trial = copy(trainer)
-    parts = deepcopy((trainer.model, trainer.optimizer, trainer.scaler))
-    trial.model, trial.optimizer, trial.scaler = parts
+    trial, parts = copy(trainer), (trainer.model, trainer.optimizer, trainer.scaler)
+    trial.model, trial.optimizer, trial.scaler = deepcopy(parts)
     trial.group = None  # each process tries alone, and finds the same
     trial.step = EagerStep(trial)  # a compiled one trains the trainer's own model
-    trial.optimizer.schedule = None
+    for one in (trial.optimizer, *trial.optimizer.groups):
+        one.schedule = None
     rates, losses = [], []
-    loader = _loader(data, batch_size, shuffle=True)
-    quiet = np.errstate(over="ignore", invalid="ignore")
-    with closing(_batches(loader, count())) as batches, suppress(FloatingPointError), quiet:
+    loader = as_loader(*given("find_rate", x, y), batch_size, shuffle=True)
+    with (
+        closing(batch for epoch in count() for batch in loader.batches(epoch)) as batches,
+        suppress(FloatingPointError),
+        np.errstate(over="ignore", invalid="ignore"),
+    ):
         for rate in np.geomspace(lowest, highest, steps).tolist():
             trial.optimizer.lr = rate
             losses.append(trial.train_step(next(batches))["loss"])

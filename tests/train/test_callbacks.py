@@ -3,12 +3,15 @@
 import json
 import math
 import os
+import subprocess
 import sys
+import textwrap
 from copy import deepcopy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_trainer import SPIRALS, Interrupt, exact, loader, spiral_trainer, weights
+from test_trainer import HERE, ROOT, SPIRALS, Interrupt, exact, loader, spiral_trainer, weights
 
 from minidl import io, manual_seed, nn, optim
 from minidl.engine import devices
@@ -60,7 +63,14 @@ def fit(trainer, *callbacks, epochs=6, **options):
 # ---- showing
 
 
-def test_a_line_for_each_epoch_and_a_bar_while_it_runs(capsys, monkeypatch):
+@pytest.fixture
+def look(monkeypatch):
+    """look() makes of the standard error what somebody looks at."""
+    return lambda: monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+
+def test_a_line_for_each_epoch_and_a_bar_while_it_runs(look, capsys, monkeypatch):
+    look()
     trainer = spiral_trainer()
     trainer.fit(SPIRALS, SPIRALS, 2)
     out, bar = capsys.readouterr()
@@ -74,7 +84,41 @@ def test_a_line_for_each_epoch_and_a_bar_while_it_runs(capsys, monkeypatch):
     assert out.startswith("epoch 1/1: loss ") and not bar
 
 
-def test_the_bar_counts_batches_where_an_update_takes_several(capsys):
+def test_a_notebook_has_bars_without_a_terminal(capsys, monkeypatch):
+    pretended = SimpleNamespace(get_ipython=lambda: "a shell")
+    monkeypatch.setitem(sys.modules, "IPython", pretended)
+    bars = Progress()
+    fit(spiral_trainer(), bars, epochs=1)
+    assert bars.bar is not None and "0/10" in capsys.readouterr().err
+    pretended.get_ipython = lambda: None  # it is installed, and imported, but does not run
+    alone = Progress()
+    fit(spiral_trainer(), alone, epochs=1)
+    assert alone.bar is None and not capsys.readouterr().err
+
+
+LOGGED = """
+    import sys
+    sys.path[:0] = [{tests!r}, {root!r}]
+    from test_trainer import *
+
+    spiral_trainer().fit(SPIRALS, SPIRALS, epochs=3, batch_size=1)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_log_has_a_line_an_epoch_and_each_at_once(tmp_path):
+    """Also where the process is killed afterwards, so no line waited in a buffer."""
+    code = LOGGED.format(tests=str(HERE), root=str(ROOT)).replace("import sys", "import os, sys")
+    with open(tmp_path / "log", "wb") as log:
+        subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)], stdout=log, stderr=log, check=False
+        )
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line[:11] for line in lines] == ["epoch 1/3: ", "epoch 2/3: ", "epoch 3/3: "]
+
+
+def test_the_bar_counts_batches_where_an_update_takes_several(look):
+    look()
     bars = Progress()
 
     class Watch(Callback):
@@ -87,7 +131,8 @@ def test_the_bar_counts_batches_where_an_update_takes_several(capsys):
     assert seen == [(3, 5), (5, 5)]
 
 
-def test_the_bar_is_closed_by_an_error():
+def test_the_bar_is_closed_by_an_error(look):
+    look()
     bars = Progress()
     with pytest.raises(KeyboardInterrupt):
         fit(spiral_trainer(), bars, Interrupt(0, 2))
@@ -552,7 +597,7 @@ def test_numbers_of_callbacks_are_checked():
         with pytest.raises(ValueError, match=complaint):
             make()
     for function in (optim.cosine, lambda epoch: None):
-        with pytest.raises(TypeError, match="Schedule: expected a function from the epoch"):
+        with pytest.raises(ValueError, match="lr must be a finite number, 0 or more, got"):
             fit(spiral_trainer(), Schedule(function))
 
 

@@ -348,16 +348,19 @@ def test_what_is_no_data_is_refused():
         trainer.fit(DataLoader(ArrayDataset(X, LABELS), 4), sample_weight=EACH, progress=False)
     with pytest.raises(ValueError, match=r"got DataLoader and 0\.2"):
         trainer.fit(DataLoader(SPIRALS), 0.2, progress=False)
-    with pytest.raises(RuntimeError, match="ArrayDataset"):
-        trainer.fit(X, LABELS, progress=False)
     for use in (trainer.fit, trainer.evaluate):
         with pytest.raises(ValueError, match=r"\(inputs ..., target\).*got shapes \[\(20, 2\)\]"):
             use(DataLoader(ArrayDataset(X), 20))
     assert trainer.predict(DataLoader(ArrayDataset(X), 20)).shape == (20, 3), "inputs alone"
-    for data in (X[:0], ArrayDataset(X[:0], LABELS[:0]), DataLoader(SPIRALS, 301, drop_last=True)):
+    for data in (ArrayDataset(X[:0], LABELS[:0]), DataLoader(SPIRALS, 301, drop_last=True)):
         for use in (trainer.evaluate, trainer.predict, trainer.fit):
-            with pytest.raises((ValueError, RuntimeError), match="gives no batch"):
+            with pytest.raises(ValueError, match="gives no batch"):
                 use(data)
+    for use in (trainer.fit, trainer.evaluate):
+        with pytest.raises(ValueError, match="gives no batch"):
+            use(X[:0], LABELS[:0])
+    with pytest.raises(ValueError, match="gives no batch"):
+        trainer.predict(X[:0])
     emptied = DataLoader(SPIRALS, transform=lambda batch, rng: tuple(a[:0] for a in batch))
     with pytest.raises(ValueError, match=r"not empty; got shapes \[\(0, 2\), \(0,\)\]"):
         trainer.fit(emptied, progress=False)
@@ -394,7 +397,7 @@ def test_what_a_trainer_is_not_made_of():
         ("validation_split", "called valid, a share"),
         ("verbose", "called progress"),
         ("initial_epoch", "called resume"),
-        ("y", r"fit\(ArrayDataset\(x, y\)\)"),
+        ("shuffle", r"DataLoader\(data, shuffle=False\)"),
         ("epoch", "did you mean 'epochs'"),
         ("anything", "$"),
     ],
@@ -407,7 +410,11 @@ def test_an_argument_of_keras_is_told_minidls_name(name, hint):
 @pytest.mark.parametrize("compile", [False, True])
 def test_what_a_loss_must_give_is_said(compile):
     for loss, kind, complaint in [
-        (lambda y, t: float(((y - t) ** 2).mean().data), TypeError, "got a float; compute it of"),
+        (
+            lambda y, t: float(((y - t) ** 2).mean().data),
+            TypeError,
+            r"got a float of shape \(\); compute it of",
+        ),
         (lambda y, t: ((y - t) ** 2).data.mean(), TypeError, "got a float32"),
         (lambda y, t: None, TypeError, "got a NoneType"),
         (lambda y, t: ((y - t) ** 2).mean(1), TypeError, r"of shape \(20,\); .* end it with .mean"),
@@ -650,11 +657,15 @@ def test_several_inputs_are_predicted_on(device):
 
 def test_predict_does_not_guess_what_the_inputs_are():
     cases = [
-        (nn.Linear, (X, LABELS, LABELS), "Linear takes 1 inputs, a batch has 3 arrays"),
-        (Sum, (X,), "Sum takes 2 inputs, a batch has 1 arrays"),
+        (
+            nn.Linear,
+            (X, LABELS, LABELS),
+            r"Linear takes \(x.*\), in training no inputs, a batch has 3 arrays",
+        ),
+        (Sum, (X,), r"Sum takes \(x, other\), in training no inputs, a batch has 1 arrays"),
         (Sum, (X, X, LABELS, X), r"shapes \[\(20, 2\), \(20, 2\), \(20,\), \(20, 2\)\]"),
-        (Optional, (X, X), r"Optional takes 1 to 2 inputs, .* Give the inputs alone, predict\(x\)"),
-        (Any, (X, LABELS), "Any takes 0 to inf inputs"),
+        (Optional, (X, X), r"Optional takes \(x, other=None.* Give the inputs alone, predict\(x\)"),
+        (Any, (X, LABELS), r"Any takes \(\*inputs\)"),
     ]
     for kind, arrays, complaint in cases:
         trainer = linear_trainer() if kind is nn.Linear else of(kind)
@@ -678,17 +689,19 @@ def test_predict_takes_as_many_inputs_as_training(tmp_path, compile):
         again = of(kind)
         again.load(tmp_path / "two")
         np.testing.assert_array_equal(again.predict(ArrayDataset(X, X)), both)
-        with pytest.raises(ValueError, match="takes 2 inputs, a batch has 1"):
+        with pytest.raises(ValueError, match="in training 2 inputs, a batch has 1"):
             again.predict(ArrayDataset(X))
 
 
-def test_predict_wants_a_tensor():
-    class Pair(Optional):
+def test_predict_wants_tensors():
+    class Array(Optional):
         def forward(self, x):
-            return super().forward(x), x
+            return x, super().forward(x).numpy()
 
-    with pytest.raises(TypeError, match="expected a Tensor from the model for each batch, got a t"):
-        of(Pair).predict(X)
+    with pytest.raises(
+        TypeError, match=r"expected of the model a Tensor .*, got a ndarray of shape"
+    ):
+        of(Array).predict(X)
 
 
 # ---- a second fit
@@ -988,6 +1001,108 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     Trainer(other, optim.SGD(other.parameters()), F.mse).save(tmp_path / "b")
     with pytest.raises(ValueError, match="does not fit Sequential"):
         spiral_trainer().load(tmp_path / "b")
+
+
+# ---- groups of parameters, and the rate
+
+
+def grouped_trainer(schedule=None, own=None, **options):
+    """A body with a rate and a decay of its own, and a head."""
+    minidl.manual_seed(1)
+    model = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 3))
+    body = {"params": model[0].parameters(), "lr": 0.002, "weight_decay": 0.1}
+    if own is not None:
+        body["schedule"] = own
+    groups = [body, {"params": model[2].parameters()}]
+    optimizer = optim.SGD(groups, 0.02, momentum=0.9, schedule=schedule)
+    return Trainer(model, optimizer, "cross_entropy", ["accuracy"], **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"compile": True}, {"accumulate": 2}, {"mixed_precision": True}]
+)
+def test_groups_train_as_an_optimiser_for_each_would(options, device):
+    trainer = grouped_trainer(optim.step_decay(3, 0.5), clip_norm=1.0, device=device, **options)
+    start = weights(trainer)
+    trainer.fit(SPIRALS, epochs=2, progress=False)
+
+    class Both(optim.Optimizer):
+        """The two in one, by hand."""
+
+        def __init__(self, model):
+            super().__init__(model.parameters(), 0.02)
+            rate = {"momentum": 0.9, "schedule": optim.step_decay(3, 0.5)}
+            self.two = (
+                optim.SGD(model[0].parameters(), 0.002, weight_decay=0.1, **rate),
+                optim.SGD(model[2].parameters(), 0.02, **rate),
+            )
+
+        def step(self):
+            for one in self.two:
+                one.step()
+            self.steps += 1
+
+    other = grouped_trainer(clip_norm=1.0, device=device, **options | {"compile": False})
+    other.optimizer = Both(other.model)
+    other.fit(SPIRALS, epochs=2, progress=False)
+    assert (weights(other) != start).any(), "nothing was trained"
+    np.testing.assert_allclose(weights(trainer), weights(other), rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("compile", [False, EXACT])
+@pytest.mark.parametrize("groups", [False, True])
+def test_a_checkpoint_brings_back_each_rate(tmp_path, groups, compile):
+    """Also one that was changed while the run went on, and what a group has of its own."""
+
+    class Lower(Callback):
+        def on_epoch_end(self, trainer):
+            trainer.optimizer.lr *= 0.5
+            if groups and trainer.epoch == 1:
+                trainer.optimizer.groups[0].lr = 0.01
+
+    def run(path, *more):
+        if groups:
+            trainer = grouped_trainer(optim.cosine(100), compile=compile)
+        else:
+            trainer = spiral_trainer(compile=compile)
+        trainer.fit(
+            loader(), SPIRALS, 4, progress=False, resume=tmp_path / path,
+            callbacks=[Checkpoint(tmp_path / path, every=1), Lower(), *more],
+        )  # fmt: skip
+        return trainer
+
+    whole = run("whole")
+    with pytest.raises(KeyboardInterrupt):
+        run("part", Interrupt(2, 5))
+    again = run("part")
+    np.testing.assert_array_equal(weights(again), weights(whole))
+    assert again.history == whole.history
+    rates = [one.lr for one in (again.optimizer, *again.optimizer.groups)]
+    assert rates == [one.lr for one in (whole.optimizer, *whole.optimizer.groups)]
+    assert rates[0] == 0.02 / 16 and rates[1:] == ([0.01 / 8, 0.02 / 16] if groups else [])
+
+
+def test_the_finder_scales_the_rates_of_groups_and_asks_no_schedule(device):
+    def found(**options):
+        trainer = grouped_trainer(device=device, **options)
+        return find_rate(trainer, SPIRALS, steps=8, lowest=1e-3), trainer
+
+    plain, trainer = found()
+    with_schedules, _ = found(schedule=optim.cosine(3), own=optim.step_decay(1, 0.1))
+    assert with_schedules == plain and len(plain["rate"]) == 8
+    assert [one.lr for one in trainer.optimizer.groups] == [0.002, 0.02]
+
+    class Own(Callback):
+        def on_epoch_begin(self, trainer):
+            trainer.optimizer.lr *= 0.5
+
+    trainer.fit(SPIRALS, epochs=2, progress=False, callbacks=[Own()])
+    np.testing.assert_allclose([one.lr for one in trainer.optimizer.groups], [0.0005, 0.005])
+
+
+def test_a_group_with_what_makes_schedules_is_refused():
+    with pytest.raises(TypeError, match="schedule: expected a function"):
+        grouped_trainer(own=optim.cosine)
 
 
 # ---- a loss that is not finite

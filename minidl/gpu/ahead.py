@@ -9,6 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..engine.devices import device_module, send, to_numpy
+from ..graph.lines import flat, mapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,17 +17,19 @@ if TYPE_CHECKING:
 
 
 def ahead(batches: Iterable[tuple[Any, ...]], device: str) -> Iterator[tuple[Any, ...]]:
-    """The batches, tuples of arrays, on `device`; the next is sent before each is given, so that
-    copying it and computing with this one go on side by side.
+    """The batches on `device`; the next is sent before each is given, so that copying it and
+    computing with this one go on side by side.
     """
     module = device_module(device)
     before = None  # the batch that is on its way
     for batch in chain(batches, [None]):
-        sent = None
+        coming = None
         if batch is not None:
-            sent = [send(module, to_numpy(a)) for a in batch]
+            coming = batch, [send(module, to_numpy(a)) for a in flat(batch)]
         if before is not None:
-            for _, arrive in before:
+            form, sent = before
+            for _, arrive in sent:
                 arrive()
-            yield tuple(a for a, _ in before)
-        before = sent
+            found = iter([a for a, _ in sent])
+            yield mapped(form, lambda _, found=found: next(found))
+        before = coming
