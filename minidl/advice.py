@@ -486,7 +486,6 @@ register_state_dict_post_hook register_state_dict_pre_hook register_load_state_d
     register_load_state_dict_pre_hook: change the dict between `state = model.state_dict()` and
     `model.load_state_dict(state)`
 extra_repr: the method is called `module.extra()`
-apply: `nn.init.initialise(model, "he_normal")`; else a loop over `model.modules()`
 share_memory to_empty: leave it out: threads share a model
 compile: `train.Trainer(model, optimizer, "cross_entropy", ["accuracy"])`, as in Keras;
     `minidl.compile(step)`, as in PyTorch
@@ -502,7 +501,7 @@ set_weights: `model.load_state_dict(state)`
 trainable_weights trainable_variables variables: `model.parameters()`
 layers get_layer: `[*model]` of a Sequential, else `dict(model.modules())`
 # operators
-add append extend insert pop: `nn.Sequential(nn.Linear(3, 4), nn.ReLU())` takes all at once
+add extend pop: `model.append(nn.ReLU())`, `model.insert(1, nn.ReLU())`, `del model[1]`
 count_params: `sum(p.size for p in model.parameters())`
 call: the method is called forward
 build: leave it out: __init__ makes the parts, with their sizes
@@ -538,7 +537,7 @@ clip_grad_norm_: `optim.clip_grad_norm(model.parameters(), 1.0)`
 clip_grad_value_: `optim.clip_grad_value(model.parameters(), 1.0)`
 """
 NAMES["Optimizer"] = """
-param_groups: `optimizer.parameters`, and the rate `optimizer.lr`
+param_groups: `optimizer.groups`, if it was made of groups: `optim.SGD([{"params": model.parameters()}], lr=0.1)`
 add_param_group: an optimiser for each group, such as `optim.SGD(model[2].parameters(), lr=0.01)`
 learning_rate defaults: `optimizer.lr`
 iterations: `optimizer.steps`
@@ -611,7 +610,6 @@ IterableDataset: any class with a length whose items are tuples, or
     `data.ArrayDataset(rows, classes)`
 TensorDataset: `data.ArrayDataset(rows, classes)`
 random_split train_test_split: `data.split(dataset, 0.8)`
-Subset: `data.ArrayDataset(*dataset[:2])`
 ConcatDataset: `data.ArrayDataset(np.concatenate([rows, rows]))`
 WeightedRandomSampler: `data.DataLoader(dataset, sampler=data.weighted([1, 1, 2, 2]))`
 RandomSampler SubsetRandomSampler: `data.DataLoader(dataset, shuffle=True)`
@@ -665,7 +663,6 @@ inplace: leave it out: a result is a new tensor
 size shape: the lengths, by position: `minidl.zeros(2, 3)`, `x.reshape(3, 2)`
 requires_grad: a Parameter is trained; what is not is a Tensor, `minidl.zeros(3)`, or is not
     given to the optimiser
-strict: all paths must be there; of a part, `model.load_state_dict(model.state_dict() | state)`
 start_dim end_dim: leave it out: all axes but the first become one
 # layers
 in_features in_channels input_size input_dim n_inputs: =n_in =n
@@ -712,8 +709,7 @@ label_smoothing: =smoothing
 beta: =delta
 pos_weight: =sample_weight, with larger numbers where the target is 1
 weight: =class_weight, a number for each class (sample_weight: for each sample)
-reduction size_average reduce: losses give the mean
-ignore_index: pick what counts first: `logits[labels != 0], labels[labels != 0]`
+size_average reduce: write reduction="sum" or "none"
 from_logits: leave it out: cross_entropy and bce_with_logits take logits
 y_true y_pred: write (output, target), by position: the output is first
 # optimisers
@@ -759,7 +755,6 @@ hidden_layer_sizes: =hidden
 solver: =optimizer
 n_iter_no_change: =patience
 tol: =patience, the epochs without improvement
-warm_start: `minidl.estimators.MinidlClassifier.partial_fit` trains further
 """
 
 

@@ -15,7 +15,6 @@ import os
 from contextlib import closing, nullcontext, suppress
 from copy import copy, deepcopy
 from functools import partial
-from inspect import signature
 from itertools import count, islice
 from numbers import Real
 from typing import TYPE_CHECKING
@@ -43,14 +42,14 @@ from .batches import (
     share,
 )
 from .callbacks import Callback, Checkpoint, CSVLog, HistoryPlot, Progress
-from .metrics import Losses, by_name, loss_of, meant, takes_weight
+from .metrics import Losses, by_name, loss_of, takes_weight
 from .precision import LossScaler
 from .steps import EagerStep, make_step, mean, measure
 from .weights import prepared, weigher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Any, Never
+    from typing import Any
 
     from numpy.typing import ArrayLike
 
@@ -61,13 +60,6 @@ if TYPE_CHECKING:
 
 _WRITERS = Progress, Checkpoint, CSVLog, HistoryPlot
 _PLACE = "epoch", "batch", "seen", "logs", "history", "stopped", "n_inputs"  # in a checkpoint
-_KERAS = {  # arguments of Keras's fit, and what they are called here
-    "validation_data": "valid",
-    "validation_split": "valid, a share of the training data",
-    "verbose": "progress",
-    "initial_epoch": "resume, a checkpoint",
-    "shuffle": "x, as in DataLoader(data, shuffle=False)",
-}
 
 
 class Trainer:
@@ -167,7 +159,6 @@ class Trainer:
         resume: str | os.PathLike[str] | None = None,
         sample_weight: ArrayLike | bool | None = None,
         class_weight: ArrayLike | Mapping[int, float] | str | None = None,
-        **unknown: Never,
     ) -> dict[str, list[float]]:
         """Train for `epochs` epochs more; return the history, to which each call adds.
 
@@ -203,7 +194,6 @@ class Trainer:
 
         Raises FloatingPointError, naming the operation, when the loss is no longer finite.
         """
-        _refuse(unknown)
         check_whole("fit", epochs=epochs)
         if y is not None and valid is None and not are_arrays(x):
             y, valid = None, y
@@ -431,16 +421,6 @@ def _check_that_they_belong_together(model, optimizer):
 
 
 advice.methods(Trainer)
-
-
-def _refuse(unknown):
-    """Raise TypeError for arguments that `fit` does not have, with the name that it is here."""
-    for name in unknown:
-        known = signature(Trainer.fit).parameters
-        hint = meant(name, known) or f": {advice.keyword(name, known)}"
-        if name in _KERAS:
-            hint = f"; here it is called {_KERAS[name]}"
-        raise TypeError(f"fit() got an unexpected keyword argument {name!r}{hint}")
 
 
 def _modes(model):
