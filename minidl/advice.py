@@ -537,7 +537,8 @@ clip_grad_norm_: `optim.clip_grad_norm(model.parameters(), 1.0)`
 clip_grad_value_: `optim.clip_grad_value(model.parameters(), 1.0)`
 """
 NAMES["Optimizer"] = """
-param_groups: `optimizer.groups`, if it was made of groups: `optim.SGD([{"params": model.parameters()}], lr=0.1)`
+param_groups: `optimizer.groups`, of one made of groups:
+    `optim.SGD([{"params": model.parameters()}], lr=0.1)`
 add_param_group: an optimiser for each group, such as `optim.SGD(model[2].parameters(), lr=0.01)`
 learning_rate defaults: `optimizer.lr`
 iterations: `optimizer.steps`
