@@ -57,8 +57,10 @@ def measure(X, y, rounds, epochs):
     for seed in range(rounds):
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
         both = list(candidates(epochs, seed).items())
-        for name, candidate in both if seed % 2 == 0 else reversed(both):
-            found = search(*candidate, X, y, folds).cv_results_
+        if seed % 2:
+            both.reverse()
+        for name, (classifier, width, rate) in both:
+            found = search(classifier, width, rate, X, y, folds).cv_results_
             scores = [found[f"split{k}_test_score"] for k in range(FOLDS)]
             accuracy.setdefault(name, []).append(np.stack(scores, axis=1))  # (points, folds)
             seconds.setdefault(name, []).append(found["mean_fit_time"])
