@@ -150,7 +150,7 @@ walls = pytest.mark.skipif(
 @pytest.fixture
 def quick(monkeypatch):
     """Limits of a few seconds, so that loops are cut soon."""
-    short = {i: replace(task, seconds=8.0) for i, task in tasks_module.tasks("07").items()}
+    short = {i: replace(task, seconds=3.0) for i, task in tasks_module.tasks("07").items()}
     monkeypatch.setattr(verdict, "tasks", lambda lesson: short)
     monkeypatch.setattr(classroom, "tasks", lambda lesson: short)
     monkeypatch.setattr(verdict, "START", 15.0)
@@ -303,26 +303,6 @@ def test_a_killed_grader_goes_on_where_it_was(tmp_path):
     assert "5 of 6 were graded before" in said and "student 3  07_tensor.ipynb  11 of 13" in said
 
 
-def test_students_by_folder_and_by_name(tmp_path):
-    for name in (
-        "alice/07_tensor.ipynb", "bob_07_tensor.ipynb", "eve/sub/late_07_tensor (1).ipynb",
-        "alice/.ipynb_checkpoints/07_tensor-checkpoint.ipynb", "carol/homework.ipynb",
-        "07_tensor.ipynb", "2026_12_dan_07_tensor.ipynb",
-    ):  # fmt: skip
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("{}")
-    found, others = classroom.find(tmp_path)
-    assert [s.student for s in found] == ["07_tensor", "2026_12_dan", "alice", "bob", "eve"]
-    assert {s.lesson for s in found} == {"07"} and [p.name for p in others] == ["homework.ipynb"]
-
-
-def test_names_of_pages_never_meet():
-    names = ["a b", "a-b", "a/b", "a:b", "Å", "../x", "x" * 40]
-    assert len({classroom._file_name(name) for name in names}) == len(names)
-    assert not [name for name in names if "/" in classroom._file_name(name)]
-
-
 @pytest.mark.slow
 def test_without_a_sandbox_it_refuses_unless_told_so_in_words(tmp_path, monkeypatch, capsys):
     from grading import __main__ as program
@@ -360,7 +340,7 @@ def test_why_there_is_no_sandbox(monkeypatch):
 
 @walls
 def test_walls_that_do_not_start_say_why(monkeypatch):
-    monkeypatch.setattr(sandbox, "_walls", lambda closed: ["bwrap", "--nonsense"])
+    monkeypatch.setattr(sandbox, "_walls", lambda opens: ["bwrap", "--nonsense"])
     with pytest.raises(sandbox.NoSandbox, match=r"does not start: .*nonsense"):
         sandbox.require()
 

@@ -48,31 +48,30 @@ def pack(value, arrays, foreign=None, depth=0):
     foreign(value): how something else stands, or None.
     Raises TypeError for what is neither a number, a string, None nor made of these.
     """
-    if value is None or type(value) in (bool, float):
+    kind = type(value)
+    if kind in SIMPLE or value is None:
         return value
-    if type(value) is int:
+    if kind is int:
         if abs(value) >= LARGEST:
             raise TypeError("expected numbers, got a whole number of more than 64 bits")
         return value
-    if isinstance(value, str):
-        return str.__str__(value)
     if depth > DEEPEST:
         raise TypeError(f"expected numbers, got lists in lists, deeper than {DEEPEST}")
-    for kind, items in PARTS.items():
-        if isinstance(value, kind):
-            return {kind.__name__: [pack(v, arrays, foreign, depth + 1) for v in items(value)]}
+    if kind is not list and isinstance(value, str):
+        return str.__str__(value)
+    for base, items in PARTS.items():
+        if isinstance(value, base):
+            parts = [pack(v, arrays, foreign, depth + 1) for v in items(value)]
+            return {base.__name__: parts}
     if isinstance(value, dict):
         pairs = [(_key(k), v) for k, v in dict.items(value)]
         depth += 1
-        return {
-            "dict": [
-                [pack(k, arrays, foreign, depth), pack(v, arrays, foreign, depth)] for k, v in pairs
-            ]
-        }
+        return {"dict": [[pack(x, arrays, foreign, depth) for x in pair] for pair in pairs]}
     stands = foreign(value) if foreign else None
     return stands or _pack_array(value, arrays)
 
 
+SIMPLE = {bool, float, str}
 # Subclasses too (named tuples, Counter), read by the base's own method, not by theirs.
 PARTS = {
     tuple: tuple.__iter__, list: list.__iter__, set: set.__iter__, frozenset: frozenset.__iter__,
@@ -104,8 +103,10 @@ def unpack(tree, read, known=None):
     known(kind, number): what stands for a foreign thing.  Raises ValueError, or what a tree that
     `pack` did not write leads to.
     """
-    if tree is None or type(tree) in (bool, int, float, str):
-        if type(tree) is int and abs(tree) >= LARGEST:
+    if tree is None or type(tree) in SIMPLE:
+        return tree
+    if type(tree) is int:
+        if abs(tree) >= LARGEST:
             raise ValueError("a whole number of more than 64 bits")
         return tree
     ((kind, inside),) = tree.items()
@@ -145,7 +146,8 @@ def frame(foreign=None, **head):
         # Objects name others in turn, so a list that grows while it is walked, not a recursion.
         objects = getattr(foreign, "new", [])
         head["objects"] = [
-            [number, kind, pack(parts, arrays, foreign)] for number, kind, parts in objects
+            [number, kind, [*parts], [pack(v, arrays, foreign, 1) for v in parts.values()]]
+            for number, kind, parts in objects
         ]
     return json.dumps(head).encode() + b"\n" + b"".join(a.tobytes() for a in arrays)
 
@@ -181,12 +183,13 @@ class Called:
                 space = {"np": np}
                 exec(source, space)
                 self.classes[name] = space[name]
-        for number, kind, _ in head.get("objects", []):
+        for number, kind, *_ in head.get("objects", []):
             made = self.classes[kind]
             self._keep(number, made.__new__(made))
         found = unpack(head["value"], read, self._known)
-        for number, _, parts in head.get("objects", []):
-            vars(self.things[number]).update(unpack(parts, read, self._known))
+        for number, _, names, parts in head.get("objects", []):
+            values = (unpack(part, read, self._known) for part in parts)
+            vars(self.things[number]).update(zip(names, values))
         return found
 
     def _keep(self, number, thing):
@@ -283,15 +286,15 @@ def complaint(error):
 
 
 class Refuse:
-    """An import hook: what is not open while a task is graded cannot be imported."""
+    """An import hook: it says of packages that are not open why they cannot be imported."""
 
-    def __init__(self, allowed):
-        self.allowed = {*allowed, *sys.stdlib_module_names, *sys.modules}
+    def __init__(self, closed):
+        self.closed = {*closed}
 
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
         own = os.path.exists(f"{top}.py") or os.path.isdir(top)  # that the notebook wrote itself
-        if top not in self.allowed and not own:
+        if top in self.closed and not own:
             raise ImportError(f"{name} cannot be imported while this task is graded")
 
 
@@ -320,7 +323,7 @@ class Lines(list):
     """The lines that a command of the system printed: none, for here there are none."""
 
     n = s = p = property("".join)
-    l = property(list)  # noqa: E741  IPython's name
+    l = property(list)
 
 
 class ZMQInteractiveShell:
@@ -369,7 +372,8 @@ def stand_ins(space):
         "IPython": ("display",),
         "IPython.display": (
             "display", "clear_output", "Markdown", "HTML", "Image", "Math", "Latex", "SVG",
-            "Audio", "Video", "IFrame", "Code", "JSON", "Javascript", "Pretty", "set_matplotlib_formats",
+            "Audio", "Video", "IFrame", "Code", "JSON", "Javascript", "Pretty",
+            "set_matplotlib_formats",
         ),
         "IPython.core": ("display",),
         "IPython.core.display": ("display", "HTML"),
@@ -534,7 +538,7 @@ def main():
     limit(job["memory"], job["disk"], job["seconds"])
     sys.path.append("")
     desk = Desk(reply, source)
-    sys.meta_path.insert(0, Refuse(job["open"]))
+    sys.meta_path.insert(0, Refuse(job["closed"]))
     desk.say(frame(here=True))
     while True:
         desk.say(desk.one(desk.hear()))

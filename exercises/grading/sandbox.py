@@ -59,13 +59,13 @@ def require():
 def command(opens, walls):
     """(the command that runs child.py, file descriptors it needs open).
 
-    opens: names of packages to import, beside those that are always open.  walls: whether to use
+    opens: a tuple of names of packages, beside those that are always open.  walls: whether to use
     bubblewrap.
     """
     if not walls:
         return [sys.executable, "-P", "-B", str(HERE / "child.py")], ()
     filtered, keep = _filtered()
-    program = [*_walls(tuple(sorted(opens))), "--ro-bind", str(HERE / "child.py"), "/child.py"]
+    program = [*_walls(opens), "--ro-bind", str(HERE / "child.py"), "/child.py"]
     program += [*filtered, "--remount-ro", "/", _python(), "-P", "-B", "-s", "/child.py"]
     return program, keep
 
@@ -147,8 +147,7 @@ def _is_dir(path):
 @cache
 def packages(opens):
     """Paths of the packages that may be imported, with what they need themselves."""
-    distributions = metadata.packages_distributions()
-    waiting = [name for word in (*OPEN, *opens) for name in distributions.get(word, [])]
+    waiting = [name for word in (*OPEN, *opens) for name in _distributions(word)]
     seen, found = set(), {}
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
@@ -158,10 +157,20 @@ def packages(opens):
         with contextlib.suppress(metadata.PackageNotFoundError):
             one = metadata.distribution(name)
             waiting += [
-                re.match(r"[\w.-]+", need)[0] for need in one.requires or [] if "extra ==" not in need
+                re.match(r"[\w.-]+", need)[0]
+                for need in one.requires or []
+                if "extra ==" not in need
             ]
             found.update((path, None) for path in _tops(one))
     return list(found)
+
+
+def _distributions(package):
+    """Names of the distributions that a package comes from."""
+    try:
+        return [metadata.distribution(package).name]
+    except metadata.PackageNotFoundError:  # sklearn comes from scikit-learn
+        return metadata.packages_distributions().get(package, [])
 
 
 def _tops(distribution):
@@ -173,9 +182,14 @@ def _tops(distribution):
     return [path for path in found if path.exists()]
 
 
-def importable(opens):
-    """Names that can be imported when `opens` is open."""
-    return sorted({path.name.partition(".")[0] for path in packages(tuple(sorted(opens)))})
+@cache
+def closed(opens):
+    """Names of packages that are here and are not open; inside the walls they are not there."""
+    names = {path.name.partition(".")[0] for path in packages(opens)}
+    folders = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
+    here = {entry.partition(".")[0] for folder in folders for entry in os.listdir(folder)}
+    here = {name for name in here if name.isidentifier()}
+    return sorted((here | {"minidl", "grading"}) - names)
 
 
 def _font_lists():
@@ -247,7 +261,9 @@ def _library():
     try:
         library = ctypes.CDLL(name, use_errno=True)
     except OSError:
-        raise NoSandbox("libseccomp is missing; apt install libseccomp2, or your system's way") from None
+        raise NoSandbox(
+            "libseccomp is missing; apt install libseccomp2, or your system's way"
+        ) from None
     library.seccomp_init.restype = ctypes.c_void_p
     return library
 

@@ -29,7 +29,14 @@ from .child import PATIENCE, SECONDS_PER_CELL, frame
 from .judge import Broken, Verdict, expected, judge, run_all
 from .remote import CALLS, Caller
 from .submission import (
-    Cell, Unreadable, as_python, cells, checked, content, lesson_in, lesson_named,
+    Cell,
+    Unreadable,
+    as_python,
+    cells,
+    checked,
+    content,
+    lesson_in,
+    lesson_named,
 )  # fmt: skip
 from .task import FOLDERS, find, notebook, tasks
 from .text import printable
@@ -40,8 +47,8 @@ RESTARTS = 12  # of a submission's process, after which it is not started again
 LINE = 1 << 16  # bytes of a reply, beside its values
 
 
-class Stopped(Exception):
-    """The one who grades has stopped the grader."""
+class Stopped(BaseException):
+    """The one who grades has stopped the grader; no answer's fault, so no Exception."""
 
 
 _stopping = threading.Event()
@@ -49,15 +56,28 @@ _children = weakref.WeakSet()
 
 
 @contextlib.contextmanager
-def stoppable():
-    """Ctrl-C inside ends every process of a submission, so that nobody waits for one."""
+def workers(jobs):
+    """A pool of threads.  Ctrl-C ends the processes that they wait for, so that nobody waits."""
+    pool = ThreadPoolExecutor(jobs)
     try:
-        yield
-    except BaseException:
-        _stopping.set()
-        for child in list(_children):
-            child.kill()
+        yield pool
+    except (KeyboardInterrupt, SystemExit):
+        _stop()
         raise
+    finally:
+        pool.shutdown(wait=not _stopping.is_set(), cancel_futures=True)
+
+
+def _stop():
+    _stopping.set()
+    deadline = time.monotonic() + LEAVE
+    while (left := [c for c in list(_children) if not c.closed]) and time.monotonic() < deadline:
+        for child in left:
+            child.kill()
+        time.sleep(0.05)
+
+
+LEAVE = 3.0  # seconds that are given to the threads to leave
 
 
 def go_on():
@@ -74,7 +94,7 @@ class Child:
     def __init__(self, opens, walls, memory):
         if _stopping.is_set():
             raise Stopped
-        self.folder = tempfile.TemporaryDirectory(prefix="grading-")
+        self.closed, self.folder = False, tempfile.TemporaryDirectory(prefix="grading-")
         program, keep = sandbox.command(opens, walls)
         try:
             self.process = subprocess.Popen(
@@ -92,7 +112,7 @@ class Child:
             thread.start()
         self.allow(START)
         self.send(frame(
-            open=sandbox.importable(opens), memory=memory, disk=sandbox.DISK, seconds=3600
+            closed=sandbox.closed(opens), memory=memory, disk=sandbox.DISK, seconds=3600
         ))  # fmt: skip
 
     def allow(self, seconds):
@@ -190,6 +210,7 @@ class Child:
             self.process.stdin.close()
         self.process.stdout.close()
         self.folder.cleanup()
+        self.closed = True
 
 
 NONSENSE = "its reply makes no sense"
@@ -264,7 +285,9 @@ class Remote:
 
     def _late(self):
         if self.left < self.seconds:
-            return TimeoutError(f"all calls together took longer than {CALLS * self.seconds:g} seconds")
+            return TimeoutError(
+                f"all calls together took longer than {CALLS * self.seconds:g} seconds"
+            )
         return TimeoutError(f"it took longer than {self.seconds:g} seconds; does every loop end?")
 
 
@@ -329,7 +352,7 @@ class Sitting:
 
     def _through(self):
         """Whether the end was reached; if not, the process has ended and what did it is noted."""
-        opens = {name for task in self.chosen.values() for name in task.opens}
+        opens = next(iter(self.chosen.values())).opens  # the same for all
         memory = max(task.memory for task in self.chosen.values())
         child = Child(opens, self.walls, memory)
         try:
@@ -365,11 +388,13 @@ class Sitting:
     def _stop(self, child, number):
         """Judge what a cell checks; whether the process is still there."""
         for task_id in self.book.stops[number]:
-            if task_id in self.chosen and (number, task_id) not in self.asked:
-                if len(self.verdicts[task_id]) < MOST_CHECKS and not self._full(task_id):
-                    self.asked.add((number, task_id))
-                    if not self._judge(child, self.chosen[task_id]):
-                        return False
+            if task_id not in self.chosen or (number, task_id) in self.asked:
+                continue
+            if self._full(task_id) or len(self.verdicts[task_id]) >= MOST_CHECKS:
+                continue
+            self.asked.add((number, task_id))
+            if not self._judge(child, self.chosen[task_id]):
+                return False
         return True
 
     def _end(self, child):
@@ -420,6 +445,11 @@ def _judged(task, seed, results):
 # ---- all of it
 
 
+def answer_id(task_id):
+    """nbgrader's id of the cell that answers a task: 07.1 -> answer-07-1."""
+    return f"answer-{task_id.replace('.', '-')}"
+
+
 def lesson_of(path, submitted=()):
     """The number of the lesson whose exercise a notebook is: by its cells, or else its name."""
     return lesson_in(submitted) or lesson_named(path)
@@ -454,12 +484,11 @@ def verdicts(lesson, submitted, *, seed=None, walls=None, jobs=1):
     for task in every.values():
         groups[task.opens][task.id] = task
     sittings = [Sitting(run, chosen, seed, walls) for chosen in groups.values()]
-    with ThreadPoolExecutor(jobs) as pool:
-        with stoppable():
-            list(pool.map(Sitting.sit, sittings))
-            found = {i: _best(s, t) for s in sittings for i, t in s.chosen.items()}
-            again = [s for v in found.values() if (s := _with_lent(run, v, found, seed, walls))]
-            list(pool.map(Sitting.sit, again))
+    with workers(jobs) as pool:
+        list(pool.map(Sitting.sit, sittings))
+        found = {i: _best(s, t) for s in sittings for i, t in s.chosen.items()}
+        again = [s for v in found.values() if (s := _with_lent(run, v, found, seed, walls))]
+        list(pool.map(Sitting.sit, again))
     for sitting in again:
         _better_with_lent(found, sitting)
     return [_printable(found[i]) for i in every]
@@ -469,7 +498,7 @@ def _best(sitting, task):
     """The best of the verdicts on a task: a wrong try loses nothing."""
     tried = sitting.verdicts[task.id]
     best = max(tried, key=lambda v: v.points, default=None)
-    if best is None or not best.points and best.text == OPEN:
+    if best is None or (not best.points and best.text == OPEN):
         groups = list(dict.fromkeys(group for group, _ in expected(task, sitting.seed)[0]))
         reason = _why_there_is_none(task, sitting) if best is None else OPEN
         return Verdict(task, 0.0, reason, failed=groups)
@@ -497,7 +526,9 @@ def _why_there_is_none(task, sitting):
     names = {str(n).lower(): str(n) for n in names if n not in others}
     near = difflib.get_close_matches(task.name.lower(), names, 1, 0.8)
     if near:
-        return f"there is no function `{task.name}`; is it the one that you named `{names[near[0]]}`?"
+        return (
+            f"there is no function `{task.name}`; is it the one that you named `{names[near[0]]}`?"
+        )
     return OPEN
 
 
