@@ -51,9 +51,9 @@ def answers(folder, lesson, sources, extra="", name="alice"):
         for task_id, source in sources.items():
             if grade_id == verdict.answer_id(task_id):
                 cell["source"] = textwrap.dedent(source)
-    if extra:
-        cell = {"cell_type": "code", "metadata": {}, "source": extra, "outputs": []}
-        book["cells"].insert(1, cell)
+    for source in [extra] if isinstance(extra, str) else extra:
+        cell = {"cell_type": "code", "metadata": {}, "source": source, "outputs": []}
+        book["cells"].insert(2, cell)
     path = Path(folder, name, solution.name)
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(book), encoding="utf-8")

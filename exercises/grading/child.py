@@ -489,18 +489,19 @@ class Desk:
         stand_ins(self.space)
         for name in ("grading", "grading.notebook"):
             sys.modules[name].check = self.checked
-        self.handed, self.answer, self.called = {}, None, None
+        self.handed, self.answer, self.called, self.mark = {}, None, None, b""
 
     def checked(self, task_id=None, answer=None, **options):
         """What `check` does here: it keeps what it was given."""
         self.handed[task_id] = answer
 
     def say(self, data):
-        self.reply.write(data)
+        """A reply begins with its question's mark, which nobody knew before it was asked."""
+        self.reply.write(self.mark + b" " + data)
         self.reply.flush()
 
     def hear(self):
-        line = self.source.readline()
+        self.mark, _, line = self.source.readline().partition(b" ")
         if not line:
             sys.exit()
         return json.loads(line)
@@ -534,10 +535,10 @@ def main():
     nothing = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nothing, fd)
-    job = json.loads(source.readline())
+    desk = Desk(reply, source)
+    job = desk.hear()
     limit(job["memory"], job["disk"], job["seconds"])
     sys.path.append("")
-    desk = Desk(reply, source)
     sys.meta_path.insert(0, Refuse(job["closed"]))
     desk.say(frame(here=True))
     while True:

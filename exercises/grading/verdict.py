@@ -13,6 +13,7 @@ import json
 import os
 import queue
 import re
+import secrets
 import signal
 import subprocess
 import tempfile
@@ -141,8 +142,12 @@ class Child:
                 self.process.stdin.flush()
 
     def send(self, data):
-        """Bytes go out when it reads them; one that never does is late with its reply."""
-        self.outgoing.put(data)
+        """A message goes out when it is read; one who never reads is late with the reply.
+
+        The reply has to begin with the message's mark, so nobody can write it beforehand.
+        """
+        self.mark = secrets.token_hex(8).encode()
+        self.outgoing.put(self.mark + b" " + data)
 
     def _more(self):
         block = None
@@ -177,8 +182,9 @@ class Child:
             block, self.buffer = self.buffer[:n], self.buffer[n:]
             return block
 
+        mark, _, line = line.partition(b" ")
         try:
-            head = json.loads(line)
+            head = json.loads(line) if mark == self.mark else None
         except (ValueError, RecursionError):
             head = None
         if not isinstance(head, dict):
@@ -486,7 +492,7 @@ def verdicts(lesson, submitted, *, seed=None, walls=None, jobs=1):
     sittings = [Sitting(run, chosen, seed, walls) for chosen in groups.values()]
     with workers(jobs) as pool:
         list(pool.map(Sitting.sit, sittings))
-        found = {i: _best(s, t) for s in sittings for i, t in s.chosen.items()}
+        found = {i: best(s, t) for s in sittings for i, t in s.chosen.items()}
         again = [s for v in found.values() if (s := _with_lent(run, v, found, seed, walls))]
         list(pool.map(Sitting.sit, again))
     for sitting in again:
@@ -494,7 +500,7 @@ def verdicts(lesson, submitted, *, seed=None, walls=None, jobs=1):
     return [_printable(found[i]) for i in every]
 
 
-def _best(sitting, task):
+def best(sitting, task):
     """The best of the verdicts on a task: a wrong try loses nothing."""
     tried = sitting.verdicts[task.id]
     best = max(tried, key=lambda v: v.points, default=None)
@@ -555,7 +561,7 @@ def _is_used(name, run):
 
 def _better_with_lent(found, sitting):
     ((task_id, task),) = sitting.chosen.items()
-    again = _best(sitting, task)
+    again = best(sitting, task)
     if again.points > found[task_id].points:
         note = f"Judged with a right {', '.join(sitting.lent)} in place of yours."
         found[task_id] = replace(again, text=f"{again.text}\n  {note}" if again.text else "")
@@ -570,7 +576,7 @@ def control(lesson, *, walls=None, jobs=1):
 
     It is the solution, or where that was held back, the exercise with right answers of the bank.
     """
-    submitted = [_right(cell) for cell in _given(lesson)]
+    submitted = [right_cell(cell) for cell in _given(lesson)]
     for verdict in verdicts(lesson, submitted, walls=walls, jobs=jobs):
         if verdict.text:
             raise RuntimeError(
@@ -579,7 +585,8 @@ def control(lesson, *, walls=None, jobs=1):
             )
 
 
-def _right(cell):
+def right_cell(cell):
+    """The cell with a right answer in it, if it is an answer's and was left open."""
     solved = notebook(cell.task.partition(".")[0]).parent == FOLDERS[0] if cell.task else True
     if solved or cell.test:
         return cell
