@@ -295,7 +295,23 @@ class Refuse:
         top = name.partition(".")[0]
         own = os.path.exists(f"{top}.py") or os.path.isdir(top)  # that the notebook wrote itself
         if top in self.closed and not own:
-            raise ImportError(f"{name} cannot be imported while this task is graded")
+            raise ImportError(f"{name} {REFUSED}")
+
+
+REFUSED = "cannot be imported while this task is graded"
+
+
+class Closed:
+    """Stands for what was not imported: whoever uses it hears why it is not there."""
+
+    def __init__(self, why):
+        self.__dict__["why"] = why
+
+    def __getattr__(self, name):
+        raise ImportError(self.why)
+
+    def __call__(self, *arguments, **options):
+        raise ImportError(self.why)
 
 
 class Nothing:
@@ -408,21 +424,25 @@ def run_cell(number, source, space):
     try:
         tree = ast.parse(source, name, "exec")
         wait = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-        groups = [ast.Module(body, []) for body in _groups(tree.body)]
-        groups = [compile(tree, name, "exec", wait, dont_inherit=True) for tree in groups]
+        groups = [
+            (body, compile(ast.Module(body, []), name, "exec", wait, dont_inherit=True))
+            for body in _groups(tree.body)
+        ]
     except SyntaxError as error:
         return complaint(error) | {"line": f"line {error.lineno} of its cell"}
     except (ValueError, RecursionError, MemoryError) as error:
         return complaint(error)
     _limit(SECONDS_PER_CELL)
     try:
-        for code in groups:
+        for body, code in groups:
             try:
                 _run(code, space)
             except ImportError as error:
-                if "cannot be imported while" not in str(error):
+                if REFUSED not in str(error):
                     raise
                 refused = refused or complaint(error)
+                for word in _imported(body):
+                    space.setdefault(word, Closed(str(error)))
     except BaseException as error:
         return complaint(error)
     finally:
@@ -439,6 +459,13 @@ def _groups(statements):
         else:
             groups[-1].append(statement)
     return [group for group in groups if group]
+
+
+def _imported(body):
+    """Names that these statements were to import."""
+    for statement in body:
+        for alias in getattr(statement, "names", []):
+            yield getattr(alias, "asname", None) or str(getattr(alias, "name", alias)).split(".")[0]
 
 
 def _run(code, space):

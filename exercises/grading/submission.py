@@ -132,9 +132,9 @@ def lesson_in(found):
 
 def lesson_named(path):
     """The number of the lesson that a file is an exercise of by its name, or None."""
-    numbers = re.findall(r"(?:^|[^0-9])(\d\d)_", Path(path).name)
+    numbers = re.findall(r"(?<!\d)(\d\d)(?=_)", Path(path).name)
     named = [n for n in numbers if exists(n)]
-    slugs = [n for n in named if notebook(n).stem.partition("_")[2] in Path(path).name]
+    slugs = [n for n in named if notebook(n).stem in Path(path).name]
     return (slugs or named[::-1] or [None])[0]
 
 
@@ -152,7 +152,8 @@ def exists(lesson):
 RUN = {"time", "capture", "prun", "memit"}  # magics of a cell that run what follows
 WRITE = {"writefile", "file"}
 FORMS = re.compile(r"^\s*[%!?,;/]|^\s*>>> |^\s*In \[|[=]\s*[%!]|\?\s*$", re.MULTILINE)
-LONGEST_FORMS = 50_000  # characters of a cell with such forms
+# IPython reads a cell anew for each form in it.
+MOST_IN_CELL, MOST_IN_NOTEBOOK, LONGEST_WITH_FORMS = 60, 600, 50_000
 
 
 def as_python(source):
@@ -160,20 +161,33 @@ def as_python(source):
 
     Lines keep their numbers, so that what is told of an error fits the notebook.
     """
-    first = source.lstrip().partition("\n")[0]
-    if first.startswith("%%"):
-        return _cell_magic(source)
-    if not FORMS.search(source) or _is_python(source):
+    body = source.lstrip("\n")
+    before = source[: len(source) - len(body)]
+    if body.lstrip().startswith("%%"):
+        return before + _cell_magic(body)
+    if not FORMS.search(body) or _is_python(body):
         return source
-    if len(source) <= LONGEST_FORMS:
+    if len(body) <= LONGEST_WITH_FORMS and len(FORMS.findall(body)) <= MOST_IN_CELL:
         try:
             from IPython.core.inputtransformer2 import TransformerManager
 
-            return TransformerManager().transform_cell(source)
+            return before + TransformerManager().transform_cell(body)
         except Exception:  # it is no form that IPython knows, or IPython is not here
             pass
+    return without_forms(source)
+
+
+def without_forms(source):
+    """The source of a cell without the lines that are commands to IPython or to the system."""
     lines = source.split("\n")
     return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines)
+
+
+def programs(found):
+    """The sources of cells as plain Python."""
+    forms = sum(len(FORMS.findall(cell.source)) for cell in found)
+    change = as_python if forms <= MOST_IN_NOTEBOOK else without_forms
+    return [change(cell.source) for cell in found]
 
 
 def _is_python(source):
@@ -185,14 +199,13 @@ def _is_python(source):
 
 
 def _cell_magic(source):
-    before = source[: len(source) - len(source.lstrip())]
+    """A cell that begins with %%: what follows is run, written to a file, or left alone."""
     head, _, body = source.lstrip().partition("\n")
     name, _, rest = head[2:].strip().partition(" ")
-    empty = "\n" * (before.count("\n") + 1)
     if name in RUN:
         words = [word for word in rest.split() if word.isidentifier()]
         kept = f"{words[0]} = get_ipython().captured" if name == "capture" and words else ""
-        return empty[:-1] + kept + "\n" + as_python(body)
+        return f"{kept}\n{as_python(body)}"
     if name in WRITE and rest.split():
         return f"with open({rest.split()[-1]!r}, 'w') as file: file.write({body!r})"
-    return empty
+    return ""

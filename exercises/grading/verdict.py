@@ -32,12 +32,12 @@ from .remote import CALLS, Caller
 from .submission import (
     Cell,
     Unreadable,
-    as_python,
     cells,
     checked,
     content,
     lesson_in,
     lesson_named,
+    programs,
 )  # fmt: skip
 from .task import FOLDERS, find, notebook, tasks
 from .text import printable
@@ -328,7 +328,7 @@ def book(lesson, submitted):
         stops.append([cell.task, *ids] if cell.test else ids)
     answers = {c.task: i for i, c in enumerate(run) if c.task and not c.test}
     lost = {c.task for c in submitted if c.task and not c.test and not c.code}
-    return Book([as_python(c.source) for c in run], stops, answers, frozenset(lost - {*answers}))
+    return Book(programs(run), stops, answers, frozenset(lost - {*answers}))
 
 
 def _given(lesson):
