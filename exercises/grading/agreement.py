@@ -14,7 +14,7 @@ from .judge import NotGiven, expected, judge
 from .notebook import judged
 from .submission import as_python, cells, content
 from .task import notebook
-from .verdict import Sitting, best, book, right_cell
+from .verdict import Sitting, best, book, right_cell, workers
 
 
 def both_ways(task, source, seed=0, walls=None):
@@ -59,5 +59,6 @@ def outside(task, submitted, seed, walls=None):
     """The verdict as `python -m grading` gives it."""
     walls = sandbox.available() if walls is None else walls
     sitting = Sitting(book(task.lesson, submitted), {task.id: task}, seed, walls)
-    sitting.sit()
+    with workers(1) as pool:
+        pool.submit(sitting.sit).result()
     return best(sitting, task)

@@ -308,7 +308,7 @@ class Closed:
         self.__dict__["why"] = why
 
     def __getattr__(self, name):
-        raise ImportError(self.why)
+        raise AttributeError(name) if name.startswith("__") else ImportError(self.why)
 
     def __call__(self, *arguments, **options):
         raise ImportError(self.why)
@@ -454,7 +454,10 @@ def _groups(statements):
     """Statements as they run: each import on its own, and all between two of them together."""
     groups = [[]]
     for statement in statements:
-        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        if isinstance(statement, ast.Import):
+            for name in statement.names:
+                groups += [[ast.copy_location(ast.Import([name]), statement)], []]
+        elif isinstance(statement, ast.ImportFrom):
             groups += [[statement], []]
         else:
             groups[-1].append(statement)

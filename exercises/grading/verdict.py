@@ -229,7 +229,8 @@ class Late(Exception):
 class Remote:
     """The answer in a child process, to be called like a function of this one.
 
-    problem: what ended the process, after which every call raises it.
+    Not in the main thread: there the judgement's own limit, an alarm, would end a call between
+    question and reply.  problem: what ended the process, after which every call raises it.
     """
 
     def __init__(self, child, seconds, room=0):
@@ -240,8 +241,8 @@ class Remote:
         if self.problem is not None:
             raise self.problem
         sent = arguments, options
+        message = self.caller.message(sent)
         try:
-            message = self.caller.message(sent)
             head, read = self._call(message)
             return self._result(head, read, sent)
         except Late:
