@@ -363,8 +363,140 @@ def _staying(word, seconds=90):
 def grader(folder, out, *options):
     return subprocess.Popen(
         [sys.executable, "-m", "grading", "class", folder, "--out", out, *options],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
     )  # fmt: skip
+
+
+@pytest.mark.slow
+@walls
+@pytest.mark.parametrize("source", [
+    "import time\nwhile True:\n    try: time.sleep(99)\n    except BaseException: pass",
+    "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+])  # fmt: skip
+def test_ctrl_c_is_answered_at_once_and_leaves_nothing(source, tmp_path):
+    folder, out = tmp_path / "class", tmp_path / "out"
+    folder.mkdir()
+    for i in range(4):
+        answers(folder, "04", {}, [source], name=f"student {i}")
+    process = grader(folder, out, "--jobs", "2")
+    deadline = time.monotonic() + 120
+    # Each submission is one process in two of bubblewrap; those of the control end soon.
+    while len(mine := _below(process.pid)) < 5:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
+    time.sleep(1)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    said, complaints = process.communicate(timeout=60)
+    assert time.monotonic() - began < 5
+    assert process.returncode == 130 and "stopped; the same command goes on" in complaints
+    assert "Traceback" not in complaints
+    assert not list((out / "results").glob("*.json"))
+    deadline = time.monotonic() + 5
+    while any(Path("/proc", pid).exists() for pid in mine) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in mine if Path("/proc", pid).exists()]
+
+
+def _below(pid):
+    """Processes that a process has started, and those that they have."""
+    found, waiting = set(), [str(pid)]
+    while waiting:
+        for path in Path("/proc", waiting.pop(), "task").glob("*/children"):
+            try:
+                more = path.read_text().split()
+            except OSError:
+                continue
+            waiting += more
+            found.update(more)
+    return sorted(found)
+
+
+@pytest.mark.slow
+@walls
+def test_a_class_of_odd_names_and_files_goes_on(tmp_path):
+    folder, out = tmp_path / "class", tmp_path / "out"
+    folder.mkdir()
+    good = (ROOT / "solutions" / "04_descent.ipynb").read_bytes()
+    names = ["Jürgen".encode("latin-1"), b"x" * 245, b"a\nb", b"\x1b[2J", b"=1+1", b"..x", b"Bob"]
+    names.append(b"bob")
+    for name in names:
+        place = os.path.join(os.fsencode(folder), name)
+        os.mkdir(place)
+        with open(os.path.join(place, b"04_descent.ipynb"), "wb") as file:
+            file.write(good)
+    os.mkfifo(folder / "pipe.ipynb")
+    (folder / "empty").mkdir()
+    (folder / "late.zip").write_bytes(b"PK")
+    process = grader(folder, out)
+    said, complaints = process.communicate(timeout=300)
+    assert process.returncode == 1, complaints
+    assert said.count("13 of 13") == len(names) and said.count("not graded") == 3
+    assert "\x1b" not in said and "\x1b[2J" not in complaints
+    rows = table(out / "totals.csv")
+    assert len(rows) == len(names) + 3
+    students = {row["student"] for row in rows}
+    assert students >= {"Jürgen", "'=1+1", "a\\nb", "\\x1b[2J", "bob", "Bob"}
+    assert len(list((out / "students").iterdir())) == len(names) + 3
+
+
+@pytest.mark.slow
+@walls
+def test_what_is_changed_meets_new_inputs_and_its_seed_is_on_record(tmp_path):
+    folder, out = tmp_path / "class", tmp_path / "out"
+    folder.mkdir()
+    for student in ("ann", "bo"):
+        answers(folder, "04", {}, name=student)
+
+    def seeds():
+        done = classroom.grade_class(folder, out, say=lambda text: None)
+        return {result["student"]: result["seed"] for result in done}
+
+    first = seeds()
+    assert first["ann"] == first["bo"] == int((out / "seed").read_text())
+    assert seeds() == first
+    path = answers(folder, "04", {}, "# another try", name="ann")
+    second = seeds()
+    assert second["bo"] == first["bo"] and second["ann"] != first["ann"]
+    assert seeds() == second
+    found = verdict.grade(path, seed=second["ann"])
+    report = json.loads((out / "report.json").read_text())
+    assert [v.points for v in found] == [t["points"] for t in report["submissions"][0]["tasks"]]
+
+
+@pytest.mark.slow
+def test_without_the_solutions_it_works_too(tmp_path):
+    shutil.copytree(ROOT / "exercises", tmp_path / "exercises")
+    path = os.environ | {"PYTHONPATH": str(tmp_path / "exercises")}
+
+    def graded(book):
+        return subprocess.run(
+            [sys.executable, "-m", "grading", book], cwd=tmp_path, env=path,
+            capture_output=True, text=True,
+        )  # fmt: skip
+
+    for exercise in sorted((tmp_path / "exercises").glob("0[47]*.ipynb")):
+        last = "".join(json.loads(exercise.read_text(encoding="utf-8"))["cells"][-2]["source"])
+        assert f"python -m grading exercises/{exercise.name}" in last
+        done = graded(f"exercises/{exercise.name}")
+        assert done.returncode == 1 and "not answered yet" in done.stdout, done.stderr
+    shutil.copy(ROOT / "solutions" / "04_descent.ipynb", tmp_path / "exercises")
+    done = graded("exercises/04_descent.ipynb")
+    assert done.returncode == 0 and "13 of 13 points" in done.stdout, done.stderr
+
+
+def test_a_fault_of_the_grader_ends_no_class_and_is_told(tmp_path, monkeypatch):
+    for student in ("ann", "bo"):
+        answers(tmp_path, "04", {}, name=student)
+    monkeypatch.setattr(classroom, "control", lambda lesson, **options: None)
+
+    def broken(lesson, found, **options):
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(classroom, "verdicts", broken)
+    done = classroom.grade_class(tmp_path, tmp_path.parent / "out", walls=False)
+    assert [r["problem"] for r in done] == ["the grader failed here: ZeroDivisionError: ours"] * 2
+    assert not list((tmp_path.parent / "out" / "results").iterdir())  # tried again next time
 
 
 @pytest.mark.slow

@@ -102,16 +102,15 @@ def whole_class(arguments):
             f'{error}. If you trust every one of them: --without-sandbox "{TRUST}"'
         ) from None
     for result in done:
-        points = f"{result['points']:g} of {result['of']:g}" if result["counts"] else "not graded"
+        points = f"{result['final']:g} of {result['of']:g}" if result["counts"] else "not graded"
         say(f"{result['student']}  {result['file'] or '(no file)'}  {points}")
         if result["problem"] or result["note"]:
             say(f"    {result['problem'] or result['note']}")
     graded = sum(1 for result in done if result["counts"] and not result["problem"])
     say(
-        f"{graded} of {len(done)} files were graded; grades.csv, totals.csv, report.json and "
-        f"students/ are in {options.out}"
+        f"{graded} notebooks were graded; grades.csv, totals.csv and students/ are in {options.out}"
     )
-    return 1 if any(result["problem"] for result in done) else 0
+    return 1 if any(result["problem"] not in ("", gradebook.MISSING) for result in done) else 0
 
 
 def _class_options(arguments):

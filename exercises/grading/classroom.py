@@ -223,9 +223,7 @@ def grade_class(folder, out, *, seed=None, jobs=None, walls=True, rules=None, sa
     if before:
         say(f"{before} of {before + len(waiting)} were graded before")
     done += _graded(waiting, seeds, walls, jobs)
-    done.sort(key=lambda result: (result["student"], result["lesson"], result["file"]))
-    write(out, done, rules)
-    return done
+    return write(out, done, rules)
 
 
 def _graded(waiting, seeds, walls, jobs):

@@ -220,7 +220,7 @@ def feedback(task, hide):
 
 
 def write(out, results, rules):
-    """Write all tables and pages of a class into the folder `out`."""
+    """Write all tables and pages of a class into the folder `out`; return the settled results."""
     results = [settled(result, rules) for result in results + missing(results, rules)]
     results.sort(key=lambda r: (r["student"], r["lesson"], not r["counts"], r["file"]))
     if rules.hide:
@@ -234,6 +234,7 @@ def write(out, results, rules):
         _save_table(out / "canvas.csv", _canvas(results, rules))
         _save_table(out / "moodle.csv", _moodle(results, rules))
     _pages(out, results, rules)
+    return results
 
 
 def _grades(results):

@@ -56,8 +56,8 @@ class Task:
     old, new ...): the first right answer with each `old` replaced.
     needs: ids of tasks whose answers this one may call.  opens: packages to import that are
     otherwise closed.  rtol, atol: |got - expected| <= atol + rtol * |expected|.
-    seconds: in the verdict for all cases together, in a notebook for the first that takes so
-    long.  memory: bytes of address space.
+    seconds: for one call of the answer; all its calls together may take six times as long
+    (`remote.CALLS`).  memory: bytes of address space.
     """
 
     id: str
@@ -72,7 +72,7 @@ class Task:
     opens: tuple = ()
     rtol: float = 1e-7
     atol: float = 1e-9
-    seconds: float = 20.0
+    seconds: float = 10.0
     memory: int = 3 << 30
 
     # What a task may ask for, or would hand over what it asks for.
