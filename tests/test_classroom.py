@@ -387,7 +387,7 @@ def test_ctrl_c_is_answered_at_once_and_leaves_nothing(source, tmp_path):
     time.sleep(1)
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    said, complaints = process.communicate(timeout=60)
+    _, complaints = process.communicate(timeout=60)
     assert time.monotonic() - began < 5
     assert process.returncode == 130 and "stopped; the same command goes on" in complaints
     assert "Traceback" not in complaints

@@ -32,7 +32,7 @@ def test_closed_calls_of_the_system_are_refused(inside):
     names = " ".join(sandbox.REFUSED.values()).split()
     numbers = {name: library.seccomp_syscall_resolve_name(name.encode()) for name in names}
     numbers = {name: n for name, n in numbers.items() if n >= 0}
-    assert len(numbers) > 70 and {"memfd_create", "shmget", "fork", "vmsplice"} <= numbers.keys()
+    assert len(numbers) > 60 and {"memfd_create", "shmget", "fork", "vmsplice"} <= numbers.keys()
     source = (
         f"import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nfound = []\n"
         f"for name, number in {numbers}.items():\n    ctypes.set_errno(0)\n"
@@ -66,12 +66,12 @@ t = threading.Thread(target=print); t.start(); t.join()
 def test_memory_in_files_is_small(inside):
     source = """
 found = 0
-for place in ('/tmp', '/dev/shm', '.', '/dev', '/', '/packages', '/proc', '/run', '/var', '/home'):
+for place in ('/tmp', '/dev/shm', '/dev', '/', '/packages', '/proc', '/run', '/var', '/home'):
     for i in range(200):
         try:
             with open(f'{place}/x{i}', 'wb') as file: file.write(b'x' * 10**6); found += 1
         except OSError: break
-found = found < 160
+found = 50 < found < 160
 """
     assert inside(source) == "True"
 
@@ -82,7 +82,7 @@ import os, sys, importlib
 found = []
 sys.meta_path[:] = [f for f in sys.meta_path if type(f).__name__ != 'Refuse']
 sys.path[:0] = ['/usr/lib/python3/dist-packages']
-for name in ('sklearn', 'scipy', 'pandas', 'torch', 'onnx', 'nbformat', 'minidl', 'nbgrader', 'pip'):
+for name in ('sklearn', 'scipy', 'pandas', 'torch', 'onnx', 'nbformat', 'minidl', 'pip'):
     try: importlib.import_module(name); found.append(name)
     except ImportError: pass
 for place, folders, files in os.walk('/'):

@@ -117,28 +117,33 @@ def _walls(opens):
 
 
 def _libraries():
-    """Folders and links that Python needs to start: the system's libraries and its own."""
-    found = [Path("/usr", name) for name in ("lib", "lib32", "lib64", "libx32", "local/lib")]
-    found += [Path("/", name) for name in ("lib", "lib32", "lib64", "libx32")]
-    own = {sys.base_prefix, sys.base_exec_prefix, os.path.dirname(os.path.dirname(_python()))}
+    """Folders and links that Python needs to start: the system's libraries and its own.
+
+    Of a folder that keeps the libraries of each processor apart, as on Debian, only these.
+    """
+    found = []
+    for name in ("lib", "lib32", "lib64", "libx32"):
+        for path in (Path("/usr", name), Path("/", name)):
+            apart = [] if path.is_symlink() else [p for p in path.glob("*-linux-*") if p.is_dir()]
+            found += apart or [path]
+    own = {sys.base_prefix, sys.base_exec_prefix} - {"/usr"}
     found += [Path(prefix, name) for prefix in sorted(own) for name in ("lib", "lib64")]
-    return [path for path in dict.fromkeys(found) if path.exists()]
+    found.append(Path(os.__file__).parent)  # Python's own library
+    found = list(dict.fromkeys(path for path in found if path.exists()))
+    return [p for p in found if not any(p != q and p.is_relative_to(q) for q in found)]
 
 
 def _hidden():
-    """Folders of packages inside `_libraries`: of this Python, of others, of the system's."""
-    found = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
+    """Folders of packages inside `_libraries`: of this Python, of others, of programs'."""
+    found = set()
     for library in _libraries():
-        for version in ("python*", "pypy*", "."):
-            for name in ("site-packages", "dist-packages"):
-                found.update(map(str, library.glob(f"{version}/{name}")))
-    real = {os.path.realpath(path) for path in found}
-    inside = [os.path.realpath(path) for path in _libraries()]
-    return sorted(p for p in real if any(p.startswith(f"{i}/") for i in inside) and _is_dir(p))
-
-
-def _is_dir(path):
-    return os.path.isdir(path) and not os.path.islink(path)
+        if library.is_symlink():
+            continue
+        for place, folders, _ in os.walk(library):
+            packages = [name for name in folders if name in ("site-packages", "dist-packages")]
+            found.update(os.path.join(place, name) for name in packages)
+            folders[:] = [name for name in folders if name not in packages]
+    return sorted(path for path in found if not os.path.islink(path))
 
 
 # ---- packages that are open
