@@ -10,6 +10,7 @@ it writes is told in docs/grading.md.
 """
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from . import gradebook
 from .audit import audit
+from .child import COLLECT
 from .classroom import grade_class
 from .sandbox import NoSandbox
 from .submission import Unreadable, cells, content
@@ -144,6 +146,7 @@ def _parser(usage):
 
 def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
+    gc.set_threshold(*COLLECT)
     try:
         if arguments[:1] == ["audit"]:
             return 1 if audit(arguments[1:]) else 0
