@@ -3,12 +3,15 @@
 import json
 import os
 import random
+import sys
 import textwrap
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from test_grading import ROOT
 
+import grading
 from grading import agreement, verdict
 from grading.task import find, lessons, tasks
 
@@ -306,3 +309,38 @@ def test_what_an_answer_changes_is_seen():
         f"\ndef {name}(scores, axis):\n    p = right(scores, axis)\n    scores += 1\n    return p"
     )
     assert one("05.1", wrapped).points < find("05.1").points
+
+
+# --- what the notebook says of it -----------------------------------------------------------
+
+
+def test_check_says_what_will_be_closed(capsys):
+    space = {"np": np, "__name__": "__main__"}
+    source = "import scipy.special as sp\n" + UNBROADCAST.replace("def unb", "def own_unb")
+    source += "\ndef unbroadcast(g, shape):\n    sp; return own_unbroadcast(g, shape)"
+    exec(source, space)
+    grading.check("07.1", space["unbroadcast"])
+    said = capsys.readouterr().out
+    assert "scipy cannot be imported while this task is graded" in said
+    assert "2 of 2 points" in said
+    exec(UNBROADCAST, space)
+    grading.check("07.1", space["unbroadcast"])
+    assert "cannot be imported" not in capsys.readouterr().out
+    exec("def unbroadcast(g, shape):\n    import torch\n    return 1", space)
+    with pytest.raises(grading.notebook.NotRightYet):
+        grading.check("07.1", space["unbroadcast"])
+    assert "torch cannot be imported" in capsys.readouterr().out
+    exec("from sklearn.svm import SVC\ndef unbroadcast(g, shape):\n    return SVC", space)
+    with pytest.raises(grading.notebook.NotRightYet):
+        grading.check("07.1", space["unbroadcast"])
+    assert "sklearn cannot be imported" in capsys.readouterr().out
+
+
+def test_a_wrong_retry_takes_no_points_away(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    grading.notebook._points.clear()
+    grading.check("07.1", find("07.1").compile(UNBROADCAST))
+    with pytest.raises(grading.notebook.NotRightYet):
+        grading.check("07.1", lambda g, shape: g)
+    grading.progress("07")
+    assert capsys.readouterr().out.splitlines()[-1] == "2 of 13 points"
