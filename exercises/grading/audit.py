@@ -178,22 +178,22 @@ HEAD = (
 
 
 def examined(job):
-    """The Row of a task; job: (its id, whether all is asked for, the seed of the draw)."""
-    task_id, everything, seed = job
+    """The Row of a task; job: (its id, the options of the command)."""
+    task_id, options = job
     task = find(task_id)
     began = time.perf_counter()
     verdict_on(task, task.wrong[0][-1] if len(task.wrong[0]) == 2 else task.right[0], 99)
     feedback = time.perf_counter() - began
     start = time.process_time()
-    seeds = ALL_SEEDS if everything else SEEDS
-    found = list(faults(task, seeds))
+    drawn = None if options.all or options.mutants else DRAWN
+    found = list(faults(task, options.seeds))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a mutant may be a strange program
-        mutants = examine_mutants(task, seeds, None if everything else DRAWN, seed)
+        mutants = examine_mutants(task, options.seeds, drawn, options.draw)
     found += mutants.faults(task)
     agreed = "-"
     if way := both_ways():
-        differ = list(way(task, everything=everything, seed=seed))
+        differ = list(way(task, everything=options.all, seed=options.draw))
         found += differ
         agreed = "agree" if not differ else f"{len(differ)} not"
     seconds = time.process_time() - start
@@ -209,8 +209,13 @@ def audit(arguments=()):
     parser = argparse.ArgumentParser(prog="python -m grading audit")
     parser.add_argument("only", nargs="*", help="lessons (07) or tasks (07.3); default: all")
     parser.add_argument("--all", action="store_true", help="20 seeds, all mutants, both ways")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help=f"default: {SEEDS}; all: {ALL_SEEDS}"
+    )
+    parser.add_argument("--mutants", action="store_true", help="all mutants, and those alive shown")
     parser.add_argument("--draw", type=int, default=0, metavar="N", help="which mutants are drawn")
     options = parser.parse_args(list(arguments))
+    options.seeds = options.seeds or (ALL_SEEDS if options.all else SEEDS)
     only = options.only
     chosen = [n for n in lessons() if not only or any(o.partition(".")[0] == n for o in only)]
     every = [task.id for lesson in chosen for task in tasks(lesson).values()]
@@ -219,14 +224,14 @@ def audit(arguments=()):
     rows, found = [], []
     with ProcessPoolExecutor() as pool:
         wholes = pool.map(listed, chosen if not any("." in o for o in only) else ())
-        for row in pool.map(examined, [(i, options.all, options.draw) for i in every]):
+        for row in pool.map(examined, [(i, options) for i in every]):
             print(row.line(), flush=True)
             rows.append(row)
             found += row.faults
         for faults_of_lesson in wholes:
             found += faults_of_lesson
     print(*found, sep="\n", end="\n" if found else "")
-    print(*rates(rows, ALL_SEEDS if options.all else SEEDS), sep="\n")
+    print(*rates(rows, options.seeds), sep="\n")
     return len(found)
 
 

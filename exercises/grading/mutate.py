@@ -36,10 +36,10 @@ class Mutant:
 @lru_cache(maxsize=256)
 def mutants(task):
     """All mutants of a task's right answers; of two with the same program the first."""
-    found, kinds = {}, input_kinds(task)
+    found, kinds, results = {}, input_kinds(task), result_kinds(task)
     for number, source in enumerate(task.right):
         original = ast.unparse(ast.parse(textwrap.dedent(source)))
-        for change, text, program in changes(original, task.name, kinds):
+        for change, text, program in changes(original, task.name, kinds, results):
             if program != original:
                 found.setdefault(program, Mutant(change, text, program, number))
     return list(found.values())
@@ -58,6 +58,25 @@ def input_kinds(task):
                 letters += "n" if letters == "f" and not np.isfinite(value).all() else ""
             kinds[name] = kinds.get(name, "") + letters
     return kinds
+
+
+def result_kinds(task):
+    """What right results are like, as letters: "1" numbers other than 0, "-" some below 0, "f"
+    some not whole, "2" some with rows and columns, "s" some with an axis of length 1."""
+    letters = set()
+    for _, arguments in draw(task, 0):
+        try:
+            with np.errstate(all="ignore"):
+                value = np.asarray(task.reference(*copy.deepcopy(arguments)))
+        except Exception:
+            continue  # an error is right there, or the result is no array
+        if value.dtype.kind in "fiu" and value.size:
+            letters |= {"1"} if value.any() else set()
+            letters |= {"-"} if (value < 0).any() else set()
+            letters |= {"f"} if (value % 1 > 0).any() else set()
+            letters |= {"2"} if value.ndim > 1 else set()
+            letters |= {"s"} if 1 in value.shape else set()
+    return letters
 
 
 def equal(task, mutant):
@@ -92,19 +111,19 @@ def compiled(task, source, most=None):
 # ---- where a change can be made
 
 
-def changes(source, name, kinds):
+def changes(source, name, kinds, results):
     """Triples (change in words, text, program) for each small change of the program `source`.
 
-    name: of its function.  kinds: as `input_kinds` gives them.
+    name: of its function.  kinds, results: as `input_kinds` and `result_kinds` give them.
     """
     tree = ast.parse(source)
     function = next(n for n in ast.walk(tree) if getattr(n, "name", "") == name)
     known = {a.arg for a in function.args.args} | set(dir(builtins)) | {"np"}
-    for node, statement, put in list(_places(tree)):
+    for node, parent, statement, put in list(_places(tree)):
         if isinstance(node, ast.stmt):
-            options = _statement_changes(node)
+            options = _statement_changes(node, results)
         else:
-            options = _expression_changes(node)
+            options = _expression_changes(node, parent)
         before = _line(statement)
         for new, words in options:
             ast.fix_missing_locations(ast.copy_location(new, node))
@@ -124,7 +143,7 @@ def changes(source, name, kinds):
 
 
 def _places(tree):
-    """Triples (node, the statement that it stands in, a function that puts another there)."""
+    """(node, its parent, the statement that it stands in, a function that puts another there)."""
     todo = [(tree, None)]
     while todo:
         parent, statement = todo.pop(0)
@@ -139,7 +158,7 @@ def _places(tree):
                     continue
                 if isinstance(node, (ast.stmt, ast.expr)) and not _is_docstring(node):
                     at = i if isinstance(value, list) else None
-                    yield node, own, _putter(parent, field, at)
+                    yield node, parent, own, _putter(parent, field, at)
 
 
 _LEFT_ALONE = ast.arguments, ast.Import, ast.ImportFrom, ast.JoinedStr
@@ -197,8 +216,9 @@ _COMPARE = {
 }  # fmt: skip
 _ARITHMETIC = {
     ast.Add: (ast.Sub,), ast.Sub: (ast.Add,), ast.Mult: (ast.Div,),
-    ast.Div: (ast.Mult, ast.FloorDiv), ast.FloorDiv: (ast.Div,), ast.Mod: (ast.FloorDiv,), ast.Pow: (ast.Mult,),
-    ast.MatMult: (ast.Mult,), ast.BitAnd: (ast.BitOr,), ast.BitOr: (ast.BitAnd,),
+    ast.Div: (ast.Mult, ast.FloorDiv), ast.FloorDiv: (ast.Div,), ast.Mod: (ast.FloorDiv,),
+    ast.Pow: (ast.Mult,), ast.MatMult: (ast.Mult,), ast.BitAnd: (ast.BitOr,),
+    ast.BitOr: (ast.BitAnd,),
 }  # fmt: skip
 _SIGNS = {
     ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
@@ -206,7 +226,7 @@ _SIGNS = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",
     ast.Pow: "**", ast.MatMult: "@", ast.BitAnd: "&", ast.BitOr: "|",
 }  # fmt: skip
-_ORDERED = ast.Sub, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.MatMult
+_ORDERED = ast.Sub, ast.Div, ast.FloorDiv, ast.Mod, ast.MatMult
 
 # A function and those that are taken for it.
 _EXCHANGED = {
@@ -222,19 +242,26 @@ _EXCHANGED = {
 # What is often forgotten: f(x) becomes x, and x.f() becomes x.
 _DROPPED = {
     "abs": "the sign kept (abs is missing)", "sqrt": "the root left out",
-    "copy": "no copy made", "array": "", "sorted": "the order as it was (not sorted)",
+    "copy": "no copy made", "sorted": "the order as it was (not sorted)",
     "reversed": "the order not turned round", "exp": "exp left out", "log": "log left out",
     "round": "nothing rounded", "astype": "the numbers' type left as it was",
-    "asarray": "", "argsort": "", "int": "", "float": "", "unique": "repeated ones left in",
+    "argsort": "", "int": "", "unique": "repeated ones left in",
     "set": "repeated ones left in", "cumsum": "no running sum", "norm": "", "transpose": "",
 }  # fmt: skip
+_EITHER_WAY = set("min max minimum maximum dist isclose allclose array_equal add gcd".split())
 _REDUCTIONS = set(
     "sum mean max min argmax argmin any all std var prod median cumsum argsort sort norm".split()
 )
 
 
-def _expression_changes(node):
+def _expression_changes(node, parent):
     """Pairs (new node, words) for one expression."""
+    if isinstance(parent, ast.keyword) and parent.arg == "axis":
+        return ()  # an axis changes with its call
+    if isinstance(parent, ast.Call) and _call_name(parent) == "reshape":
+        return ()
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and _hides_sign(parent):
+        return [o for o in _arithmetic(node) if ast.unparse(o[0]) != _turned(node)]
     kind = {
         ast.Compare: _compare, ast.BinOp: _arithmetic, ast.UnaryOp: _unary, ast.BoolOp: _boolean,
         ast.Constant: _constant, ast.Call: _call, ast.Subscript: _subscript, ast.IfExp: _choice,
@@ -242,6 +269,18 @@ def _expression_changes(node):
         ast.SetComp: _comprehension, ast.Attribute: _attribute, ast.Tuple: _tuple,
     }.get(type(node))  # fmt: skip
     return kind(node) if kind else ()
+
+
+def _hides_sign(parent):
+    """Whether a - b and b - a are the same to what they stand in: a square or a size."""
+    if isinstance(parent, ast.BinOp):
+        even = isinstance(parent.right, ast.Constant) and parent.right.value == 2
+        return isinstance(parent.op, ast.Pow) and even
+    return isinstance(parent, ast.Call) and _call_name(parent) in ("abs", "norm", "square")
+
+
+def _turned(node):
+    return ast.unparse(_with(node, left=node.right, right=node.left))
 
 
 def _with(node, **fields):
@@ -349,6 +388,8 @@ def _call(node):
         field = "attr" if isinstance(node.func, ast.Attribute) else "id"
         new = _with(node, func=_with(node.func, **{field: other}))
         yield new, f"`{other}` in place of `{name}`"
+    if name == "array" and node.args and isinstance(node.args[0], ast.Name):
+        yield node.args[0], "no copy made"
     if name in _DROPPED:
         inner = node.func.value if method else (node.args or [None])[0]
         if inner is not None:
@@ -356,7 +397,7 @@ def _call(node):
     yield from _axis_changes(node, name, method)
     if name == "range":
         yield from _range_changes(node)
-    for i in range(len(node.args) - 1):
+    for i in range(0 if name in _EITHER_WAY else len(node.args) - 1):
         args = list(node.args)
         args[i], args[i + 1] = args[i + 1], args[i]
         new = _with(node, args=args)
@@ -397,9 +438,9 @@ def _axis_changes(node, name, method):
         )
 
     others = {(0, 1), (0,), (1,), (2,), (0, 2), (1, 2)} if isinstance(axis, tuple) else set()
-    others = sorted(others - {axis}) if others else [a for a in (0, 1, 2, -1, -2) if a != axis]
-    if isinstance(axis, int):
-        others = [a for a in others if abs(a - axis) <= 2]
+    others = sorted(others - {axis}) if others else [a for a in (0, 1, 2) if a != axis]
+    if axis in (-1, -2):  # the others are tried from the end too, where they are surely others
+        others = [0, -3 - axis]
     for other in others:
         shown = other[0] if isinstance(other, tuple) and len(other) == 1 else other
         yield along(shown), f"`{name}` over axis {shown} in place of axis {axis}"
@@ -506,8 +547,8 @@ def _tuple(node):
 TRUE, FALSE = ast.Constant(True), ast.Constant(False)
 
 
-def _statement_changes(node):
-    """Pairs (new statement, words) for one statement."""
+def _statement_changes(node, results):
+    """Pairs (new statement, words) for one statement; results: as `result_kinds` gives them."""
     if isinstance(node, (ast.Assign, ast.AugAssign, ast.Expr)):
         yield ast.Pass(), _left_out(node)
     if isinstance(node, ast.AugAssign):
@@ -538,7 +579,7 @@ def _statement_changes(node):
         yield other, f"`{ast.unparse(other)}` in place of `{ast.unparse(node)}`"
         yield ast.Pass(), f"`{ast.unparse(node)}` left out"
     if isinstance(node, ast.Return) and node.value is not None:
-        yield from _other_results(node)
+        yield from _other_results(node, results)
 
 
 def _what(body):
@@ -571,21 +612,21 @@ def _in_place(node):
         yield new, f"a new value made, where `{sign}=` changes the array itself"
 
 
-def _other_results(node):
+def _other_results(node, results):
     value = node.value
     if isinstance(value, ast.Tuple) and len(value.elts) > 1:
         for i, part in enumerate(value.elts):
             yield ast.Return(part), f"result {i + 1} alone returned"
     text = ast.unparse(value)
-    for form, words in (
-        ("-({})", "the sign of the result turned round"),
-        ("np.squeeze({})", "axes of length 1 dropped from the result"),
-        ("np.round({}, 2)", "the result rounded to two digits"),
-        ("np.asarray({}).astype(int)", "the result cut to whole numbers"),
-        ("abs(np.asarray({}))", "the result without its sign"),
-        ("np.asarray({}).T", "rows and columns of the result exchanged"),
+    for letter, form, words in (
+        ("1", "-({})", "the sign of the result turned round"),
+        ("s", "np.squeeze({})", "axes of length 1 dropped from the result"),
+        ("f", "np.round({}, 2)", "the result rounded to two digits"),
+        ("f", "np.asarray({}).astype(int)", "the result cut to whole numbers"),
+        ("-", "abs(np.asarray({}))", "the result without its sign"),
+        ("2", "np.asarray({}).T", "rows and columns of the result exchanged"),
     ):  # fmt: skip
-        if not isinstance(value, ast.Tuple):
+        if letter in results and not isinstance(value, ast.Tuple):
             yield ast.parse(f"return {form.format(text)}").body[0], words
 
 
@@ -601,6 +642,8 @@ def _body_changes(tree):
             first, second = body[i : i + 2]
             before = f"{_line(first)}; {_line(second)}"
             if not isinstance(second, ast.Return):
+                if not _related(first, second):
+                    continue
                 body[i : i + 2] = [second, first]
                 after = f"{_line(second)}; {_line(first)}"
                 yield "two steps in the other order", f"{before} -> {after}", ast.unparse(tree)
@@ -610,6 +653,31 @@ def _body_changes(tree):
                 text = f"{before} -> `return` inside the loop"
                 yield "`return` inside the loop, after its first round", text, ast.unparse(tree)
                 first.body.pop()
+
+
+def _related(first, second):
+    """Whether the order of two statements can matter: one writes what the other uses."""
+    (read_1, written_1), (read_2, written_2) = _used(first), _used(second)
+    return bool(written_1 & (read_2 | written_2) or written_2 & read_1)
+
+
+def _used(statement):
+    """(names that a statement reads, names that it writes or may change).
+
+    Whatever has a method called or an element set may be changed by it; an end is both.
+    """
+    read, written = set(), set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else written).add(node.id)
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            written |= {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            written |= {n.id for n in ast.walk(node.value.func) if isinstance(n, ast.Name)}
+        elif isinstance(node, (ast.Return, ast.Raise, ast.Break, ast.Continue)):
+            read.add("the end")
+            written.add("the end")
+    return read, written
 
 
 # ---- the inputs
