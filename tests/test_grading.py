@@ -160,6 +160,11 @@ def test_the_audit_notices_a_mutant_that_passes():
     again = audit.examine_mutants(excused, seeds=2, drawn=None)
     assert mutant not in [m for m, _ in again.alive] and again.equal >= 1
     assert len(audit.examine_mutants(weak, seeds=1, drawn=5).alive) <= 5
+    killed = next(m for m in mutate.mutants(weak) if not audit.passes(weak, m.source, 0))
+    lying = replace(weak, equal=((killed.text, "so they say"), ("no such text", "neither")))
+    found = audit.examine_mutants(lying, seeds=1, drawn=None)
+    assert "listed as equal, and fails" in "\n".join(found.faults(lying))
+    assert "no mutant is as listed under equal: no such text" in "\n".join(audit.faults(lying, 1))
 
 
 def test_a_mutant_that_passes_under_some_seeds_is_noticed():

@@ -38,6 +38,10 @@ def faults(task, seeds=SEEDS):
         yield f"{task.id}: a blank answer gets points"
     if len(task.wrong) < 5 or len(task.right) < 2 or len(task.hints) != 3:
         yield f"{task.id}: needs 5 wrong answers, 2 right ones and 3 hints"
+    every = [f"{m.text} {m.change}" for m in mutate.mutants(task)] if task.equal else []
+    for part, _ in task.equal:
+        if not any(part in text for text in every):
+            yield f"{task.id}: no mutant is as listed under equal: {part}"
     for i, source in enumerate(task.right):
         for seed in range(seeds):
             verdict = verdict_on(task, source, seed)
@@ -63,9 +67,12 @@ class Mutants:
     killed: int = 0
     equal: int = 0
     alive: list = field(default_factory=list)  # pairs (mutant, the seeds that it passes)
+    unequal: list = field(default_factory=list)  # mutants that are listed as equal, and fail
 
     def faults(self, task):
-        """A sentence for each mutant that should have failed."""
+        """A sentence for each mutant that should have failed, or should not."""
+        for mutant in self.unequal:
+            yield f"{task.id}: a mutant is listed as equal, and fails: {mutant.text}"
         for mutant, seeds in self.alive:
             which = f"seeds {', '.join(map(str, seeds))}" if seeds else "all seeds"
             yield (
@@ -84,6 +91,7 @@ def examine_mutants(task, seeds=SEEDS, drawn=DRAWN, seed=0):
     for mutant in chosen:
         if mutate.equal(task, mutant):
             found.equal += 1
+            found.unequal += [] if passes(task, mutant.source, 0) else [mutant]
             continue
         passed = [s for s in range(seeds) if passes(task, mutant.source, s)]
         if passed:
