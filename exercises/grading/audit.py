@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import mutate
-from .judge import NotGiven, expected, fault, judge, mistakes, most_rounds, run, run_all, size
+from .judge import NotGiven, expected, fault, judge, known_results, most_rounds, run, run_all, size
 from .task import find, lessons, notebook, tasks
 from .verdict import control, grade
 
@@ -47,13 +47,13 @@ def faults(task, seeds=SEEDS):
             verdict = verdict_on(task, source, seed)
             if verdict.text:
                 yield f"{task.id}: right variant {i + 1} fails, seed {seed}: {verdict.text}"
-    for seed in range(seeds):
-        for sentence, results in mistakes(task, seed):
-            verdict = judge(task, seed, results)
-            if verdict.points >= task.points:
+    for sentence, source in task.bank():
+        for seed in range(seeds):
+            if passes(task, source, seed):
                 yield f"{task.id}: a wrong answer passes, seed {seed}: {sentence}"
-            elif verdict.mistake != sentence:
-                yield f"{task.id}: a wrong answer is not named: {sentence}: {verdict.text}"
+        verdict = judge(task, 0, known_results(task, 0, source))
+        if verdict.text and verdict.mistake != sentence:
+            yield f"{task.id}: a wrong answer is not named: {sentence}: {verdict.text}"
 
 
 # ---- mutants

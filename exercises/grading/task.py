@@ -44,11 +44,12 @@ def call(answer, *arguments):
 
 
 @sent
-def twice(drive, may_change):
+def twice(drive, may_change, up_to):
     """`drive`, which asks an answer twice with the same objects.
 
     It gives the first result, the second, and the inputs as they are afterwards.  What may be
-    changed is made anew for the second time.
+    changed is made anew for the second time.  Arrays of more than `up_to` numbers together are
+    given once, and the first result counts as the second too.
     """
 
     def kept(value):
@@ -59,9 +60,10 @@ def twice(drive, may_change):
 
     def asked(answer, *arguments):
         again = copy.deepcopy(arguments) if may_change else arguments
+        many = sum(a.size for a in arguments if isinstance(a, np.ndarray)) > up_to
         first = kept(drive(answer, *arguments))
         try:
-            second = drive(answer, *again)
+            second = first if many else drive(answer, *again)
         except Exception as error:
             second = "raised", f"{type(error).__name__}: {error}"[:200]
         return first, second, () if may_change else arguments
@@ -89,7 +91,8 @@ class Task:
     `mutate.Mutant` has as its text or change.
     needs: ids of tasks whose answers this one may call.  opens: packages to import that are
     otherwise closed.  rtol, atol: |got - expected| <= atol + rtol * |expected|.
-    may_change: whether the answer may change its inputs.
+    may_change: whether the answer may change its inputs.  twice_up_to: numbers in a case's arrays
+    up to which it is asked twice; less where an answer is slow by nature.
     seconds: for all cases together; no case may take more than `case_seconds`.
     memory: bytes of address space.
     """
@@ -108,6 +111,7 @@ class Task:
     rtol: float = 1e-7
     atol: float = 1e-9
     may_change: bool = False
+    twice_up_to: int = 1_000_000
     seconds: float = 60.0
     case_seconds: float = 20.0  # two calls
     memory: int = 3 << 30
@@ -129,13 +133,13 @@ class Task:
     def source_sent(self):
         """The source that the learner's process needs to ask the answer, with `ask` in it."""
         name = self.drive.__name__
-        last = f"{name} = twice({name}, {self.may_change})"
+        last = f"{name} = twice({name}, {self.may_change}, {self.twice_up_to})"
         sources = _sent[__name__] + _sent.get(self.cases.__module__, [])
         return "\n\n".join(["import copy", *sources, last])
 
     def ask(self, answer, *arguments):
         """What comes back from the learner's process: (first result, second, inputs after)."""
-        return twice(self.drive, self.may_change)(answer, *arguments)
+        return twice(self.drive, self.may_change, self.twice_up_to)(answer, *arguments)
 
     def bank(self):
         """Pairs (sentence, source) of the wrong answers."""
