@@ -68,12 +68,13 @@ def result_kinds(task):
         try:
             with np.errstate(all="ignore"):
                 value = np.asarray(task.reference(*copy.deepcopy(arguments)))
+                broken = bool((value % 1 > 0).any()) if value.dtype.kind == "f" else False
         except Exception:
             continue  # an error is right there, or the result is no array
         if value.dtype.kind in "fiu" and value.size:
             letters |= {"1"} if value.any() else set()
             letters |= {"-"} if (value < 0).any() else set()
-            letters |= {"f"} if (value % 1 > 0).any() else set()
+            letters |= {"f"} if broken else set()
             letters |= {"2"} if value.ndim > 1 else set()
             letters |= {"s"} if 1 in value.shape else set()
     return letters
@@ -394,7 +395,8 @@ def _call(node):
         yield new, f"`{other}` in place of `{name}`"
     if name == "array" and node.args and isinstance(node.args[0], ast.Name):
         yield node.args[0], "no copy made"
-    if name in _DROPPED:
+    whole = name == "int" and not (node.args and _may_be_broken(node.args[0]))
+    if name in _DROPPED and not whole:
         inner = node.func.value if method else (node.args or [None])[0]
         if inner is not None:
             yield inner, _DROPPED[name] or f"`{name}` left out"
@@ -417,6 +419,11 @@ def _call(node):
         one = [k for k in node.keywords if k.arg != "ddof"]
         other = [] if len(one) < len(node.keywords) else [ast.keyword("ddof", ast.Constant(1))]
         yield _with(node, keywords=one + other), "N and N - 1 exchanged in the deviation (ddof)"
+
+
+def _may_be_broken(node):
+    """Whether an expression may well have a fractional part, so that `int` cuts it off."""
+    return any(isinstance(n, (ast.Div, ast.Pow)) for n in ast.walk(node))
 
 
 def _axis_changes(node, name, method):
@@ -613,7 +620,7 @@ def _in_place(node):
     )
     for other in _ARITHMETIC.get(type(node.op), ()):
         yield _with(node, op=other()), f"`{_SIGNS[other]}=` in place of `{sign}=`"
-    if isinstance(node.target, ast.Name):
+    if isinstance(node.target, ast.Name) and not isinstance(node.value, (ast.Constant, ast.Call)):
         new = ast.Assign([node.target], ast.BinOp(target, node.op, node.value))
         yield new, f"a new value made, where `{sign}=` changes the array itself"
 
