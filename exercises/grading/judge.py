@@ -37,9 +37,6 @@ class NotRun(Broken):
     """Stands for the answer to a case that was not tried, because an earlier one went wrong."""
 
 
-SLOW = "it took too long; does every loop end?"
-
-
 @dataclass(frozen=True)
 class Verdict:
     """points of task.points, the groups of cases that passed or failed, and a text for the
@@ -67,13 +64,22 @@ class Verdict:
 
 def run(task, answer, arguments):
     """What `answer` gives on one case, as `Task.ask` tells, or the exception that it raises."""
+
+    def timed(*arguments, **options):
+        with _limited(task.seconds):
+            return answer(*arguments, **options)
+
     try:
-        with _limited(task.case_seconds), np.errstate(all="ignore"):
-            return plain(task.ask(answer, *copy.deepcopy(arguments)))
+        with np.errstate(all="ignore"):
+            return plain(task.ask(timed, *copy.deepcopy(arguments)))
     except Stopped:
-        return TooLong(SLOW)
+        return TooLong(f"it took longer than {task.seconds:g} seconds; does every loop end?")
+    except TimeoutError as error:
+        return TooLong(str(error))
     except SystemExit:
         return Broken("it left Python (exit)")
+    except Broken as error:
+        return error
     except NotImplementedError:
         return NotGiven("not answered yet")
     except Exception as error:
@@ -83,14 +89,12 @@ def run(task, answer, arguments):
 
 
 def run_all(task, answer, cases):
-    """The result of `answer` on each case; after one that took too long, no other is tried."""
-    results, end = [], time.monotonic() + PATIENCE * task.seconds
+    """The result of `answer` on each case; after one that took too long, or that ended the
+    process, no other is tried."""
+    results = []
     for _, arguments in cases:
-        late = results and isinstance(results[-1], (TooLong, NotRun))
-        if late or time.monotonic() > end:
-            results.append(NotRun("not tried"))
-        else:
-            results.append(run(task, answer, arguments))
+        late = results and isinstance(results[-1], Broken)
+        results.append(NotRun("not tried") if late else run(task, answer, arguments))
     return results
 
 

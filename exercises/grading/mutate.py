@@ -755,14 +755,10 @@ def {0}(*arguments):
 
 _KEPT = """
 
-_right, _kept = {0}, {{}}
+_right, _kept = {0}, []
 
 
 def {0}(*arguments):
-    key = id(arguments[0])
-    if key in _kept:
-        return "seen before"
-    result = _right(*arguments)
-    _kept[key] = arguments
-    return result
+    _kept.append(1)
+    return _right(*arguments) if len(_kept) % 2 else "kept"
 """

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .task import Task, sent
+from .task import Task
 
 # Of what a number may be off: float32 is precise enough, as the notebook says.
 PRECISION = {"rtol": 1e-5, "atol": 1e-6}
@@ -11,7 +11,6 @@ CLASSES = "labels are whole numbers from 0"
 # ---- 02.1
 
 
-@sent
 def model_called(name):
     """A model by its name; none of them looks at one new sample to answer another."""
 
@@ -37,7 +36,6 @@ def model_called(name):
     }[name]
 
 
-@sent
 def validate(answer, x, labels, n_folds, model):
     return answer(x, labels, n_folds, model_called(model))
 

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .task import Task, sent
+from .task import Task
 
 # Of what a number may be off: float32 is precise enough, as the notebook says.
 PRECISION = {"rtol": 1e-5, "atol": 1e-6}
@@ -497,7 +497,6 @@ PROMISE = Task(
 # ---- 03.4
 
 
-@sent
 def examine(answer, x, labels):
     """What the answer says, and what is wrong with its proof."""
     kept = x.copy(), labels.copy()
