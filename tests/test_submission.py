@@ -322,7 +322,7 @@ def test_why_there_is_no_answer(tmp_path):
     assert "ModuleNotFoundError" in told("import nunpy\ndef unbroadcast(g, shape): return g")
     assert "`Unbroadcast`" in told("def Unbroadcast(g, shape): return g")
     assert "`unbroadcasts`" in told("def unbroadcasts(g, shape): return g")
-    assert "no code cell any more" in told("x", cell_type="markdown")
+    assert "is no code cell any more" in told("x", cell_type="markdown")
     assert told("pass") == "not answered yet"
     closed = "import sklearn\ndef unbroadcast(g, shape): return sklearn.svm"
     assert "sklearn cannot be imported while this task is graded" in told(closed)

@@ -8,7 +8,6 @@ The one rule of this file: whatever a submission does costs the cell or the answ
 """
 
 import contextlib
-import difflib
 import json
 import os
 import queue
@@ -27,7 +26,7 @@ from dataclasses import dataclass, field, replace
 
 from . import sandbox
 from .child import PATIENCE, SECONDS_PER_CELL, frame
-from .judge import Broken, Verdict, expected, judge, run_all
+from .judge import Broken, Verdict, expected, judge, nothing_there, run_all
 from .remote import CALLS, Caller
 from .submission import (
     Cell,
@@ -517,26 +516,20 @@ OPEN = "not answered yet"
 
 def _why_there_is_none(task, sitting):
     """Why there is no function to judge, in a sentence."""
-    if task.id in sitting.book.lost:
-        return "its cell is no code cell any more; make it one, and run it"
-    error = sitting.errors.get(sitting.book.answers.get(task.id))
-    kinds = error.get("kinds") if error else []
+    error = sitting.errors.get(sitting.book.answers.get(task.id), {})
+    kinds = error.get("kinds")
     kinds = [str(kind) for kind in kinds] if isinstance(kinds, list) else []
-    if error and "NotImplementedError" not in kinds:
+    if "NotImplementedError" in kinds:
+        return OPEN
+    told = ""
+    if error:
         kind = f"{kinds[0]}: " if kinds else ""
         line = f" ({str(error.get('line'))[:200]})" if error.get("line") else ""
-        return f"its cell does not run: {kind}{str(error.get('text'))[:200]}{line}"
-    if error:
-        return OPEN
+        told = f"{kind}{str(error.get('text'))[:200]}{line}"
     others = {other.name for other in tasks(task.lesson).values()}
     names = sitting.names if isinstance(sitting.names, list) else []
-    names = {str(n).lower(): str(n) for n in names if n not in others}
-    near = difflib.get_close_matches(task.name.lower(), names, 1, 0.8)
-    if near:
-        return (
-            f"there is no function `{task.name}`; is it the one that you named `{names[near[0]]}`?"
-        )
-    return OPEN
+    names = [str(name) for name in names if name not in others]
+    return nothing_there(task, error=told, names=names, markdown=task.id in sitting.book.lost)
 
 
 def _with_lent(run, verdict, found, seed, walls):
