@@ -17,6 +17,7 @@ from grading.task import find, lessons, tasks
 
 TASKS = [task for lesson in lessons() for task in tasks(lesson).values()]
 HOW_MANY = 24
+pytestmark = pytest.mark.slow
 
 
 def everything():
@@ -35,7 +36,6 @@ def chosen():
     return every if seed == "all" else random.Random(seed).sample(every, HOW_MANY)
 
 
-@pytest.mark.slow
 def test_both_ways_give_one_verdict():
     found = []
     for task, source in chosen():
@@ -177,7 +177,6 @@ FORMS = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_what_runs_in_the_notebook_runs_for_the_verdict(form, tmp_path, monkeypatch):
     few = {i: t for i, t in tasks("07").items() if i != "07.3"}  # which takes a second
@@ -185,7 +184,6 @@ def test_what_runs_in_the_notebook_runs_for_the_verdict(form, tmp_path, monkeypa
     assert not full(graded(tmp_path, "07", FORMS[form]))
 
 
-@pytest.mark.slow
 def test_imports_and_helpers_of_other_answers(tmp_path):
     def softmax(named, book):
         cell = named["answer-05-2"]
@@ -211,7 +209,6 @@ def test_imports_and_helpers_of_other_answers(tmp_path):
     assert not full(graded(tmp_path, "00", math))
 
 
-@pytest.mark.slow
 def test_two_processes_where_there_is_one(tmp_path):
     def parallel(named, book):
         cell = named["answer-02-3"]
@@ -222,7 +219,6 @@ def test_two_processes_where_there_is_one(tmp_path):
     assert not full(graded(tmp_path, "02", parallel))
 
 
-@pytest.mark.slow
 def test_a_slow_answer_gets_its_points_both_ways():
     few = lambda rng: list(find("07.1").cases(rng))[:3]  # noqa: E731
     slow = UNBROADCAST.replace(

@@ -76,6 +76,7 @@ found = 50 < found < 160
     assert inside(source) == "True"
 
 
+@pytest.mark.slow
 def test_only_python_numpy_and_what_the_task_opens_can_be_read(inside):
     source = """
 import os, sys, importlib

@@ -305,6 +305,20 @@ def test_links_pipes_and_devices_are_told_and_not_opened(tmp_path):
         assert [("a link" in said) for _, _, said in found[student]] == [True]
 
 
+def test_very_many_files_of_one_student_are_told_in_one_line(tmp_path):
+    filled(tmp_path, {f"ann/env/{i}.py": b"" for i in range(500)} | {"ann/07_tensor.ipynb": GOOD})
+    found = lines(tmp_path)["ann"]
+    assert len(found) == 22 and ("07_tensor.ipynb", "07", "") in found
+    assert [said for _, _, said in found if said.startswith("480 more files")]
+
+
+def test_the_grader_s_own_folder_is_nobody_s(tmp_path):
+    filled(tmp_path, {"ann/07_tensor.ipynb": GOOD, "bo/": None, "graded/seed": b"1"})
+    found = classroom.find(tmp_path, tmp_path / "graded")
+    assert {one.student for one in found} == {"ann", "bo"}
+
+
+@pytest.mark.slow
 def test_why_there_is_no_answer(tmp_path):
     def told(source, **changes):
         path = answers(tmp_path, "07", {"07.1": source})

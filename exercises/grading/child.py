@@ -60,6 +60,8 @@ def pack(value, arrays, foreign=None, depth=0):
     if depth > DEEPEST:
         raise TypeError(f"expected numbers, got lists in lists, deeper than {DEEPEST}")
     if kind is list:  # by far the most, so it comes first
+        if SIMPLE.issuperset(map(type, value)):  # without a look at each
+            return {"simple": value}
         return {"list": [pack(v, arrays, foreign, depth + 1) for v in value]}
     if foreign is not None and (stands := foreign(value)) is not None:
         return stands
@@ -119,6 +121,10 @@ def unpack(tree, read, known=None):
         return _unpack_array(*inside, read)
     if kind == "dict":
         return {unpack(k, read, known): unpack(v, read, known) for k, v in inside}
+    if kind == "simple":
+        if not SIMPLE.issuperset(map(type, inside)):
+            raise ValueError("it is no list of simple values")
+        return list(inside)
     if kind in ("object", "function"):
         return known(kind, inside)
     parts = [unpack(v, read, known) for v in inside]

@@ -14,7 +14,7 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import judge, sandbox
+from . import sandbox
 from .gradebook import Rules, write
 from .submission import Unreadable, cells, content
 from .task import HERE, notebook, tasks
@@ -52,15 +52,17 @@ class HandIn:
 # ---- what was handed in
 
 
-def find(folder):
+def find(folder, out=None):
     """A list with a HandIn for every file, and for every student's folder without one.
 
-    A student is a folder, or, of a file that is in none, what stands before the exercise's name:
+    out: a folder of results, which nobody handed in, should it lie in there too.  A student is a folder, or, of a file that is in none, what stands before the exercise's name:
     `alice_07_tensor.ipynb`.
     """
     found, students = [], set()
     for entry in _entries(_students(folder)):
         if entry.name in LITTER or entry.name.startswith("._"):
+            continue
+        if out is not None and os.path.realpath(entry.path) == os.path.realpath(out):
             continue
         if entry.is_dir(follow_symlinks=False):
             student = name_of(entry.path)
@@ -85,7 +87,10 @@ def _students(folder):
         inside = [e for e in _entries(folder) if e.name not in LITTER]
         if len(inside) != 1 or not inside[0].is_dir(follow_symlinks=False):
             return folder
-        below = [e for e in _entries(inside[0].path) if e.name not in LITTER]
+        try:
+            below = [e for e in _entries(inside[0].path) if e.name not in LITTER]
+        except OSError:  # it is told of later
+            return folder
         folders = [e for e in below if e.is_dir(follow_symlinks=False)]
         lessons = [e for e in folders if re.match(r"\d\d(\D|$)", e.name)]
         if len(folders) < 2 or lessons:
@@ -126,7 +131,23 @@ def _of_student(entry, student):
             names = ", ".join(sorted({printable(name) for name in skipped}))
             reason = f"nothing is in the folder but what programs leave there ({names})"
         found.append(HandIn(student, "", Path(entry.path), problem=reason))
-    return found
+    return _shortened(found)
+
+
+def _shortened(found):
+    """The HandIns of a student, with the last of very many files that are none in one line."""
+    others = [one for one in found if one.problem and not one.lesson]
+    if len(others) <= MOST_LINES:
+        return found
+    more = others[MOST_LINES:]
+    last = HandIn(
+        more[0].student, "", more[0].path.parent,
+        problem=f"{len(more):,} more files that are no notebooks, from {more[0].file} on",
+    )  # fmt: skip
+    return [one for one in found if one not in more] + [last]
+
+
+MOST_LINES = 20  # of one student's files that are no notebooks
 
 
 def _read(one):
@@ -199,7 +220,7 @@ def grade_class(folder, out, *, seed=None, jobs=None, walls=True, rules=None, sa
     if walls:
         sandbox.require()
     rules = rules or Rules()
-    found = find(folder)
+    found = find(folder, out)
     rules.fit({one.student for one in found})
     if not any(one.cells and one.lesson for one in found):
         for one in found:
@@ -230,9 +251,6 @@ def _graded(waiting, seeds, walls, jobs):
     """The results of what has not been graded yet."""
     for lesson in sorted({one.lesson for one, _ in waiting}):
         control(lesson, walls=walls, jobs=jobs)
-        for task in tasks(lesson).values():
-            if seeds.shared:
-                judge.mistakes(task, seeds.first)  # once, before the threads ask for it
     done = []
     try:
         with workers(jobs) as pool:

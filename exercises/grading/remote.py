@@ -28,8 +28,9 @@ class Caller:
 
     def __call__(self, value):
         """How a function or a task's object stands in a message; None for anything else."""
-        if id(value) in self.numbers:
-            return {"object": self.numbers[id(value)]}
+        number = self.numbers.get(id(value))
+        if number is not None:
+            return {"object": number}
         kind = type(value)
         if not kind.__module__.startswith("grading.tasks_"):
             if not callable(value):
@@ -43,9 +44,9 @@ class Caller:
         return {"object": number}
 
     def _lend(self, thing):
+        number = self.numbers[id(thing)] = len(self.things)
         self.things.append(thing)
-        self.numbers[id(thing)] = len(self.things) - 1
-        return len(self.things) - 1
+        return number
 
     def message(self, value, **head):
         """The bytes of a message."""
