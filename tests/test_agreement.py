@@ -5,6 +5,7 @@ import os
 import random
 import sys
 import textwrap
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -350,3 +351,17 @@ def test_a_wrong_retry_takes_no_points_away(capsys, monkeypatch):
         grading.check("07.1", lambda g, shape: g)
     grading.progress("07")
     assert capsys.readouterr().out.splitlines()[-1] == "2 of 13 points"
+
+
+def test_cells_without_end_do_not_keep_the_grader(tmp_path, monkeypatch):
+    few = {"07.1": tasks("07")["07.1"]}
+    monkeypatch.setattr(verdict, "tasks", lambda lesson: few)
+    monkeypatch.setattr(verdict, "ALL_CELLS", 1.0)
+    busy = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
+
+    def edit(named, book):
+        book[:] = book[:5] + [put(busy)] * 500 + book[5:]
+
+    began = time.monotonic()
+    assert not full(graded(tmp_path, "07", edit))
+    assert time.monotonic() - began < 120

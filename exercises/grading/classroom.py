@@ -55,8 +55,8 @@ class HandIn:
 def find(folder, out=None):
     """A list with a HandIn for every file, and for every student's folder without one.
 
-    out: a folder of results, which nobody handed in, should it lie in there too.  A student is a folder, or, of a file that is in none, what stands before the exercise's name:
-    `alice_07_tensor.ipynb`.
+    A student is a folder, or, of a file that is in none, what stands before the exercise's name:
+    `alice_07_tensor.ipynb`.  out: a folder of results, which nobody handed in.
     """
     found, students = [], set()
     for entry in _entries(_students(folder)):

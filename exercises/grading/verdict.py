@@ -43,6 +43,7 @@ from .text import printable
 
 START = 30.0  # seconds of processor time for Python and NumPy to start
 SPARE = 2.0  # seconds that a cell may use beyond its limit before its process is ended
+ALL_CELLS = 150.0  # seconds of processor time for all cells of a notebook
 RESTARTS = 12  # of a submission's process, after which it is not started again
 LINE = 1 << 16  # bytes of a reply, beside its values
 
@@ -207,13 +208,17 @@ class Child:
         self.process.wait()
         self.outgoing.put(None)
         reader, writer = self.threads
-        while reader.is_alive():  # it may wait for room, and ends with the process
-            with contextlib.suppress(queue.Empty):
+        deadline = time.monotonic() + LEAVE
+        while reader.is_alive() and time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):  # it may wait for room
                 self.incoming.get(timeout=0.01)
-        writer.join()
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
-        self.process.stdout.close()
+        writer.join(max(0.0, deadline - time.monotonic()))
+        # Without walls something that it started may still hold the other ends of the pipes.
+        if not writer.is_alive():
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+        if not reader.is_alive():
+            self.process.stdout.close()
         self.folder.cleanup()
         self.closed = True
 
@@ -345,7 +350,7 @@ class Sitting:
     def __init__(self, book, chosen, seed, walls, lent=()):
         self.book, self.chosen, self.seed, self.walls, self.lent = book, chosen, seed, walls, lent
         self.skipped, self.errors = set(), {}
-        self.asked, self.ended = set(), set()
+        self.asked, self.ended, self.spent = set(), set(), 0.0
         self.names = []
 
     def sit(self):
@@ -377,7 +382,12 @@ class Sitting:
         """Run a cell, unless it ended the process before."""
         if number in self.skipped:
             return True
+        if self.spent > ALL_CELLS:
+            text = f"the cells before it took longer than {ALL_CELLS:g} seconds together"
+            self.errors[number] = {"kinds": [], "text": text}
+            return True
         child.allow(SECONDS_PER_CELL + SPARE)
+        before, began = child.used(), time.monotonic()
         try:
             reply = child.ask(cell=self.book.sources[number], number=number)
             if reply.get("ran") != number:
@@ -387,6 +397,9 @@ class Sitting:
             late = f"the cell took longer than {SECONDS_PER_CELL:g} seconds"
             self.errors[number] = {"kinds": [], "text": str(error) or late}
             return False
+        finally:
+            used = child.used() - before
+            self.spent += max(used, (time.monotonic() - began) / PATIENCE)
         if isinstance(reply.get("error"), dict):
             self.errors[number] = reply["error"]
         return True
@@ -396,7 +409,8 @@ class Sitting:
         for task_id in self.book.stops[number]:
             if task_id not in self.chosen or (number, task_id) in self.asked:
                 continue
-            if self._full(task_id) or len(self.verdicts[task_id]) >= MOST_CHECKS:
+            tried = len(self.verdicts[task_id])
+            if self._full(task_id) or tried >= MOST_CHECKS or task_id in self.ended:
                 continue
             self.asked.add((number, task_id))
             if not self._judge(child, self.chosen[task_id]):
