@@ -365,3 +365,17 @@ def test_cells_without_end_do_not_keep_the_grader(tmp_path, monkeypatch):
     began = time.monotonic()
     assert not full(graded(tmp_path, "07", edit))
     assert time.monotonic() - began < 120
+
+
+def test_a_notebook_whose_process_ends_again_and_again_says_so(tmp_path, monkeypatch):
+    few = {i: t for i, t in tasks("07").items() if i in ("07.1", "07.2")}
+    monkeypatch.setattr(verdict, "tasks", lambda lesson: few)
+    monkeypatch.setattr(verdict, "RESTARTS", 3)
+
+    def edit(named, book):
+        at = book.index(named["answer-07-2"])
+        book[at:at] = [put("import os; os._exit(1)")] * 5
+
+    found = graded(tmp_path, "07", edit)
+    assert found["07.1"][0] == 2 and found["07.2"][0] == 0
+    assert "process ended 3 times, and what came then was not run" in found["07.2"][1]

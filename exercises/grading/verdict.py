@@ -229,6 +229,9 @@ NONSENSE = "its reply makes no sense"
 class Late(Exception):
     """A process has used up its time."""
 
+    def __str__(self):
+        return "it used up its time"
+
 
 class Remote:
     """The answer in a child process, to be called like a function of this one.
@@ -351,6 +354,7 @@ class Sitting:
         self.book, self.chosen, self.seed, self.walls, self.lent = book, chosen, seed, walls, lent
         self.skipped, self.errors = set(), {}
         self.asked, self.ended, self.spent = set(), set(), 0.0
+        self.gave_up = False
         self.names = []
 
     def sit(self):
@@ -358,7 +362,8 @@ class Sitting:
         self.verdicts = {task_id: [] for task_id in self.chosen}
         for _ in range(RESTARTS):
             if self._through():
-                break
+                return self.verdicts
+        self.gave_up = True
         return self.verdicts
 
     def _through(self):
@@ -367,16 +372,20 @@ class Sitting:
         memory = max(task.memory for task in self.chosen.values())
         child = Child(opens, self.walls, memory)
         try:
-            if "here" not in child.receive()[0]:
-                raise Broken(NONSENSE)
+            self._begin(child)
             for number in range(len(self.book.sources)):
                 if not self._cell(child, number) or not self._stop(child, number):
                     return False
             return self._end(child)
-        except (Broken, Late):
-            return False
         finally:
             child.close()
+
+    def _begin(self, child):
+        """Wait until the process is there; until then nothing of the submission has run."""
+        try:
+            child.receive()
+        except (Broken, Late) as error:
+            raise RuntimeError(f"no process for a submission starts: {error}") from None
 
     def _cell(self, child, number):
         """Run a cell, unless it ended the process before."""
@@ -395,7 +404,8 @@ class Sitting:
         except (Broken, Late) as error:
             self.skipped.add(number)
             late = f"the cell took longer than {SECONDS_PER_CELL:g} seconds"
-            self.errors[number] = {"kinds": [], "text": str(error) or late}
+            text = late if isinstance(error, Late) else str(error)
+            self.errors[number] = {"kinds": [], "text": text}
             return False
         finally:
             used = child.used() - before
@@ -431,15 +441,20 @@ class Sitting:
         return any(v.points >= v.task.points for v in self.verdicts[task_id])
 
     def _judge(self, child, task):
-        for i in self.lent:
-            child.allow(SECONDS_PER_CELL + SPARE)
-            child.ask(cell=textwrap.dedent(find(i).right[0]), number=-1)
-        child.allow(START)
-        reply = child.ask(take=task.id, name=task.name)
+        cases, right = expected(task, self.seed)
+        try:
+            for i in self.lent:
+                child.allow(SECONDS_PER_CELL + SPARE)
+                child.ask(cell=textwrap.dedent(find(i).right[0]), number=-1)
+            child.allow(START)
+            reply = child.ask(take=task.id, name=task.name)
+        except (Broken, Late) as error:
+            problem = error if isinstance(error, Broken) else Broken("it does not reply any more")
+            self.verdicts[task.id].append(_judged(task, self.seed, [problem] * len(cases)))
+            return False
         if not reply.get("there"):
             self.names = reply.get("names", [])
             return True
-        cases, right = expected(task, self.seed)
         room = max((len(frame(value=v)) for v in right if not isinstance(v, Exception)), default=0)
         remote = Remote(child, task.seconds, room)
         results = run_all(task, remote, cases)
@@ -530,6 +545,8 @@ OPEN = "not answered yet"
 
 def _why_there_is_none(task, sitting):
     """Why there is no function to judge, in a sentence."""
+    if sitting.gave_up:
+        return f"the notebook's process ended {RESTARTS} times, and what came then was not run"
     error = sitting.errors.get(sitting.book.answers.get(task.id), {})
     kinds = error.get("kinds")
     kinds = [str(kind) for kind in kinds] if isinstance(kinds, list) else []
@@ -585,12 +602,16 @@ def control(lesson, *, walls=None, jobs=1):
     It is the solution, or where that was held back, the exercise with right answers of the bank.
     """
     submitted = [right_cell(cell) for cell in _given(lesson)]
-    for verdict in verdicts(lesson, submitted, walls=walls, jobs=jobs):
-        if verdict.text:
-            raise RuntimeError(
-                f"the known-good control for lesson {lesson} does not get full points, so nothing "
-                f"is graded; task {verdict.task.id}: {verdict.text}"
-            )
+    try:
+        found = verdicts(lesson, submitted, walls=walls, jobs=jobs)
+        problems = [f"task {v.task.id}: {v.text}" for v in found if v.text]
+    except RuntimeError as error:
+        problems = [str(error)]
+    if problems:
+        raise RuntimeError(
+            f"the known-good control for lesson {lesson} does not get full points, so nothing is "
+            f"graded; {problems[0]}"
+        )
 
 
 def right_cell(cell):
