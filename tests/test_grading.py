@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import grading
-from grading import audit, child, judge, mutate, notebook, sandbox, verdict
+from grading import audit, child, judge, mutate, notebook, relations, sandbox, verdict
 from grading.task import find, lessons, tasks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -394,13 +394,74 @@ def test_a_mistake_that_is_in_no_bank_is_named_by_what_it_changed():
         find("00.1"),
     )
     assert found.mistake == "like the right answer, but with `sum` in place of `mean`"
-    assert "You get the same as a right answer would, but with `sum` in place" in found.text
+    assert "You get the same as with a right answer, but with `sum` in place" in found.text
 
 
 @pytest.mark.parametrize("value", ["0", "None", "np.zeros(3)", "1 / 0", "g"])
 def test_an_answer_that_says_nothing_is_not_named_by_machine(value):
     found = said_of(f"def unbroadcast(g, shape): return {value}")
     assert not found.mistake.startswith("like"), found.mistake
+
+
+RIGHT = np.array([[1.25, -2.0], [3.5, 4.0], [0.5, 9.0]])
+
+
+@pytest.mark.parametrize(
+    "got, words",
+    [
+        (-RIGHT, "the sign is turned round"),
+        (abs(RIGHT), "right but for their signs"),
+        (RIGHT**2, "the square of what it should be"),
+        (3 * RIGHT, "3 times what it should be"),
+        (RIGHT - 0.5, "0.5 too small"),
+        (RIGHT.T, "rows and columns are exchanged"),
+        (RIGHT[None], "an axis of length 1"),
+        (RIGHT[:-1], "the last one is missing"),
+        (RIGHT[1:], "the first one is missing"),
+        (RIGHT[::-1], "the order is turned round"),
+        (RIGHT.ravel(), "another shape"),
+        (np.trunc(RIGHT), "cut to whole ones"),
+        (RIGHT.round(1), "rounded to 1 digits"),
+        (np.where(np.arange(3)[:, None] == 2, 7, RIGHT), "all is right but the last one"),
+    ],
+)
+def test_a_relation_of_results_is_told_if_it_holds_in_all_cases(got, words):
+    def same(a, b):
+        return judge.agree(UNBROADCAST, a, b)
+
+    assert words in relations.between([(RIGHT, got)], same)
+    assert words in relations.between([((1.0, RIGHT), (1.0, got))], same)
+    assert words not in relations.between([(RIGHT, got), (RIGHT, 5 * RIGHT + 1)], same)
+
+
+def test_facts_are_told_of_answers_that_no_bank_and_no_machine_thought_of():
+    said = said_of(
+        """
+        def distances(a, b):
+            return 7 * np.sqrt(((a[:, None] - b) ** 2).sum(axis=2))""",
+        find("00.2"),
+    )
+    assert said.mistake == "in each case that fails, each number is 7 times what it should be"
+    assert "In each case that fails, each number is 7 times" in said.text
+    said = said_of(
+        """
+        def found(labels, answers, K):
+            matrix = np.zeros((K, K))
+            for label, answer in zip(labels, answers):
+                matrix[label, answer] += 1
+            return matrix, 5 * np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1)""",
+        find("01.1"),
+    )
+    assert "result 2 alone is wrong: each number is 5 times" in said.mistake
+    said = said_of(
+        """
+        def crop(picture, threshold):
+            rows, columns = np.nonzero(picture > threshold)
+            top, left = rows.min(initial=999), columns.min()
+            return picture[top : rows.max() + 1, left : columns.max() + 1]""",
+        find("00.4"),
+    )
+    assert "no first row" in said.mistake or "ValueError" in said.mistake
 
 
 def test_what_stands_in_place_of_an_answer_is_told():

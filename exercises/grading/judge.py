@@ -18,15 +18,20 @@ import numpy as np
 
 from . import mutate
 from .child import PATIENCE, complaint, plain
+from .relations import ALWAYS, Case, relation
 from .task import Stopped, Task, draw
 
 
 class NotGiven(Exception):
     """Stands for an answer that was left blank."""
 
+    no_error = True  # of the learner's own
+
 
 class Broken(Exception):
     """Stands for answers that never came: the process ended, was too slow, or spoke nonsense."""
+
+    no_error = True  # of the learner's own
 
 
 class TooLong(Broken):
@@ -311,10 +316,8 @@ def judge(task, seed, results):
     )
     text = describe(task, cases[worst], right[worst], results[worst])
     mistake = name_mistake(task, seed, results)
-    if mistake.startswith("like "):
-        text += f"\n  You get the same as a right answer would, {mistake.partition(', ')[2]}."
-    elif mistake:
-        text += f"\n  This is what you get when {mistake}."
+    if mistake:
+        text += f"\n  {in_words(mistake)}"
     text += f"\n  Right on: {', '.join(passed) or 'nothing yet'}."
     tried = [g for (g, _), r in zip(cases, results) if not isinstance(r, NotRun)]
     text += f"\n  Wrong on: {', '.join(g for g in failed if g in tried)}."
@@ -338,7 +341,8 @@ NAMING = 1.0  # seconds of processor time that the search for a mistake's name m
 def name_mistake(task, seed, results):
     """The sentence of a known wrong answer that did the same on all cases, or an empty string.
 
-    First the task's own bank, then the mistakes made by machine.
+    First the task's own bank, then the mistakes made by machine, then what can be said of all
+    results that are wrong.
     """
     if any(isinstance(r, Broken) and not isinstance(r, (TooLong, NotRun)) for r in results):
         return ""
@@ -354,15 +358,36 @@ def name_mistake(task, seed, results):
     for sentence, source in task.bank():
         if does_the_same(source):
             return sentence
-    if not _telling(task, [results[i] for i in order], list(wrong.values())):
-        return ""
-    end = time.thread_time() + NAMING
-    for mutant in mutate.mutants(task):
-        if time.thread_time() > end:
-            break
-        if not mutate.equal(task, mutant) and does_the_same(mutant.source):
-            return mutant.sentence
-    return ""
+    if _telling(task, [results[i] for i in order], list(wrong.values())):
+        end = time.thread_time() + NAMING
+        for mutant in mutate.mutants(task):
+            if time.thread_time() > end:
+                break
+            if mutant.tells and not mutate.equal(task, mutant) and does_the_same(mutant.source):
+                return mutant.sentence
+    return relation(_as_cases(task, seed, results, tried), lambda a, b: agree(task, a, b))
+
+
+def in_words(mistake):
+    """The sentence for the learner about a mistake that was named."""
+    if mistake.startswith(mutate.LIKE):
+        return f"You get the same as with a right answer, {mistake.removeprefix(mutate.LIKE)}."
+    if mistake.startswith((ALWAYS, "it fails on ")):
+        return f"{mistake[0].upper()}{mistake[1:]}."
+    return f"This is what you get when {mistake}."
+
+
+def _as_cases(task, seed, results, tried):
+    """The cases that were tried as `relations` wants them."""
+    cases, right = expected(task, seed)
+    names = tuple(inspect.signature(task.reference).parameters)
+    found = []
+    for i in tried:
+        group, arguments = cases[i]
+        what = fault(task, arguments, right[i], results[i])
+        got = asked(results[i]).first
+        found.append(Case(group, names, tuple(arguments), right[i], got, what))
+    return found
 
 
 def _telling(task, results, wrong):

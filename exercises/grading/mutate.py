@@ -17,6 +17,14 @@ import numpy as np
 
 from .task import Stopped, draw
 
+LIKE = "like the right answer, "
+# Words of changes that are understood without the program that was changed.
+_PLAIN = (
+    "axis", "axes", "as if", "rows of", "row of", "the result", "no copy made", "root", "square",
+    "`mean`", "`sum`", "`max`", "`min`", "`argmax`", "`argmin`", "`any`", "`all`", "first round",
+    "last round", "`<`", "`>`", "`<=`", "`>=`", "sign kept", "kept from", "sorted", "`//`",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -30,7 +38,13 @@ class Mutant:
 
     @property
     def sentence(self):
-        return f"like the right answer, but with {self.change}"
+        return f"{LIKE}but with {self.change}"
+
+    @property
+    def tells(self):
+        """Whether its sentence says something to a learner who wrote the answer in another way:
+        what the first variant's lines are, is known from the text and its given lines."""
+        return not self.variant or any(word in self.change for word in _PLAIN)
 
 
 @lru_cache(maxsize=256)
