@@ -5,7 +5,6 @@ is listed in its task as equal, with the reason.
 """
 
 import argparse
-import importlib
 import json
 import random
 import tempfile
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import mutate
+from .agreement import differences
 from .judge import NotGiven, expected, fault, judge, known_results, most_rounds, run, run_all, size
 from .task import find, lessons, notebook, tasks
 from .verdict import control, grade
@@ -115,14 +115,6 @@ def passes(task, source, seed):
     return True
 
 
-def both_ways():
-    """The function that grades in the notebook's way and in the verdict's, if it is there."""
-    try:
-        return importlib.import_module("grading.agreement").both_ways
-    except ImportError:
-        return None
-
-
 # ---- whole notebooks
 
 
@@ -199,11 +191,9 @@ def examined(job):
         warnings.simplefilter("ignore")  # a mutant may be a strange program
         mutants = examine_mutants(task, options.seeds, drawn, options.draw)
     found += mutants.faults(task)
-    agreed = "-"
-    if way := both_ways():
-        differ = list(way(task, everything=options.all, seed=options.draw))
-        found += differ
-        agreed = "agree" if not differ else f"{len(differ)} not"
+    differ = list(differences(task, everything=options.all, seed=options.draw))
+    found += differ
+    agreed = "agree" if not differ else f"{len(differ)} not"
     seconds = time.process_time() - start
     right = len(task.right)
     return Row(task_id, len(task.wrong), right, mutants, agreed, found, feedback, seconds)
