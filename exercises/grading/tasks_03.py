@@ -211,6 +211,16 @@ def pocket_cases(rng):
             if pocket_reference(x, labels, 31)[2] < pocket_reference(x, labels, passes)[2]:
                 return x, labels, passes
 
+    def still_better(passes):
+        """The last pass brings better weights than those before, and another would too."""
+        while True:
+            x, labels, _ = drawn(lambda counts, ends: True, 16, 3, passes)
+            before, now, then = (
+                pocket_reference(x, labels, passes + more)[2] for more in (-1, 0, 1)
+            )
+            if before < now < then:
+                return x, labels, passes
+
     def passed_by(counts, ends):  # the best is met once, within a pass, and is not the last
         return max(counts) > max(counts[0], *ends) and counts.count(max(counts)) == 1
 
@@ -232,6 +242,7 @@ def pocket_cases(rng):
     yield "the best goes by", *drawn(passed_by, 9, 2, 4)
     last = np.append(-whole(rng, 3, low=1), whole(rng, 1, low=1))[:, None]
     yield "the best comes last", last, np.array([0, 0, 0, 1]), 1
+    yield "the best comes last", *still_better(2)
     yield "equally good weights", *drawn(met_twice, 6, 2, 4)
     yield "equally good weights", *drawn(met_twice, 8, 3, 4)
     yield "one class", whole(rng, 3, 2), np.array([0, 0, 0]), 2
