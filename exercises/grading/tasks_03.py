@@ -588,11 +588,9 @@ def separable(x, labels):
     """Whether a line exists, by trying all small directions: enough for numbers of 0 to 2."""
     if labels.all() or not labels.any():
         return True
-    for w in itertools.product(range(-9, 10), repeat=x.shape[1]):
-        scores = x @ np.array(w)
-        if scores[labels == 1].min() > scores[labels == 0].max():
-            return True
-    return False
+    directions = np.array(list(itertools.product(range(-9, 10), repeat=x.shape[1])))
+    scores = x @ directions.T  # (N, how many)
+    return bool((scores[labels == 1].min(axis=0) > scores[labels == 0].max(axis=0)).any())
 
 
 def prove_reference(x, labels):
@@ -752,6 +750,9 @@ PROVE = Task(
          "if state in seen:\n                    return \"impossible\", counts - seen[state]",
          "if len(seen) == 1000:\n                    return \"impossible\", counts",
          "seen[state]", "seen[len(seen)]"),
+        ("the search gives up after a hundred passes; being out of patience is no proof",
+         "if state in seen:", "if state in seen or len(seen) == 100:",
+         "counts - seen[state]", "counts - seen.get(state, 0)"),
         ("updates of class 0 are counted as -1; the sign stands in s already",
          "counts[n] += 1", "counts[n] += change"),
         ("a score of 0 is taken for class 1",
