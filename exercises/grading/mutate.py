@@ -10,6 +10,7 @@ import builtins
 import copy
 import inspect
 import textwrap
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -149,7 +150,9 @@ def changes(source, name, kinds, results):
             after = _line(new if isinstance(node, ast.stmt) and statement is node else statement)
             try:
                 program = ast.unparse(tree)
-                compile(program, "<mutant>", "exec")
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # a mutant may be a strange program
+                    compile(program, "<mutant>", "exec")
             except (ValueError, SyntaxError, AttributeError):
                 continue
             finally:

@@ -168,7 +168,7 @@ VALIDATION = Task(
          "(fold < N % n_folds)", "(N % n_folds if fold == n_folds - 1 else 0)"),
         ("the rows are dealt out like cards; the folds are consecutive rows",
          "inside[start:stop]", "inside[fold::n_folds]"),
-        ("the two parts beside the fold are added, number by number; np.concatenate puts one behind "
+        ("the two parts beside the fold are added up; np.concatenate puts one behind "
          "the other",
          "model(x[~inside], labels[~inside], x[inside])",
          "model(x[:start] + x[stop:], labels[:start] + labels[stop:], x[inside])"),
