@@ -46,16 +46,6 @@ def test_both_ways_give_one_verdict():
     assert not found
 
 
-def test_what_differs_is_told(monkeypatch):
-    task = find("07.1")
-    assert list(agreement.differences(task)) == []
-    none = agreement.judged(task, lambda g, shape: g, 0)
-    monkeypatch.setattr(agreement, "outside", lambda *arguments: none)
-    told = list(agreement.differences(task, everything=True))
-    assert "07.1: 2 points in the notebook, 0 outside" in told[0]
-    assert len(told) >= len(task.right)
-
-
 def one(task_id, source, **changes):
     """Both verdicts on an answer, which have to say the same; the first of them."""
     task = replace(find(task_id), **changes)

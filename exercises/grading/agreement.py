@@ -6,7 +6,6 @@ seed; so any difference is the grader's.
 
 import contextlib
 import io
-import random
 import textwrap
 from dataclasses import replace
 
@@ -22,24 +21,6 @@ def both_ways(task, source, seed=0, walls=None):
     """(the verdict in the notebook, the verdict outside) on the answer whose cell is `source`."""
     submitted = with_answer(task, source)
     return in_notebook(task, submitted, seed), outside(task, submitted, seed, walls)
-
-
-def differences(task, everything=False, seed=0):
-    """Sentences: what the two ways say differently of known answers to a task.
-
-    Of a right one and a wrong one, drawn with `seed`; or of everything in its bank.
-    """
-    right, wrong = list(task.right), [source for _, source in task.bank()]
-    if not everything:
-        draw = random.Random(f"{task.id} {seed}")
-        right, wrong = [draw.choice(right)], [draw.choice(wrong)]
-    for source in right + wrong:
-        inside, out = both_ways(task, source, seed)
-        if not same((inside, out)):
-            yield (
-                f"{task.id}: {inside.points:g} points in the notebook, {out.points:g} outside: "
-                f"{source.strip()[:300]}"
-            )
 
 
 def same(verdicts):

@@ -143,36 +143,37 @@ def _right(task, arguments):
         return error
 
 
-@lru_cache(maxsize=256)
-def most_rounds(task):
-    """More rounds than the loops of any right answer go on a case (seed 0), many times over."""
-    most = 0
-    for source in task.right:
-        answer, rounds = mutate.compiled(task, source)
-        for _, arguments in expected(task, 0)[0]:
-            rounds[0] = 0
-            run(task, answer, arguments)
-            most = max(most, rounds[0])
-    return 10 * most + 1000
-
-
 @lru_cache(maxsize=4096)
 def _known(task, source):
     """The function of a known answer, and the counter of its rounds; None if it defines none."""
     try:
-        return mutate.compiled(task, source, most_rounds(task))
+        return mutate.compiled(task, source)
     except Exception:
         return None
 
 
+@lru_cache(maxsize=4096)
+def _rounds(task, seed, variant, i):
+    """How many rounds the loops of a right answer go on case i."""
+    function, counter = _known(task, task.right[variant])
+    counter[:] = 0, None
+    run(task, function, expected(task, seed)[0][i][1])
+    return counter[0]
+
+
 @lru_cache(maxsize=1 << 15)
-def known_result(task, seed, source, i):
-    """What the answer `source` gives on case i.  Its loops are ended by counting their rounds."""
+def known_result(task, seed, source, i, variant=None):
+    """What the answer `source` gives on case i; variant: the right answer that it was made from.
+
+    It is stopped when it goes round far more often than that one, or than any.
+    """
     answer = _known(task, source)
     if answer is None:
         return Broken("it defines no function")
-    function, rounds = answer
-    rounds[0] = 0
+    function, counter = answer
+    made_from = range(len(task.right)) if variant is None else [variant]
+    most = 5 * max(_rounds(task, seed, v, i) for v in made_from) + 200
+    counter[:] = 0, most
     return run(task, function, expected(task, seed)[0][i][1])
 
 
@@ -352,8 +353,10 @@ def name_mistake(task, seed, results):
     # Wrong ones first, small ones first: they tell mistakes apart soonest.
     order = sorted(tried, key=lambda i: (not wrong[i], sum(map(size, cases[i][1]))))
 
-    def does_the_same(source):
-        return all(alike(task, results[i], known_result(task, seed, source, i)) for i in order)
+    def does_the_same(source, variant=None):
+        return all(
+            alike(task, results[i], known_result(task, seed, source, i, variant)) for i in order
+        )
 
     for sentence, source in task.bank():
         if does_the_same(source):
@@ -363,7 +366,9 @@ def name_mistake(task, seed, results):
         for mutant in mutate.mutants(task):
             if time.thread_time() > end:
                 break
-            if mutant.tells and not mutate.equal(task, mutant) and does_the_same(mutant.source):
+            if not mutant.tells or mutate.equal(task, mutant):
+                continue
+            if does_the_same(mutant.source, mutant.variant):
                 return mutant.sentence
     return relation(_as_cases(task, seed, results, tried), lambda a, b: agree(task, a, b))
 

@@ -10,6 +10,7 @@ import builtins
 import copy
 import inspect
 import textwrap
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -102,25 +103,25 @@ def equal(task, mutant):
     return ""
 
 
-def compiled(task, source, most=None):
-    """(the function that `source` defines, a counter): it is stopped after `most` rounds.
+def compiled(task, source):
+    """(the function that `source` defines, a counter [rounds, most]): `Stopped` ends it when its
+    loops have gone more than `most` rounds, if that is not None.
 
-    The counter is a list of one number, the rounds that its loops went since it was set to 0.
     Rounds are counted and not seconds, so that it ends in any thread, and at the same place.
     """
-    rounds = [0]
+    counter = [0, None]
 
     def tick():
-        rounds[0] += 1
-        if most is not None and rounds[0] > most:
-            raise Stopped(f"its loops go round more than {most} times")
+        counter[0] += 1
+        if counter[1] is not None and counter[0] > counter[1]:
+            raise Stopped
 
     tree = ast.parse(textwrap.dedent(source))
     for node in ast.walk(tree):
         if isinstance(node, (ast.For, ast.While, ast.FunctionDef)):
             call = ast.Expr(ast.Call(ast.Name("_tick", ast.Load()), [], []))
             node.body.insert(0, call)
-    return task.compile(ast.fix_missing_locations(tree), _tick=tick), rounds
+    return task.compile(ast.fix_missing_locations(tree), _tick=tick), counter
 
 
 # ---- where a change can be made
@@ -149,7 +150,9 @@ def changes(source, name, kinds, results):
             after = _line(new if isinstance(node, ast.stmt) and statement is node else statement)
             try:
                 program = ast.unparse(tree)
-                compile(program, "<mutant>", "exec")
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # a mutant may be a strange program
+                    compile(program, "<mutant>", "exec")
             except (ValueError, SyntaxError, AttributeError):
                 continue
             finally:

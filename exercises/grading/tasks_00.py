@@ -411,6 +411,14 @@ CROP = Task(
          "mask.any(axis=1)", "mask.any(axis=0).copy()",
          "np.flatnonzero(mask.any(axis=0))\n", "np.flatnonzero(mask.any(axis=1))\n",
          "if len(rows) == 0:", "if False:"),
+        ("the first and the last pixel with ink, row by row, are taken for corners; the leftmost "
+         "and the rightmost may stand in rows between", """
+            def crop(picture, threshold):
+                places = np.argwhere(picture > threshold)
+                if len(places) == 0:
+                    return picture[:0, :0]
+                (top, left), (bottom, right) = places[0], places[-1]
+                return picture[top : bottom + 1, left : right + 1]"""),
         ("rows and columns without ink are removed inside the rectangle too",
          "picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]",
          "picture[rows][:, columns]"),

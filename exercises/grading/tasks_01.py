@@ -160,8 +160,6 @@ SPLIT = Task(
         ("list(np.unique(walked))[::-1]", "the classes are independent of each other"),
         ("np.sort(walked)", "a class is marked again, as it was"),
         ("for label in walked:", "a class is marked again, as it was"),
-        ("met.update([labels[sample]])", "NumPy's numbers are keys as Python's are"),
-        ("parts[met[labels[sample]] % every == 0]", "NumPy's numbers are keys as Python's are"),
     ),
     hints=(
         "The walk gives the number of a sample. Which class has it, and how many of "
@@ -239,6 +237,9 @@ SPLIT = Task(
                 return training, test"""),
         ("labels are returned, not the numbers of the samples",
          "append(sample)", "append(label)"),
+        ("there are counters for ten classes, and a label may be larger",
+         "met = {}", "met = np.zeros(10, dtype=int)",
+         "met[label] = met.get(label, 0) + 1", "met[label] += 1"),
     ),
 )  # fmt: skip
 

@@ -101,7 +101,6 @@ VALIDATION = Task(
         ("labels = abs", CLASSES),
         ("-> return accuracies", "a list is as good as an array"),
         ("zip(y, labels[rows]))[::-1]", "they are counted, in whatever order"),
-        ("`int` left out", "True counts as 1"),
         ("`zip` exchanged", "equal is equal both ways"),
         ("zip(labels[rows], y)", "equal is equal both ways"),
         ("np.ones(n_folds)", "every place is written afterwards"),
@@ -169,6 +168,10 @@ VALIDATION = Task(
          "(fold < N % n_folds)", "(N % n_folds if fold == n_folds - 1 else 0)"),
         ("the rows are dealt out like cards; the folds are consecutive rows",
          "inside[start:stop]", "inside[fold::n_folds]"),
+        ("the two parts beside the fold are added up; np.concatenate puts one behind "
+         "the other",
+         "model(x[~inside], labels[~inside], x[inside])",
+         "model(x[:start] + x[stop:], labels[:start] + labels[stop:], x[inside])"),
         ("the model is fitted on the rows after the fold alone (before it, for the last)",
          "model(x[~inside], labels[~inside], x[inside])",
          "model(x[stop:] if stop < N else x[:start], labels[stop:] if stop < N "

@@ -211,6 +211,16 @@ def pocket_cases(rng):
             if pocket_reference(x, labels, 31)[2] < pocket_reference(x, labels, passes)[2]:
                 return x, labels, passes
 
+    def still_better(passes):
+        """The last pass brings better weights than those before, and another would too."""
+        while True:
+            x, labels, _ = drawn(lambda counts, ends: True, 16, 3, passes)
+            before, now, then = (
+                pocket_reference(x, labels, passes + more)[2] for more in (-1, 0, 1)
+            )
+            if before < now < then:
+                return x, labels, passes
+
     def passed_by(counts, ends):  # the best is met once, within a pass, and is not the last
         return max(counts) > max(counts[0], *ends) and counts.count(max(counts)) == 1
 
@@ -232,6 +242,7 @@ def pocket_cases(rng):
     yield "the best goes by", *drawn(passed_by, 9, 2, 4)
     last = np.append(-whole(rng, 3, low=1), whole(rng, 1, low=1))[:, None]
     yield "the best comes last", last, np.array([0, 0, 0, 1]), 1
+    yield "the best comes last", *still_better(2)
     yield "equally good weights", *drawn(met_twice, 6, 2, 4)
     yield "equally good weights", *drawn(met_twice, 8, 3, 4)
     yield "one class", whole(rng, 3, 2), np.array([0, 0, 0]), 2
@@ -577,11 +588,9 @@ def separable(x, labels):
     """Whether a line exists, by trying all small directions: enough for numbers of 0 to 2."""
     if labels.all() or not labels.any():
         return True
-    for w in itertools.product(range(-9, 10), repeat=x.shape[1]):
-        scores = x @ np.array(w)
-        if scores[labels == 1].min() > scores[labels == 0].max():
-            return True
-    return False
+    directions = np.array(list(itertools.product(range(-9, 10), repeat=x.shape[1])))
+    scores = x @ directions.T  # (N, how many)
+    return bool((scores[labels == 1].min(axis=0) > scores[labels == 0].max(axis=0)).any())
 
 
 def prove_reference(x, labels):
@@ -741,6 +750,9 @@ PROVE = Task(
          "if state in seen:\n                    return \"impossible\", counts - seen[state]",
          "if len(seen) == 1000:\n                    return \"impossible\", counts",
          "seen[state]", "seen[len(seen)]"),
+        ("the search gives up after a hundred passes; being out of patience is no proof",
+         "if state in seen:", "if state in seen or len(seen) == 100:",
+         "counts - seen[state]", "counts - seen.get(state, 0)"),
         ("updates of class 0 are counted as -1; the sign stands in s already",
          "counts[n] += 1", "counts[n] += change"),
         ("a score of 0 is taken for class 1",
