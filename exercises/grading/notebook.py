@@ -2,10 +2,14 @@
 
 import contextlib
 import json
+import types
 from pathlib import Path
 
+from . import sandbox
 from .judge import expected, judge, run_all
+from .remote import Local
 from .task import HERE, find, lessons, tasks
+from .text import printable
 
 _points = {}  # task id -> points of the last check
 _hinted = {}  # task id -> hints shown so far
@@ -27,13 +31,49 @@ def check(task_id, answer, *, seed=0):
     task = find(task_id)
     if not callable(answer):
         raise TypeError(f"check: task {task_id} wants the function {task.name}, got {answer!r:.60}")
-    cases, _ = expected(task, seed)
-    verdict = judge(task, seed, run_all(task, answer, cases))
+    verdict = judged(task, answer, seed)
     _remember(task, verdict.points)
+    if closed := closed_in(answer, task):
+        print(
+            f"{task.id}: the verdict of `python -m grading` will differ, for {', '.join(closed)} "
+            "cannot be imported while this task is graded."
+        )
     line = f"{task.id} {task.title}: {verdict.points:g} of {task.points:g} points"
     if verdict.text:
-        raise NotRightYet(f"{line}\n{verdict.text}")
+        raise NotRightYet(f"{line}\n{printable(verdict.text)}")
     print(line)
+
+
+def judged(task, answer, seed):
+    """The verdict on an answer of this process."""
+    cases, _ = expected(task, seed)
+    return judge(task, seed, run_all(task, Local(answer, task.seconds), cases))
+
+
+def closed_in(answer, task):
+    """Names of packages that an answer uses, itself or through functions of the notebook, and that
+    are closed while its task is graded.
+    """
+    closed, found = {*sandbox.closed(task.opens)}, set()
+    seen, waiting = set(), [answer]
+    while waiting:
+        function = waiting.pop()
+        code = getattr(function, "__code__", None)
+        if code is None or code in seen:
+            continue
+        seen.add(code)
+        for name in code.co_names:
+            used = function.__globals__.get(name)
+            if isinstance(used, types.ModuleType):
+                name = used.__name__
+            elif getattr(used, "__module__", "__main__") != "__main__":
+                name = str(used.__module__)
+            elif used is not None:
+                waiting.append(used)
+                continue
+            if name.partition(".")[0] in closed:
+                found.add(name.partition(".")[0])
+    return sorted(found)
 
 
 def hint(task_id):
@@ -93,7 +133,7 @@ def _remembered():
 
 
 def _remember(task, points):
-    _points[task.id] = points
+    _points[task.id] = max(points, (_remembered() | _points).get(task.id, 0.0))
     path = _file()
     if path is not None:
         beside = path.with_name(".progress.json.new")

@@ -4,8 +4,8 @@ The one rule of this file: all of a task stands in one place, `tasks_NN.py`, and
 the notebook says: title, points and the function's name are read from there.
 """
 
+import copy
 import importlib
-import inspect
 import json
 import re
 import textwrap
@@ -23,23 +23,27 @@ FOLDERS = HERE.parent.parent / "solutions", HERE.parent
 HEADING = re.compile(r"^## (\d\d\.\d+) (.+) \(([\d.]+) points?\)$", re.MULTILINE)
 CALL = re.compile(r'^check\("(\d\d\.\d+)", (\w+)\)', re.MULTILINE)
 
-_sent = {}  # module -> sources that its tasks need in the learner's process
-
 
 def sent(thing):
-    """Decorator: the source of this function or class also goes into the learner's process.
-
-    There it finds `np` and what else the module has sent, so it holds no expected value.
-    """
-    source = textwrap.dedent(inspect.getsource(thing)).removeprefix("@sent\n")
-    _sent.setdefault(thing.__module__, []).append(source)
+    """Decorator without effect: what it marks runs beside the judgement, as all of a task does."""
     return thing
 
 
-@sent
 def call(answer, *arguments):
     """How an answer is asked, unless its task says otherwise."""
     return answer(*arguments)
+
+
+def _kept(value):
+    """A copy of a result, which the next call cannot change; what has none stays what it is."""
+    try:
+        return copy.deepcopy(value)
+    except Exception:
+        return value
+
+
+class Stopped(KeyboardInterrupt):
+    """Ends an answer that takes too long, as Ctrl-C would: no `except Exception` holds it up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +54,18 @@ class Task:
     numbers, strings, None, and tuples, lists and dicts of these.
     reference(*arguments): what is right, or the exception that is; slow, plain, and independent
     of the package.  drive(answer, *arguments): how the learner's function is asked, by default
-    `answer(*arguments)`; a function marked @sent.
+    `answer(*arguments)`.
     right: at least two sources of right answers, the first like the solution.
     wrong: (sentence that ends "This is what you get when ...", source), or (sentence, old, new,
     old, new ...): the first right answer with each `old` replaced.
+    equal: (text, reason) of mutants that are as right as the original: the text is a part of what
+    `mutate.Mutant` has as its text or change.
     needs: ids of tasks whose answers this one may call.  opens: packages to import that are
     otherwise closed.  rtol, atol: |got - expected| <= atol + rtol * |expected|.
-    seconds: in the verdict for all cases together, in a notebook for the first that takes so
-    long.  memory: bytes of address space.
+    may_change: whether the answer may change its inputs.  twice_up_to: numbers in a case's arrays
+    up to which it is asked twice; less where an answer is slow by nature.
+    seconds: for one call of the answer; all its calls together may take six times as long
+    (`remote.CALLS`).  memory: bytes of address space.
     """
 
     id: str
@@ -66,13 +74,16 @@ class Task:
     hints: tuple
     right: tuple
     wrong: tuple
+    equal: tuple = ()
     drive: Callable = call
     replaces: str = ""  # what the answer is in the package
     needs: tuple = ()
     opens: tuple = ()
     rtol: float = 1e-7
     atol: float = 1e-9
-    seconds: float = 20.0
+    may_change: bool = False
+    twice_up_to: int = 1_000_000
+    seconds: float = 10.0
     memory: int = 3 << 30
 
     # What a task may ask for, or would hand over what it asks for.
@@ -88,10 +99,21 @@ class Task:
     def _open(self):
         return {*self.opens, *(["scipy"] if "sklearn" in self.opens else [])}  # it needs it
 
-    @property
-    def source_sent(self):
-        """The source that the learner's process needs to ask the answer."""
-        return "\n\n".join(_sent[__name__] + _sent.get(self.cases.__module__, []))
+    def ask(self, answer, *arguments):
+        """(first result, second, the inputs afterwards) of an answer that is asked twice.
+
+        It gets the same objects twice, or where it may change them, equal ones.  Arrays of more
+        than `twice_up_to` numbers together are given once.
+        """
+        again = copy.deepcopy(arguments) if self.may_change else arguments
+        first = _kept(self.drive(answer, *arguments))
+        if sum(a.size for a in arguments if isinstance(a, np.ndarray)) > self.twice_up_to:
+            return first, first, () if self.may_change else arguments
+        try:
+            second = self.drive(answer, *again)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            second = "raised", f"{type(error).__name__}: {error}"[:200]
+        return first, second, () if self.may_change else arguments
 
     def bank(self):
         """Pairs (sentence, source) of the wrong answers."""
@@ -105,12 +127,16 @@ class Task:
                     source = source.replace(old, new)
             yield sentence, source
 
-    def compile(self, source):
-        """The function that `source` defines, with the answers that this task needs."""
-        space = {"np": np}
+    def compile(self, source, **more):
+        """The function that `source`, a text or a tree, defines, with the answers it may call.
+
+        more: what it finds beside them.
+        """
+        space = {"np": np, **more}
         for needed in self.needs:
             exec(textwrap.dedent(find(needed).right[0]), space)
-        exec(compile(textwrap.dedent(source), f"<{self.name}>", "exec"), space)
+        source = textwrap.dedent(source) if isinstance(source, str) else source
+        exec(compile(source, f"<{self.name}>", "exec"), space)
         return space[self.name]
 
 
