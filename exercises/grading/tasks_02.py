@@ -613,7 +613,6 @@ SELF_TRAINING = Task(
         ("labels = np.array(labels); if", "the question is the same before and after the copy"),
         ("list(np.flatnonzero(result == -1))[::-1]", "no two distances are equal"),
         ("lengths[nearest] <= best[0]", "no two distances are equal"),
-        ("`int` left out", "range takes NumPy's whole numbers too"),
         ("list(found)[::-1]", "a heap gives the smallest first, in whatever order it was filled"),
         ("list(edges(n))[::-1]", "a heap gives the smallest first, however it was filled"),
         ("if not found:; def edges", "the function is only defined there"),
