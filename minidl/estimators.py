@@ -72,6 +72,8 @@ class MinidlEstimator(BaseEstimator):
     validation_curve_, that of the held-out samples, or None.
     """
 
+    model_: nn.Module
+
     @advice.advised
     def __init__(
         self,
@@ -249,6 +251,8 @@ class MinidlClassifier(ClassifierMixin, MinidlEstimator):
     and binary cross-entropy, summed over the labels, as in scikit-learn's MLPClassifier.
     Fitted, besides: classes_, the labels in order; of y (N, K) the numbers of the columns.
     """
+
+    classes_: Any
 
     @advice.advised
     def __init__(

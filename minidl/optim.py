@@ -66,9 +66,9 @@ class Optimizer:
         _check_numbers(lr=lr)
         self.parameters = _checked(given)
         vars(self)["lr"], self.schedule, self.steps = lr, schedule, 0
-        self.state = [state for group in self.groups for state in group.state] or [
-            {} for _ in self.parameters
-        ]
+        self.state: list[dict[str, Tensor]] = [
+            state for group in self.groups for state in group.state
+        ] or [{} for _ in self.parameters]
 
     def _group(self, i, group, options):
         """The optimiser of group i, a dict; options: what holds where it says nothing."""
@@ -88,7 +88,7 @@ class Optimizer:
         found._follows = options.keys() - group - {"lr"}
         return found
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         for group in vars(self).get("groups", ()):
             if name in group._follows:

@@ -49,7 +49,9 @@ class ArrayDataset:
 
     def __init__(self, *arrays: ArrayLike, classes: Sequence[str] | None = None) -> None:
         try:
-            self.arrays = tuple(a.tocsr() if hasattr(a, "tocsr") else np.asarray(a) for a in arrays)
+            self.arrays: tuple[Any, ...] = tuple(
+                a.tocsr() if hasattr(a, "tocsr") else np.asarray(a) for a in arrays
+            )
         except ValueError as error:
             raise ValueError(f"{error} For samples that differ in shape: pad_collate") from error
         self.classes = classes

@@ -399,11 +399,18 @@ class Compiled(Generic[P, R]):
             raise ValueError(f"threads must be 1 or 2, got {threads}")
         self.function = function
         self.passes, self.threads, self.cuda_graph = passes, threads, cuda_graph
-        self.programs = {}
-        self.modules = []  # those that it uses: each mode of theirs has its own program
-        self.modes = object(), ()  # the last write to a module, and the modes then
-        self.parameters = []  # those that it uses: so has each choice of what is trained
-        self.leaves = []  # Tensors that the function is known to leave gradients in
+        self.programs: dict[Any, Program] = {}
+        self.modules: list[
+            Module
+        ] = []  # those that it uses: each mode of theirs has its own program
+        self.modes: tuple[object, tuple[bool, ...]] = (
+            object(),
+            (),
+        )  # the last write to a module, and the modes then
+        self.parameters: list[
+            Parameter
+        ] = []  # those that it uses: so has each choice of what is trained
+        self.leaves: list[Tensor] = []  # Tensors that the function is known to leave gradients in
         self.records = 0  # how often it was recorded
         self.turn = threading.RLock()  # whose call may change states now
         self.__doc__ = function.__doc__

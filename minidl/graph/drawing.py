@@ -17,6 +17,8 @@ import numpy as np
 from .lines import Graph, is_view
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from matplotlib.figure import Figure
 
 COLOURS = {"input": "#9ed0ea", "state": "#ffd27f", "constant": "#d9c8ee", "number": "#c5e6c1",
@@ -167,7 +169,7 @@ def draw(before: Graph, after: Graph, path: str | os.PathLike[str] | None = None
 # ---- what every picture of the package begins and ends with
 
 
-def figure_of(what, **options):
+def figure_of(what: str, **options: Any) -> Figure:
     """An empty figure of matplotlib.  Raises ImportError, which names the extra that `what` needs,
     where it is not installed.
     """
@@ -178,7 +180,7 @@ def figure_of(what, **options):
     return Figure(layout="constrained", **options)
 
 
-def saved(figure, path):
+def saved(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
     """The figure, written to `path` if that is not None."""
     if path is not None:
         figure.savefig(path, dpi=120)

@@ -57,7 +57,7 @@ class Module:
 
     training: bool = True  # what dropout and normalisation ask; set by `train` and `eval`
 
-    def __init_subclass__(cls, **options):
+    def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         advice.constructors(cls)
         for name, value in vars(cls).items():
@@ -73,7 +73,7 @@ class Module:
     def __init__(self):
         """Nothing need be done first: a subclass may call this, or not."""
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if callable(getattr(Module, name, None)) and not isinstance(value, _METHODS):
             raise AttributeError(
                 f"{type(self).__name__}.{name}: every Module has a method of that name; choose "
@@ -88,7 +88,7 @@ class Module:
         super().__setattr__(name, value)
         writes.last = object()
 
-    def __delattr__(self, name):
+    def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
         writes.last = object()
 
@@ -232,7 +232,7 @@ class Module:
         """What `repr` shows between the brackets."""
         return ""
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return _shown(self, (), set())
 
 

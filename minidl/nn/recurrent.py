@@ -184,7 +184,7 @@ class RNN(Recurrent):
 
     apart = False
 
-    def step(self, from_both, h):
+    def step(self, from_both: Tensor, h: Tensor) -> tuple[Tensor, ...]:
         return (tanh(from_both),)
 
 
@@ -198,7 +198,7 @@ class LSTM(Recurrent):
     apart = False
     gates, states = 4, 2  # input, forget, candidate, output; h and c
 
-    def step(self, from_both, h, c):
+    def step(self, from_both: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
         both = lstm(from_both, c)
         return both[: self.n_hidden], both[self.n_hidden :]
 
@@ -239,7 +239,7 @@ class GRU(Recurrent):
 
     gates = 3  # reset, update, candidate
 
-    def step(self, from_x, from_h, h):
+    def step(self, from_x: Tensor, from_h: Tensor, h: Tensor) -> tuple[Tensor, ...]:
         n = self.n_hidden
         r, z = (sigmoid(from_x[k : k + n] + from_h[k : k + n]) for k in (0, n))
         new = tanh(from_x[2 * n :] + r * from_h[2 * n :])

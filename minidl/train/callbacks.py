@@ -44,7 +44,7 @@ class Callback:
 
     kept: tuple[str, ...] = ()
 
-    def __init_subclass__(cls):
+    def __init_subclass__(cls) -> None:
         advice.constructors(cls)
         events = [name for name in vars(Callback) if name.startswith("on_")]
         for name in vars(cls):

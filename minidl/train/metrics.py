@@ -106,8 +106,10 @@ class Losses:
 
     def __init__(self, losses: Any, weights: Any):
         self.losses = losses
-        self.parts = {key: called("loss", loss, LOSSES) for key, loss in _keyed(losses).items()}
-        self.weights = dict.fromkeys(self.parts, 1.0) | _keyed(weights)
+        self.parts: dict[Any, Any] = {
+            key: called("loss", loss, LOSSES) for key, loss in _keyed(losses).items()
+        }
+        self.weights: dict[Any, float] = dict.fromkeys(self.parts, 1.0) | _keyed(weights)
         fits = isinstance(weights, dict) or len(weights) == len(self.parts)
         if not self.parts or not fits or self.weights.keys() != self.parts.keys():
             raise ValueError("loss_weights: expected a number for each of the losses "

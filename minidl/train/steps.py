@@ -90,8 +90,8 @@ class CompiledStep:
     def __init__(self, trainer: Trainer, options: dict[str, Any]):
         self.trainer, self.whole, self.options = trainer, trainer.group is None, options
         self.steps: dict[Any, Compiled] = {}  # the form of a batch, and whether it has weights
-        self.rest = compile(self._update, **options)
-        self.compiled = self._step([None, None], True)
+        self.rest: Compiled[..., None] = compile(self._update, **options)
+        self.compiled: Compiled[..., Any] = self._step([None, None], True)
 
     def __call__(self, batches: Batches) -> dict[str, float]:
         """The means over the samples of the one batch; none is measured where there is none."""
