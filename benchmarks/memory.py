@@ -162,7 +162,7 @@ def machine(threads):
 
 def section(text):
     """What a page of Markdown has from HEAD on: a run of other benchmarks leaves that there."""
-    before, head, after = text.partition(f"\n{HEAD}\n")
+    _, head, after = text.partition(f"\n{HEAD}\n")
     return head + after
 
 
