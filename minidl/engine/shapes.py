@@ -224,8 +224,8 @@ def _(g, y, a, *, shape, stride=(1, 1), dilation=(1, 1)):
 # the gradients of each are the two others.  The windows of x, KH KW times as large as x, are never
 # all there: they are made for a few rows of the result at a time, forwards and again backwards.
 
-BAND = 1 << 22  # bytes: windows that are there at the same time take about this,
-BANDS = 16  # or this share of all, if that is more: a recorded step has lines for each
+BAND = 1 << 20  # bytes: windows that are there at the same time take about this, for the cache,
+BANDS = 32  # or this share of all, if that is more: a recorded step has lines for each
 
 
 @primitive
@@ -239,7 +239,7 @@ def conv(xp, x, w, *b, stride, padding, dilation, groups):
     y = _samples_last(xp.empty, (len(x), len(w), *places), kind)
     flat = _flat(y, groups)  # of the same memory
     rows = _by_group(w, groups)
-    for band in _bands(x.shape, w.shape[2:], y.shape, stride, padding, dilation):
+    for band in _bands(x.shape, w.shape[2:], y.shape, stride, dilation):
         seen = _seen(xp, x, band, w.shape[2:], stride, padding, dilation, groups)
         # (G, F / G, K) @ (G, K, n OW N) -> (G, F / G, n OW N)
         xp.matmul(rows, seen, out=flat[:, :, band.columns])
@@ -257,20 +257,19 @@ def _(g, y, x, w, *b, **how):
 @primitive
 def conv_to_x(xp, g, w, *, shape, stride, padding, dilation, groups):
     """Each element of g times its filter in w, added up where the filter had seen `shape`."""
-    y = _samples_last(xp.zeros, shape, np.result_type(g.dtype, w.dtype))
+    size, padded = w.shape[2:], _padded(shape, padding)
+    y = _samples_last(xp.zeros, padded, np.result_type(g.dtype, w.dtype))
     flat = _flat(g, groups)
-    size, (samples, channels, _, width) = w.shape[2:], _padded(shape, padding)
     columns = _by_group(w, groups).transpose(0, 2, 1)  # (G, F / G, K) -> (G, K, F / G)
-    for band in _bands(shape, size, g.shape, stride, padding, dilation):
+    for band in _bands(shape, size, g.shape, stride, dilation):
         # (G, K, F / G) @ (G, F / G, n OW N) -> (G, K, n OW N) -> (C, KH, KW, n, OW, N)
         spread = columns @ flat[:, :, band.columns]
-        spread = spread.reshape(channels, *size, -1, g.shape[3], samples)
-        spread = spread.transpose(5, 0, 1, 2, 3, 4)  # (C, ..., N) -> (N, C, ...)
-        whole = samples, channels, band.bottom - band.top, width
-        part = from_windows(spread, shape=whole, stride=stride, dilation=dilation)
-        inside, there = _inside(band, shape, padding)
-        y[inside] += part[there]
-    return y
+        spread = spread.reshape(shape[1], *size, -1, g.shape[3], shape[0])
+        part = y[:, :, band.top : band.bottom]
+        for i, j, key in _elements(size, stride, dilation, spread.shape[3:5]):
+            part[key] += spread[:, i, j].transpose(3, 0, 1, 2)  # (C, n, OW, N) -> (N, C, n, OW)
+    rows, left = padding
+    return y[:, :, rows : rows + shape[2], left : left + shape[3]]
 
 
 @conv_to_x.gradient
@@ -283,7 +282,7 @@ def conv_to_w(xp, x, g, *, size, stride, padding, dilation, groups):
     """For each element of a filter of `size` the sum of g times what that element saw of x."""
     flat = _flat(g, groups)
     w = 0
-    for band in _bands(x.shape, size, g.shape, stride, padding, dilation):
+    for band in _bands(x.shape, size, g.shape, stride, dilation):
         seen = _seen(xp, x, band, size, stride, padding, dilation, groups)
         # (G, F / G, n OW N) @ (G, n OW N, K) -> (G, F / G, K)
         w = w + flat[:, :, band.columns] @ seen.transpose(0, 2, 1)
@@ -304,8 +303,8 @@ def _to_w(x, g, w, how):
 
 
 class _Band(NamedTuple):
-    """Some rows of a convolution's result, as columns of `_flat`, and the rows of x, from top to
-    before bottom, that they see; beyond x there are zeros.
+    """Some rows of a convolution's result, as columns of `_flat`, and the rows of the padded x
+    that they see: from top to before bottom.
     """
 
     columns: slice
@@ -313,36 +312,31 @@ class _Band(NamedTuple):
     bottom: int
 
 
-def _bands(shape, size, result, stride, padding, dilation):
+def _bands(shape, size, result, stride, dilation):
     """The bands of a result (N, F, OH, OW) for x of `shape`."""
     samples, _, height, width = result
     elements = samples * shape[1] * math.prod((*size, height, width))
     n = max(1, min(BANDS, height, 4 * elements // BAND))
     for first, last in itertools.pairwise(height * i // n for i in range(n + 1)):
-        top = first * stride[0] - padding[0]
-        bottom = (last - 1) * stride[0] + dilation[0] * (size[0] - 1) + 1 - padding[0]
-        yield _Band(slice(first * width * samples, last * width * samples), top, bottom)
+        bottom = (last - 1) * stride[0] + dilation[0] * (size[0] - 1) + 1
+        columns = slice(first * width * samples, last * width * samples)
+        yield _Band(columns, first * stride[0], bottom)
 
 
 def _seen(xp, x, band, size, stride, padding, dilation, groups):
     """The windows of x that lie in a band: (G, K, n OW N)."""
-    part = x[:, :, max(band.top, 0) : band.bottom]
-    if any(padding):
-        whole = *x.shape[:2], band.bottom - band.top, x.shape[3] + 2 * padding[1]
+    rows, left = padding
+    top, bottom = band.top - rows, band.bottom - rows  # in x, which may have no such rows
+    first = max(top, 0)
+    last = max(min(bottom, x.shape[2]), first)
+    part = x[:, :, first:last]
+    if rows or left:
+        whole = *x.shape[:2], bottom - top, x.shape[3] + 2 * left
         part = _samples_last(xp.zeros, whole, x.dtype)
-        inside, there = _inside(band, x.shape, padding)
-        part[there] = x[inside]
+        part[:, :, first - top : last - top, left : left + x.shape[3]] = x[:, :, first:last]
     seen = windows(part, size=size, stride=stride, dilation=dilation)
     seen = seen.transpose(1, 2, 3, 4, 5, 0)  # (N, C, KH, KW, n, OW) -> (C, KH, KW, n, OW, N)
     return seen.reshape(groups, x.shape[1] * math.prod(size) // groups, -1)  # -> (G, K, n OW N)
-
-
-def _inside(band, shape, padding):
-    """What of a band is not padding: its index in x of `shape`, and in the padded band."""
-    first = max(band.top, 0)
-    last = max(min(band.bottom, shape[2]), first)
-    columns = slice(padding[1], padding[1] + shape[3])
-    return np.s_[:, :, first:last], np.s_[:, :, first - band.top : last - band.top, columns]
 
 
 def _padded(shape, padding):

@@ -17,6 +17,8 @@ ROWS = np.array([2, 0, 2])  # 2 twice: what falls on one place adds up
 LABELS = np.array([3, 0, 3])
 IMAGE = np.arange(16).reshape(1, 1, 4, 4)
 CHOICE = np.array([[True, False, True, False], [False, False, True, True], [True] * 4])
+CONV = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+MIXED = {"stride": (2, 1), "padding": (1, 2), "dilation": (2, 2), "groups": 2}
 
 
 class Case(NamedTuple):
@@ -112,6 +114,17 @@ TABLE = [
     case("from_windows", lambda t, a: folded(t, a, (3, 5)), (1, 2, 2, 2, 2, 4), shape=(1, 2, 3, 5)),
     case("from_windows", lambda t, a: folded(t, a, (5, 5), (2, 3)), (1, 2, 3, 2, 2, 2),
          shape=(1, 2, 5, 5), stride=(2, 3)),
+    case("conv", lambda t, x, w: t.nn.functional.conv2d(x, w), (2, 2, 4, 5), (3, 2, 2, 3), **CONV),
+    case("conv", lambda t, x, w, b: t.nn.functional.conv2d(x, w, b, **MIXED),
+         (2, 4, 5, 4), (2, 2, 2, 3), (2,), **MIXED),
+    case("conv_to_x", lambda t, g, w: t.nn.grad.conv2d_input((2, 2, 4, 5), w, g),
+         (2, 3, 3, 3), (3, 2, 2, 3), shape=(2, 2, 4, 5), **CONV),
+    case("conv_to_x", lambda t, g, w: t.nn.grad.conv2d_input((2, 4, 5, 4), w, g, **MIXED),
+         (2, 2, 3, 4), (2, 2, 2, 3), shape=(2, 4, 5, 4), **MIXED),
+    case("conv_to_w", lambda t, x, g: t.nn.grad.conv2d_weight(x, (3, 2, 2, 3), g),
+         (2, 2, 4, 5), (2, 3, 3, 3), size=(2, 3), **CONV),
+    case("conv_to_w", lambda t, x, g: t.nn.grad.conv2d_weight(x, (2, 2, 2, 3), g, **MIXED),
+         (2, 4, 5, 4), (2, 2, 3, 4), size=(2, 3), **MIXED),
     case("max_windows", lambda t, a: t.nn.functional.max_pool2d(a, 2), (2, 2, 4, 4),
          size=(2, 2), stride=(2, 2)),
     case("max_windows", lambda t, a: t.nn.functional.max_pool2d(a, (3, 2), (1, 2)), (1, 2, 5, 4),
