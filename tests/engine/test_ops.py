@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl.engine import devices, ops, reductions
+from minidl.engine import devices, ops, reductions, shapes
 from minidl.engine.gradients import Piece, Product
 from minidl.engine.tensor import ARRAY, Tensor, primitives, tensor
 from minidl.nn import recurrent
@@ -358,6 +358,27 @@ def test_same_on_every_device(c, create_graph, device):
     y, gradients = run(c, on(device, arrays), create_graph=create_graph)
     close([y, *gradients], [expected, *its_gradients], 1e-14 if device != "cuda" else 1e-12)
     assert {x.device for x in [y, *gradients]} == {device}
+
+
+@pytest.mark.parametrize("c", [c for c in TABLE if c.name.startswith("conv")], ids=label)
+def test_a_convolution_row_by_row_is_the_same(c, device, monkeypatch):
+    expected = apply(c, on(device, numbers(c))).numpy()
+    made = []
+    monkeypatch.setattr(shapes, "BAND", 1)  # each row of the result is a band
+    bands = shapes._bands
+    monkeypatch.setattr(shapes, "_bands", lambda *args: made.append([*bands(*args)]) or made[-1])
+    np.testing.assert_allclose(apply(c, on(device, numbers(c))).numpy(), expected, rtol=1e-12)
+    assert len(made[0]) == 3
+
+
+def test_rows_that_see_nothing_but_padding(device, monkeypatch):
+    monkeypatch.setattr(shapes, "BAND", 1)
+    x, w = on(device, [np.ones((1, 1, 1, 2)), np.full((1, 1, 1, 1), 2.0)])
+    y = primitives["conv"](x, w, **CONV | {"padding": (3, 0)})
+    g = minidl.grad(y.sum(), [x, w])
+    np.testing.assert_array_equal(y.numpy()[0, 0], [[0, 0]] * 3 + [[2, 2]] + [[0, 0]] * 3)
+    np.testing.assert_array_equal(g[0].numpy(), [[[[2, 2]]]])
+    np.testing.assert_array_equal(g[1].numpy(), [[[[2]]]])
 
 
 @every_step
