@@ -26,12 +26,12 @@ from .race import BASE, ROOT, VARIANTS, median, memory, start
 from .workloads import OURS, WORKLOADS, Workload
 
 VARIANTS_HERE = ["minidl", "minidl compiled", BASE, "PyTorch channels last"]
-STEPS = 4  # the peak is there after the second; what would grow on shows in the others
+STEPS = 3  # the peak is there after the second; what would grow on shows in the third
 HEAD = "## Memory"
 NOTES = """
 Megabytes (a million bytes) of resident memory above where it stood before the first of {steps}
 training steps (forward, cross-entropy, backward, Adam), with libraries, model and batch in memory;
-each variant in a process of its own, two threads; medians of {rounds} runs. In brackets: times
+each variant in a process of its own; medians of {rounds} runs. In brackets: times
 PyTorch's. *Record*: what the operations of one forward pass keep for the way back, without inputs
 and parameters; *planned*: the block in which a compiled step has all its arrays, parameters
 apart. What is above these is the way back, the update, and memory that is free but stays with
@@ -107,7 +107,9 @@ def measure(name, variant):
 
 
 def kept(y):
-    """Operation -> bytes of its results that the record of y keeps, each memory counted once."""
+    """Operation -> bytes of its results that the record of y keeps; each memory counts once,
+    for the last result that lies there.
+    """
     found, tensors, places, waiting = Counter(), set(), set(), [y]
     while waiting:
         y = waiting.pop()

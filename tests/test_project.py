@@ -48,7 +48,7 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
-    "engine": (1080, "engine"),
+    "engine": (1160, "engine"),
     "nn": (965, "nn"),
     "optim": (200, "optim"),
     "data": (550, "data"),

@@ -136,7 +136,9 @@ def conv2d(
             f"for weights {w.shape}, of which {groups} groups can be made"
         )
     how = {"stride": stride, "padding": _padding(padding), "dilation": dilation, "groups": groups}
-    return conv(x, w, **how) if b is None else conv(x, w, b, **how)
+    if b is None:
+        return conv(x, w, **how)
+    return conv(x, w, b, **how)
 
 
 def _plus_bias(y, b):
