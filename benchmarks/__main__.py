@@ -14,7 +14,7 @@ import numpy as np
 import sklearn
 import torch
 
-from . import overhead
+from . import memory, overhead
 from .race import BASE, ROOT, VARIANTS, difference, median, race, ratios, start
 from .workloads import WORKLOADS
 
@@ -121,7 +121,9 @@ def main():
         ceilings = map(float, worker.communicate()[0].split())
         draw(results, ceilings, ROOT / "docs" / "benchmarks.png")
         text[2] += "\n\n![speed beside PyTorch, and the roofline](benchmarks.png)"
-        (ROOT / "docs" / "benchmarks.md").write_text("\n".join(text), encoding="utf-8")
+        page = ROOT / "docs" / "benchmarks.md"
+        kept = memory.section(page.read_text(encoding="utf-8"))
+        page.write_text("\n".join(text) + kept, encoding="utf-8")
     return bool(wrong)
 
 

@@ -10,7 +10,7 @@ import in_c
 import numpy as np
 import pytest
 
-from benchmarks import growth, race, where
+from benchmarks import growth, memory, race, where
 from benchmarks.workloads import WORKLOADS, product
 from minidl import Tensor
 from minidl.data import ArrayDataset, datasets
@@ -46,7 +46,7 @@ def test_only_the_twins_need_pytorch():
 
 
 # From the ground up: a module imports only those before it, at its top or inside a function.
-ORDER = "workloads twins race overhead pictures growth gpu where __main__".split()
+ORDER = "workloads twins race memory overhead pictures growth gpu where __main__".split()
 FOLDER = Path(race.__file__).resolve().parent
 
 
@@ -183,6 +183,42 @@ def test_every_line_of_a_profile_has_a_kind():
              "w3[...] = w4", "np.concatenate((a, b), axis=1, out=c)"]  # fmt: skip
     assert [where.kind(t) for t in texts] == ["products", "sums", "elementwise", "moves", "moves"]
     assert where.row("W1").startswith("| W1 | ") and where.row("W1").count("|") == 8
+
+
+# ---- memory
+
+
+def test_the_record_is_counted_each_memory_once():
+    x, w = Tensor(np.ones((4, 5))), Tensor(np.ones((5, 3)), requires_grad=True)
+    y = x @ w
+    same = y.reshape(3, 4)  # of the same memory
+    found = memory.kept((same.exp() + same).sum())
+    assert found == {"sum": 8, "add": 96, "exp": 96, "reshape": 96}
+
+
+def test_memory_is_a_table_and_stays_in_the_page():
+    def runs(peak, kept=None):
+        return [{"peak": peak, "kept": kept, "loss": 1.0}]
+
+    results = {("W3", "minidl"): runs(6e6, 4e6), ("W3", race.BASE): runs(3e6)}
+    rows = [*memory.table(results)][2:]
+    assert rows == ["| W3 | minidl | 6 (2.00) | 4 |", "| W3 | PyTorch | 3 (1.00) |  |"]
+    page = "# minidl measured\n\n## Memory\n\n| table |\n"
+    assert memory.section(page) == "\n## Memory\n\n| table |\n"
+    assert memory.section("# minidl measured\n") == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is that of Linux's /proc")
+def test_memory_of_training_is_near_what_the_record_keeps(monkeypatch):
+    tiny = memory.cnn("", (3, 8, 8), (True, True), 8 * 16 * 16)
+    tiny.arrays = lambda steps: memory.pictures(steps, batch=32, size=64)
+    monkeypatch.setitem(memory.WORK, "tiny", tiny)
+    eager, compiled = (memory.measure("tiny", v) for v in ("minidl", "minidl compiled"))
+    assert eager["loss"] == pytest.approx(compiled["loss"], rel=1e-5)
+    # The result of the first convolution, its ReLU and its pooling, and of the second: 17 MB.
+    assert 10e6 < eager["kept"] < 15e6 and eager["peak"] < 40e6
+    assert compiled["kept"] < eager["kept"]
 
 
 # ---- on a device

@@ -52,7 +52,7 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
     "advice and differences": (235, "advice differences"),
-    "engine": (1215, "engine"),
+    "engine": (1305, "engine"),
     "nn": (1066, "nn"),
     "optim": (240, "optim"),
     "data": (613, "data"),

@@ -11,7 +11,10 @@ Explained in course/07 (sum to transpose), course/14 (windows) and course/08 (th
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from .devices import repeated
 from .gradients import Piece
@@ -214,6 +217,149 @@ def from_windows(xp, a, *, shape, stride=(1, 1), dilation=(1, 1)):
 @from_windows.gradient
 def _(g, y, a, *, shape, stride=(1, 1), dilation=(1, 1)):
     return (windows(g, size=a.shape[2:4], stride=stride, dilation=dilation),)
+
+
+# ---- convolution: x (N, C, H, W), w (F, C / G, KH, KW) and what is shaped as the result, g
+# (N, F, OH, OW), meet in one sum of products, linear in each.  So there are three operations, and
+# the gradients of each are the two others.  The windows of x, KH KW times as large as x, are never
+# all there: they are made for a few rows of the result at a time, forwards and again backwards.
+
+BAND = 1 << 20  # bytes: windows that are there at the same time take about this, for the cache,
+BANDS = 32  # or this share of all, if that is more: a recorded step has lines for each
+
+
+@primitive
+def conv(xp, x, w, *b, stride, padding, dilation, groups):
+    """For each filter of w the sum of its products with every window of x, plus b, if given.
+
+    b (F,) -> (N, F, OH, OW); G = groups; each size a pair (H, W).  See nn.functional.conv2d.
+    """
+    places = _places(_padded(x.shape, padding), w.shape[2:], stride, dilation)
+    kind = np.result_type(*(a.dtype for a in (x, w, *b)))
+    y = _samples_last(xp.empty, (len(x), len(w), *places), kind)
+    flat = _flat(y, groups)  # of the same memory
+    rows = _by_group(w, groups)
+    for band in _bands(xp, x.shape, w.shape[2:], y.shape, stride, dilation):
+        seen = _seen(xp, x, band, w.shape[2:], stride, padding, dilation, groups)
+        # (G, F / G, K) @ (G, K, n OW N) -> (G, F / G, n OW N)
+        xp.matmul(rows, seen, out=flat[:, :, band.columns])
+    for bias in b:
+        y += bias.reshape(-1, 1, 1)  # (F,) -> (F, 1, 1)
+    return y
+
+
+@conv.gradient
+def _(g, y, x, w, *b, **how):
+    to_x, to_w = _to_x(g, x, w, how), _to_w(x, g, w, how)
+    return to_x, to_w, *(lambda: g.sum((0, 2, 3)) for _ in b)  # (N, F, OH, OW) -> (F,)
+
+
+@primitive
+def conv_to_x(xp, g, w, *, shape, stride, padding, dilation, groups):
+    """Each element of g times its filter in w, added up where the filter had seen `shape`."""
+    size, padded = w.shape[2:], _padded(shape, padding)
+    y = _samples_last(xp.zeros, padded, np.result_type(g.dtype, w.dtype))
+    flat = _flat(g, groups)
+    columns = _by_group(w, groups).transpose(0, 2, 1)  # (G, F / G, K) -> (G, K, F / G)
+    for band in _bands(xp, shape, size, g.shape, stride, dilation):
+        # (G, K, F / G) @ (G, F / G, n OW N) -> (G, K, n OW N) -> (C, KH, KW, n, OW, N)
+        spread = columns @ flat[:, :, band.columns]
+        spread = spread.reshape(shape[1], *size, -1, g.shape[3], shape[0])
+        part = y[:, :, band.top : band.bottom]
+        for i, j, key in _elements(size, stride, dilation, spread.shape[3:5]):
+            part[key] += spread[:, i, j].transpose(3, 0, 1, 2)  # (C, n, OW, N) -> (N, C, n, OW)
+    rows, left = padding
+    return y[:, :, rows : rows + shape[2], left : left + shape[3]]
+
+
+@conv_to_x.gradient
+def _(g, y, g_before, w, *, shape, **how):
+    return lambda: conv(g, w, **how), _to_w(g, g_before, w, how)
+
+
+@primitive
+def conv_to_w(xp, x, g, *, size, stride, padding, dilation, groups):
+    """For each element of a filter of `size` the sum of g times what that element saw of x."""
+    flat = _flat(g, groups)
+    w = 0
+    for band in _bands(xp, x.shape, size, g.shape, stride, dilation):
+        seen = _seen(xp, x, band, size, stride, padding, dilation, groups)
+        # (G, F / G, n OW N) @ (G, n OW N, K) -> (G, F / G, K)
+        w = w + flat[:, :, band.columns] @ seen.transpose(0, 2, 1)
+    return w.reshape(g.shape[1], -1, *size)  # (G, F / G, K) -> (F, C / G, KH, KW)
+
+
+@conv_to_w.gradient
+def _(g, y, x, g_before, *, size, **how):
+    return _to_x(g_before, x, g, how), lambda: conv(x, g, **how)
+
+
+def _to_x(g, x, w, how):
+    return lambda: conv_to_x(g, w, shape=x.shape, **how)
+
+
+def _to_w(x, g, w, how):
+    return lambda: conv_to_w(x, g, size=w.shape[2:], **how)
+
+
+class _Band(NamedTuple):
+    """Some rows of a convolution's result, as columns of `_flat`, and the rows of the padded x
+    that they see: from top to before bottom.
+    """
+
+    columns: slice
+    top: int
+    bottom: int
+
+
+def _bands(xp, shape, size, result, stride, dilation):
+    """The bands of a result (N, F, OH, OW) for x of `shape`; off the CPU one, for a GPU is slow to
+    begin, and sees to its cache itself.
+    """
+    samples, _, height, width = result
+    elements = samples * shape[1] * math.prod((*size, height, width))
+    n = 1
+    if xp is np:
+        n = max(1, min(BANDS, height, 4 * elements // BAND))
+    for first, last in itertools.pairwise(height * i // n for i in range(n + 1)):
+        bottom = (last - 1) * stride[0] + dilation[0] * (size[0] - 1) + 1
+        columns = slice(first * width * samples, last * width * samples)
+        yield _Band(columns, first * stride[0], bottom)
+
+
+def _seen(xp, x, band, size, stride, padding, dilation, groups):
+    """The windows of x that lie in a band: (G, K, n OW N)."""
+    rows, left = padding
+    top, bottom = band.top - rows, band.bottom - rows  # in x, which may have no such rows
+    first = max(top, 0)
+    last = max(min(bottom, x.shape[2]), first)
+    part = x[:, :, first:last]
+    if rows or left:
+        whole = *x.shape[:2], bottom - top, x.shape[3] + 2 * left
+        part = _samples_last(xp.zeros, whole, x.dtype)
+        part[:, :, first - top : last - top, left : left + x.shape[3]] = x[:, :, first:last]
+    seen = windows(part, size=size, stride=stride, dilation=dilation)
+    seen = seen.transpose(1, 2, 3, 4, 5, 0)  # (N, C, KH, KW, n, OW) -> (C, KH, KW, n, OW, N)
+    return seen.reshape(groups, x.shape[1] * math.prod(size) // groups, -1)  # -> (G, K, n OW N)
+
+
+def _padded(shape, padding):
+    """The shape (N, C, H + 2 rows, W + 2 columns)."""
+    if len(shape) != 4:
+        return shape  # which `_places` refuses
+    return *shape[:2], shape[2] + 2 * padding[0], shape[3] + 2 * padding[1]
+
+
+def _flat(y, groups):
+    """(N, F, OH, OW) -> (G, F / G, OH OW N), a view where the samples are last in memory."""
+    samples, filters, *places = y.shape
+    y = y.transpose(1, 2, 3, 0)  # (N, F, OH, OW) -> (F, OH, OW, N)
+    return y.reshape(groups, filters // groups, math.prod(places) * samples)
+
+
+def _by_group(w, groups):
+    """(F, C / G, KH, KW) -> (G, F / G, K), K = C / G KH KW."""
+    return w.reshape(groups, len(w) // groups, math.prod(w.shape[1:]))
 
 
 @primitive

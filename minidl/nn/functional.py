@@ -17,7 +17,16 @@ from .. import advice
 from ..engine import intercept, ops, reductions
 from ..engine.devices import array_module
 from ..engine.ops import cast, swap, where
-from ..engine.shapes import from_windows, getitem, max_windows, reshape, scatter, transpose, windows
+from ..engine.shapes import (
+    conv,
+    from_windows,
+    getitem,
+    max_windows,
+    reshape,
+    scatter,
+    transpose,
+    windows,
+)
 from ..engine.tensor import ARRAY, Tensor, array_of
 from ..gpu.doubts import doubt
 
@@ -80,6 +89,16 @@ def pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
+def _padding(padding):
+    """The pair (rows, columns); raises ValueError if one is negative."""
+    if len(pair(padding)) != 2:
+        raise ValueError(f"padding is one number or a pair (rows, columns), got {padding}")
+    padding = pair(padding)
+    if min(padding) < 0:
+        raise ValueError(f"padding must not be negative, got {padding}")
+    return padding
+
+
 def pad(x: Values, padding: Size) -> Values:
     """x (N, C, H, W) with zeros around it -> (N, C, H + 2 * rows, W + 2 * columns).
 
@@ -87,13 +106,9 @@ def pad(x: Values, padding: Size) -> Values:
     for both, or a pair.  Raises ValueError if one is negative.  PyTorch's `pad` takes (left, right,
     above, below), and with a pair adds columns alone.
     """
-    if len(pair(padding)) != 2:
-        raise ValueError(f"padding is one number or a pair (rows, columns), got {padding}")
-    rows, columns = pair(padding)
+    rows, columns = _padding(padding)
     if not rows and not columns:
         return x
-    if min(rows, columns) < 0:
-        raise ValueError(f"padding must not be negative, got {padding}")
     n, c, h, w = x.shape
     x = transpose(x, axes=(1, 2, 3, 0))  # (N, C, H, W) -> (C, H, W, N), as windows like it
     key = slice(None), slice(rows, rows + h), slice(columns, columns + w)
@@ -125,17 +140,10 @@ def conv2d(
             f"conv2d: x {x.shape} must be (N, C, H, W) with C = {w.shape[1]} x {groups} groups, "
             f"for weights {w.shape}, of which {groups} groups can be made"
         )
-    n, filters = x.shape[0], w.shape[0]
-    seen = windows(pad(x, padding), size=w.shape[2:], stride=stride, dilation=dilation)
-    places = seen.shape[4:]  # (OH, OW)
-    k = math.prod(w.shape[1:])  # how many elements a filter has: K = C / G * KH * KW
-    seen = transpose(seen, axes=(1, 2, 3, 4, 5, 0))  # (N, C, KH, KW, OH, OW) -> (C, ..., OW, N)
-    seen = reshape(seen, shape=(groups, k, -1))  # (C, KH, KW, OH, OW, N) -> (G, K, OH OW N)
-    w = reshape(w, shape=(groups, -1, k))  # (F, C / G, KH, KW) -> (G, F / G, K)
-    y = w @ seen  # (G, F / G, K) @ (G, K, OH OW N) -> (G, F / G, OH OW N)
-    y = reshape(y, shape=(filters, *places, n))  # (G, F / G, OH OW N) -> (F, OH, OW, N)
-    y = transpose(y, axes=(3, 0, 1, 2))  # (F, OH, OW, N) -> (N, F, OH, OW)
-    return _plus_bias(y, b)
+    how = {"stride": stride, "padding": _padding(padding), "dilation": dilation, "groups": groups}
+    if b is None:
+        return conv(x, w, **how)
+    return conv(x, w, b, **how)
 
 
 def _plus_bias(y, b):

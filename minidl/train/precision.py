@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..optim import Optimizer
 
-HALF = {"matmul"}  # most of the work
+HALF = {"matmul", "conv"}  # most of the work
 SINGLE = set(  # lose much
     "exp log logsumexp softmax label_loss pow div sqrt softplus sum standardise gelu".split()
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl.engine import devices, ops, reductions
+from minidl.engine import devices, ops, reductions, shapes
 from minidl.engine.gradients import Piece, Product
 from minidl.engine.tensor import ARRAY, Tensor, primitives, tensor
 from minidl.nn import recurrent
@@ -17,6 +17,8 @@ ROWS = np.array([2, 0, 2])  # 2 twice: what falls on one place adds up
 LABELS = np.array([3, 0, 3])
 IMAGE = np.arange(16).reshape(1, 1, 4, 4)
 CHOICE = np.array([[True, False, True, False], [False, False, True, True], [True] * 4])
+CONV = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+MIXED = {"stride": (2, 1), "padding": (1, 2), "dilation": (2, 2), "groups": 2}
 
 
 class Case(NamedTuple):
@@ -116,6 +118,17 @@ TABLE = [
     case("from_windows", lambda t, a: folded(t, a, (3, 5)), (1, 2, 2, 2, 2, 4), shape=(1, 2, 3, 5)),
     case("from_windows", lambda t, a: folded(t, a, (5, 5), (2, 3)), (1, 2, 3, 2, 2, 2),
          shape=(1, 2, 5, 5), stride=(2, 3)),
+    case("conv", lambda t, x, w: t.nn.functional.conv2d(x, w), (2, 2, 4, 5), (3, 2, 2, 3), **CONV),
+    case("conv", lambda t, x, w, b: t.nn.functional.conv2d(x, w, b, **MIXED),
+         (2, 4, 5, 4), (2, 2, 2, 3), (2,), **MIXED),
+    case("conv_to_x", lambda t, g, w: t.nn.grad.conv2d_input((2, 2, 4, 5), w, g),
+         (2, 3, 3, 3), (3, 2, 2, 3), shape=(2, 2, 4, 5), **CONV),
+    case("conv_to_x", lambda t, g, w: t.nn.grad.conv2d_input((2, 4, 5, 4), w, g, **MIXED),
+         (2, 2, 3, 4), (2, 2, 2, 3), shape=(2, 4, 5, 4), **MIXED),
+    case("conv_to_w", lambda t, x, g: t.nn.grad.conv2d_weight(x, (3, 2, 2, 3), g),
+         (2, 2, 4, 5), (2, 3, 3, 3), size=(2, 3), **CONV),
+    case("conv_to_w", lambda t, x, g: t.nn.grad.conv2d_weight(x, (2, 2, 2, 3), g, **MIXED),
+         (2, 4, 5, 4), (2, 2, 3, 4), size=(2, 3), **MIXED),
     case("max_windows", lambda t, a: t.nn.functional.max_pool2d(a, 2), (2, 2, 4, 4),
          size=(2, 2), stride=(2, 2)),
     case("max_windows", lambda t, a: t.nn.functional.max_pool2d(a, (3, 2), (1, 2)), (1, 2, 5, 4),
@@ -362,6 +375,27 @@ def test_same_on_every_device(c, create_graph, device):
     y, gradients = run(c, on(device, arrays), create_graph=create_graph)
     close([y, *gradients], [expected, *its_gradients], 1e-14 if device != "cuda" else 1e-12)
     assert {x.device for x in [y, *gradients]} == {device}
+
+
+@pytest.mark.parametrize("c", [c for c in TABLE if c.name.startswith("conv")], ids=label)
+def test_a_convolution_row_by_row_is_the_same(c, device, monkeypatch):
+    expected = apply(c, on(device, numbers(c))).numpy()
+    made = []
+    monkeypatch.setattr(shapes, "BAND", 1)  # each row of the result is a band
+    bands = shapes._bands
+    monkeypatch.setattr(shapes, "_bands", lambda *args: made.append([*bands(*args)]) or made[-1])
+    np.testing.assert_allclose(apply(c, on(device, numbers(c))).numpy(), expected, rtol=1e-12)
+    assert len(made[0]) == 3
+
+
+def test_rows_that_see_nothing_but_padding(device, monkeypatch):
+    monkeypatch.setattr(shapes, "BAND", 1)
+    x, w = on(device, [np.ones((1, 1, 1, 2)), np.full((1, 1, 1, 1), 2.0)])
+    y = primitives["conv"](x, w, **CONV | {"padding": (3, 0)})
+    g = minidl.grad(y.sum(), [x, w])
+    np.testing.assert_array_equal(y.numpy()[0, 0], [[0, 0]] * 3 + [[2, 2]] + [[0, 0]] * 3)
+    np.testing.assert_array_equal(g[0].numpy(), [[[[2, 2]]]])
+    np.testing.assert_array_equal(g[1].numpy(), [[[[2]]]])
 
 
 @every_step
