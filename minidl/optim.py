@@ -220,6 +220,8 @@ class Optimizer:
 def _check_numbers(**numbers):
     """Raise ValueError unless each of the numbers, called by their names, is finite and >= 0."""
     for name, number in numbers.items():
+        if intercept.modes.tracing and devices.is_array(number):
+            continue  # an argument of a compiled function, known when that is called
         if not (isinstance(number, (int, float, np.number)) and 0 <= number < math.inf):
             raise ValueError(f"{name} must be a finite number, 0 or more, got {number!r}")
 

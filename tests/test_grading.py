@@ -142,7 +142,7 @@ def test_an_endless_mutant_is_ended_by_counting():
     endless = "def unbroadcast(g, shape):\n    while True:\n        g = g * 1"
     began = time.process_time()
     found = judge.known_results(UNBROADCAST, 0, endless)
-    assert all(isinstance(result, judge.TooLong) for result in found)
+    assert {type(result) for result in found} == {judge.TooLong}
     assert time.process_time() - began < 2
 
 

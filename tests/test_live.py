@@ -158,7 +158,7 @@ def test_a_method_its_super_and_its_decorators():
     assert tensor(3.0).shape == "shape"
     live.original()
     assert tensor(3.0).item() == 3 and tensor(3.0).shape == ()
-    run(source("minidl/optim.py", "SGD.__init__"), "(parameters, lr,", "(parameters, 2 * lr,")
+    run(source("minidl/optim.py", "SGD.__init__"), "parameters, lr, sch", "parameters, 2 * lr, sch")
     assert optim.SGD([nn.Parameter(np.ones(2))], lr=0.1).lr == 0.2
 
 
@@ -177,7 +177,7 @@ def test_a_class_stays_the_object_that_it_is():
 def test_the_subclasses_of_a_class_its_super_and_a_named_tuple():
     run(source("minidl/nn/layers.py", "MaxPool2d"), 'f"{self.size}"', '"of size"')
     assert nn.AvgPool2d(2).extra() == "of size"
-    run(source("minidl/optim.py", "SGD"), "(parameters, lr,", "(parameters, 2 * lr,")
+    run(source("minidl/optim.py", "SGD"), "parameters, lr, sch", "parameters, 2 * lr, sch")
     assert optim.SGD([nn.Parameter(np.ones(2))], lr=0.1).lr == 0.2
     live.original()
     assert optim.SGD([nn.Parameter(np.ones(2))], lr=0.1).lr == 0.1

@@ -18,6 +18,7 @@ import numpy as np
 
 from .devices import repeated
 from .gradients import Piece
+from .intercept import untraced
 from .tensor import ARRAY, primitive
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ def conv(xp, x, w, *b, stride, padding, dilation, groups):
     y = _samples_last(xp.empty, (len(x), len(w), *places), kind)
     flat = _flat(y, groups)  # of the same memory
     rows = _by_group(w, groups)
-    for band in _bands(xp, x.shape, w.shape[2:], y.shape, stride, dilation):
+    for band in _bands(x, x.shape, w.shape[2:], y.shape, stride, dilation):
         seen = _seen(xp, x, band, w.shape[2:], stride, padding, dilation, groups)
         # (G, F / G, K) @ (G, K, n OW N) -> (G, F / G, n OW N)
         xp.matmul(rows, seen, out=flat[:, :, band.columns])
@@ -261,7 +262,7 @@ def conv_to_x(xp, g, w, *, shape, stride, padding, dilation, groups):
     y = _samples_last(xp.zeros, padded, np.result_type(g.dtype, w.dtype))
     flat = _flat(g, groups)
     columns = _by_group(w, groups).transpose(0, 2, 1)  # (G, F / G, K) -> (G, K, F / G)
-    for band in _bands(xp, shape, size, g.shape, stride, dilation):
+    for band in _bands(g, shape, size, g.shape, stride, dilation):
         # (G, K, F / G) @ (G, F / G, n OW N) -> (G, K, n OW N) -> (C, KH, KW, n, OW, N)
         spread = columns @ flat[:, :, band.columns]
         spread = spread.reshape(shape[1], *size, -1, g.shape[3], shape[0])
@@ -282,7 +283,7 @@ def conv_to_w(xp, x, g, *, size, stride, padding, dilation, groups):
     """For each element of a filter of `size` the sum of g times what that element saw of x."""
     flat = _flat(g, groups)
     w = 0
-    for band in _bands(xp, x.shape, size, g.shape, stride, dilation):
+    for band in _bands(x, x.shape, size, g.shape, stride, dilation):
         seen = _seen(xp, x, band, size, stride, padding, dilation, groups)
         # (G, F / G, n OW N) @ (G, n OW N, K) -> (G, F / G, K)
         w = w + flat[:, :, band.columns] @ seen.transpose(0, 2, 1)
@@ -312,14 +313,14 @@ class _Band(NamedTuple):
     bottom: int
 
 
-def _bands(xp, shape, size, result, stride, dilation):
-    """The bands of a result (N, F, OH, OW) for x of `shape`; off the CPU one, for a GPU is slow to
-    begin, and sees to its cache itself.
+def _bands(a, shape, size, result, stride, dilation):
+    """The bands of a result (N, F, OH, OW) for x of `shape`, where the array a lives; off the
+    CPU one, for a GPU is slow to begin, and sees to its cache itself.
     """
     samples, _, height, width = result
     elements = samples * shape[1] * math.prod((*size, height, width))
     n = 1
-    if xp is np:
+    if isinstance(untraced(a), np.ndarray):
         n = max(1, min(BANDS, height, 4 * elements // BAND))
     for first, last in itertools.pairwise(height * i // n for i in range(n + 1)):
         bottom = (last - 1) * stride[0] + dilation[0] * (size[0] - 1) + 1

@@ -385,7 +385,7 @@ def test_a_convolution_row_by_row_is_the_same(c, device, monkeypatch):
     bands = shapes._bands
     monkeypatch.setattr(shapes, "_bands", lambda *args: made.append([*bands(*args)]) or made[-1])
     np.testing.assert_allclose(apply(c, on(device, numbers(c))).numpy(), expected, rtol=1e-12)
-    assert len(made[0]) == 3
+    assert len(made[0]) == (3 if device == "cpu" else 1)
 
 
 def test_rows_that_see_nothing_but_padding(device, monkeypatch):

@@ -175,6 +175,7 @@ def test_a_step_with_a_weight_that_rises_and_a_batch_by_name(device):
     assert len(step.programs) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.* got float64")  # said once in a process
 @pytest.mark.parametrize("kind", ["float64", "float32", "float16"])
 def test_an_array_of_another_type_beside_a_float32_model(kind):
     model = nn.Linear(4, 2)
