@@ -265,7 +265,7 @@ def conv_to_x(xp, g, w, *, shape, stride, padding, dilation, groups):
     for band in _bands(g, shape, size, g.shape, stride, dilation):
         # (G, K, F / G) @ (G, F / G, n OW N) -> (G, K, n OW N) -> (C, KH, KW, n, OW, N)
         spread = columns @ flat[:, :, band.columns]
-        spread = spread.reshape(shape[1], *size, -1, g.shape[3], shape[0])
+        spread = spread.reshape(shape[1], *size, band.rows, g.shape[3], shape[0])
         part = y[:, :, band.top : band.bottom]
         for i, j, key in _elements(size, stride, dilation, spread.shape[3:5]):
             part[key] += spread[:, i, j].transpose(3, 0, 1, 2)  # (C, n, OW, N) -> (N, C, n, OW)
@@ -304,10 +304,11 @@ def _to_w(x, g, w, how):
 
 
 class _Band(NamedTuple):
-    """Some rows of a convolution's result, as columns of `_flat`, and the rows of the padded x
-    that they see: from top to before bottom.
+    """Some rows of a convolution's result, how many and as columns of `_flat`, and the rows of the
+    padded x that they see: from top to before bottom.
     """
 
+    rows: int
     columns: slice
     top: int
     bottom: int
@@ -325,7 +326,7 @@ def _bands(a, shape, size, result, stride, dilation):
     for first, last in itertools.pairwise(height * i // n for i in range(n + 1)):
         bottom = (last - 1) * stride[0] + dilation[0] * (size[0] - 1) + 1
         columns = slice(first * width * samples, last * width * samples)
-        yield _Band(columns, first * stride[0], bottom)
+        yield _Band(last - first, columns, first * stride[0], bottom)
 
 
 def _seen(xp, x, band, size, stride, padding, dilation, groups):

@@ -59,7 +59,7 @@ def check_type(layer: Module, x: Any, weight: Tensor) -> None:
 
     The result, and all that is made of it, would be float64: twice the time and the memory.
     """
-    if x.dtype is _DOUBLE and weight.dtype is not _DOUBLE and not _said:
+    if x.dtype == _DOUBLE and weight.dtype != _DOUBLE and not _said:
         warnings.warn(
             f"{layer!r} got float64 and has weights of {weight.dtype}, so it computes in float64, "
             'which takes twice the time: give it x.astype("float32"); or, where float64 is meant, '

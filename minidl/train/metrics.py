@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from functools import partial
-from inspect import signature
+from inspect import isfunction, signature
 from typing import TYPE_CHECKING
 
 from ..engine.ops import one_hot, where
@@ -156,7 +156,7 @@ def takes_weight(function: object) -> bool:
 
 
 METRICS = {"accuracy": accuracy, "top5": top5, "mae": functional.l1, "mse": functional.mse}
-LOSSES = {name: f for name, f in vars(functional).items() if name[0] != "_" and takes_weight(f)}
+LOSSES = {name: f for name, f in vars(functional).items() if isfunction(f) and takes_weight(f)}
 _TAKEN = "loss", "epoch", "rate"  # names in a history that are no metric's
 
 
