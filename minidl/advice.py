@@ -148,7 +148,7 @@ erf erfc erfinv: no such operation; `nn.functional.gelu(x)` has the usual job of
 isnan: `x != x`
 isfinite isinf isposinf isneginf: `np.NAME(x.numpy())`
 nan_to_num: `minidl.where(x == x, x, 0.0)`
-round floor ceil trunc fix rint signbit deg2rad rad2deg sinc i0 nonzero argwhere unique median
+round floor ceil trunc rint signbit deg2rad rad2deg sinc i0 nonzero argwhere unique median
     nanmean nanmedian nansum cov corrcoef diff arcsin arccos arctan arcsinh arctanh arccosh:
     without a gradient, `np.NAME(x.detach().numpy())`
 asin: without a gradient, `np.arcsin(x.detach().numpy())`

@@ -432,6 +432,13 @@ def _modes(model):
     return [*modes.items()]
 
 
+def _endless(loader):
+    """The batches of one epoch after the other; whoever closes this closes the loader's too."""
+    for epoch in count():
+        with closing(loader.batches(epoch)) as batches:
+            yield from batches
+
+
 def find_rate(
     trainer: Trainer,
     x: Data,
@@ -463,7 +470,7 @@ def find_rate(
     rates, losses = [], []
     loader = as_loader(*given("find_rate", x, y), batch_size, shuffle=True)
     with (
-        closing(batch for epoch in count() for batch in loader.batches(epoch)) as batches,
+        closing(_endless(loader)) as batches,
         suppress(FloatingPointError),
         np.errstate(over="ignore", invalid="ignore"),
     ):
