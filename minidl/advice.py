@@ -54,6 +54,7 @@ nbytes: `x.data.nbytes`
 # type, device, record
 float: `x.astype("float32")`
 double: `x.astype("float64")`
+fix fix_: `np.trunc(x.detach().numpy())`
 half bfloat16: `x.astype("float16")`; to train with it, mixed_precision=True of a Trainer
 long: `x.astype("int64")`
 int: `x.astype("int32")`
