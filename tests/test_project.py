@@ -51,14 +51,14 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
-    "advice and differences": (235, "advice differences"),
-    "engine": (1305, "engine"),
-    "nn": (1066, "nn"),
+    "advice and differences": (224, "advice differences"),
+    "engine": (1291, "engine"),
+    "nn": (1062, "nn"),
     "optim": (240, "optim"),
     "data": (613, "data"),
-    "train": (1030, "train"),
-    "graph": (1875, "graph"),
-    "gpu": (200, "gpu"),
+    "train": (1008, "train"),
+    "graph": (1872, "graph"),
+    "gpu": (130, "gpu"),
     "files and estimators": (422, "io estimators pytorch"),
     "onnx, web and distributed": (650, "onnx distributed"),
 }
