@@ -3,6 +3,7 @@
 Submissions that attack it, and whole classes, are in test_classroom.py.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 import grading
-from grading import audit, child, judge, notebook, sandbox, verdict
+from grading import audit, child, judge, mutate, notebook, sandbox, verdict
 from grading.task import find, lessons, tasks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,9 +72,108 @@ def test_the_audit_notices_a_weak_task():
     same = replace(UNBROADCAST, wrong=(("never", "n == 1", "n == 1 "), *UNBROADCAST.wrong[:2]))
     faults = list(audit.faults(same))
     assert "needs 5" in "\n".join(faults)
-    assert "a wrong answer passes: never" in "\n".join(faults)
+    assert "a wrong answer passes, seed 0: never" in "\n".join(faults)
     twice = replace(UNBROADCAST, wrong=(("another", *UNBROADCAST.wrong[0][1:]), *UNBROADCAST.wrong))
     assert "not named" in "\n".join(audit.faults(twice))
+
+
+ROWS = """
+def total(x, start):
+    rows = []
+    for n, row in enumerate(x):
+        if n >= start:
+            rows.append(row.sum(axis=0) / 2)
+    return np.array(rows)
+"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "`n > start` in place of `n >= start`",
+        "`>` in place of `>=`",
+        "`sum` over axis 1 in place of axis 0",
+        "`sum` over all axes in place of axis 0",
+        "the axis kept or dropped the other way (keepdims)",
+        "`*` in place of `/`",
+        "3 in place of 2",
+        "a step left out (`append`)",
+        "a condition turned round",
+        "a loop that ends after the first round",
+        "the last one left out",
+        "`return` inside the loop, after its first round",
+        "the result cut to whole numbers",
+        "as if `x` held whole numbers",
+        "only the first 20 rows of `x` looked at",
+        "`x` changed by the call",
+        "something kept from one call to the next",
+    ],
+)
+def test_a_mutant_knows_what_it_changed(change):
+    found = {words for words, _, _ in mutate.changes(ROWS, "total", {"x": "f"}, "f1")}
+    assert change in found or change.startswith("`n >")
+
+
+def test_each_mutant_differs_in_one_place_and_the_tree_is_put_back():
+    programs = [program for _, _, program in mutate.changes(ROWS, "total", {"x": "f"}, "f1")]
+    original = ROWS.strip().splitlines()
+    assert len(programs) > 40
+    inputs = [p for p in programs if "_right" in p or "ndim" in p]
+    for program in programs:
+        differing = [line for line in program.splitlines() if line not in original]
+        assert len(differing) <= 2 or program in inputs, program
+
+
+def test_no_mutant_exchanges_what_makes_no_difference():
+    source = """
+def total(x, y):
+    a = x + 1
+    b = y + 2
+    c = max(a, b)
+    return abs(a - b) + (a - c) ** 2
+"""
+    found = [text for words, text, _ in mutate.changes(source, "total", {}, "") if "exch" in words]
+    assert not found
+    found = [words for words, _, _ in mutate.changes(source, "total", {}, "")]
+    assert found.count("two steps in the other order") == 1
+
+
+def test_an_endless_mutant_is_ended_by_counting():
+    endless = "def unbroadcast(g, shape):\n    while True:\n        g = g * 1"
+    began = time.process_time()
+    found = judge.known_results(UNBROADCAST, 0, endless)
+    assert all(isinstance(result, judge.TooLong) for result in found)
+    assert time.process_time() - began < 2
+
+
+def test_the_audit_notices_a_mutant_that_passes():
+    def cases(rng):
+        yield "a square", np.ones((2, 2)), (2, 2)
+        yield "a row in front", np.ones((2, 2)), (2,)
+
+    weak = replace(UNBROADCAST, cases=cases)
+    found = audit.examine_mutants(weak, seeds=2, drawn=None)
+    assert found.alive and found.killed and not found.equal
+    assert "a mutant passes, all seeds: variant 1" in "\n".join(found.faults(weak))
+    mutant = found.alive[0][0]
+    excused = replace(weak, equal=((mutant.text, "it is the same"),))
+    again = audit.examine_mutants(excused, seeds=2, drawn=None)
+    assert mutant not in [m for m, _ in again.alive] and again.equal >= 1
+    assert len(audit.examine_mutants(weak, seeds=1, drawn=5).alive) <= 5
+    killed = next(m for m in mutate.mutants(weak) if not audit.passes(weak, m.source, 0))
+    lying = replace(weak, equal=((killed.text, "so they say"), ("no such text", "neither")))
+    found = audit.examine_mutants(lying, seeds=1, drawn=None)
+    assert "listed as equal, and fails" in "\n".join(found.faults(lying))
+    assert "no mutant is as listed under equal: no such text" in "\n".join(audit.faults(lying, 1))
+
+
+def test_a_mutant_that_passes_under_some_seeds_is_noticed():
+    def cases(rng):
+        yield "sometimes", rng.normal(size=(3, int(rng.integers(1, 3)))), (3, 1)
+
+    weak = replace(UNBROADCAST, cases=cases)
+    found = audit.examine_mutants(weak, seeds=6, drawn=None)
+    assert [seeds for _, seeds in found.alive if 0 < len(seeds) < 6]
 
 
 def test_the_readme_tells_the_kill_rate():
@@ -191,6 +291,141 @@ def test_what_goes_out_comes_back(value):
         assert back.dtype == value.dtype
 
 
+def said_of(source, task=UNBROADCAST):
+    verdict = audit.verdict_on(task, textwrap.dedent(source))
+    assert verdict.points < task.points
+    return verdict
+
+
+def test_an_answer_that_changes_its_inputs_is_told_so():
+    verdict = said_of(
+        """
+        def distances(a, b):
+            result = np.sqrt(((a[:, None] - b) ** 2).sum(axis=2))
+            a *= 2
+            return result""",
+        find("00.2"),
+    )
+    assert "an input may not be changed" in verdict.text and "changed" in verdict.text
+    free = replace(find("00.2"), may_change=True)
+    assert audit.verdict_on(free, free.right[0]).points == free.points
+
+
+def test_an_answer_that_keeps_something_is_told_so():
+    verdict = said_of(
+        """
+        calls = []
+        def distances(a, b):
+            calls.append(a)
+            rows = len([c for c in calls if c is a])
+            return rows * np.sqrt(((a[:, None] - b) ** 2).sum(axis=2))""",
+        find("00.2"),
+    )
+    assert "nothing may be kept from one call to the next" in verdict.text
+    verdict = said_of(
+        """
+        known = []
+        def distances(a, b):
+            if any(c is a for c in known):
+                raise ValueError("again")
+            known.append(a)
+            return np.sqrt(((a[:, None] - b) ** 2).sum(axis=2))""",
+        find("00.2"),
+    )
+    assert "ValueError: again" in verdict.text
+
+
+def test_one_open_branch_costs_its_own_cases():
+    verdict = said_of("""
+        def unbroadcast(g, shape):
+            if g.ndim != len(shape):
+                raise NotImplementedError
+            for i, n in enumerate(shape):
+                g = g.sum(axis=i, keepdims=True) if n == 1 else g
+            return g""")
+    assert verdict.passed[:1] == ["the same shape"] and verdict.points > 0
+    assert "this part is not answered yet" in verdict.text
+
+
+def test_after_one_that_took_too_long_nothing_is_said_of_the_others():
+    cases, _ = judge.expected(UNBROADCAST, 0)
+    good = judge.known_results(UNBROADCAST, 0, UNBROADCAST.right[0])
+    slow = judge.TooLong(judge.SLOW)
+    for rest in ([slow] * (len(cases) - 2), [slow, *[judge.NotRun("")] * (len(cases) - 3)]):
+        verdict = judge.judge(UNBROADCAST, 0, good[:2] + rest)
+        assert verdict.text.startswith(f"{cases[2][0]}:")
+        assert f"Wrong on: {cases[2][0]}.\n  Not tried after that: " in verdict.text
+
+
+def test_a_loop_that_catches_its_own_end_is_ended(monkeypatch):
+    quick = replace(UNBROADCAST, case_seconds=0.2)
+
+    def stubborn(g, shape):
+        while True:
+            with contextlib.suppress(Exception):
+                g = g + 1
+
+    found = judge.run_all(quick, stubborn, judge.expected(UNBROADCAST, 0)[0])
+    assert isinstance(found[0], judge.TooLong) and isinstance(found[1], judge.NotRun)
+
+
+def test_a_forgotten_return_is_told():
+    assert "without a `return`" in said_of("def unbroadcast(g, shape): g.sum()").text
+
+
+def test_named_tuples_and_dicts_of_other_kinds_are_what_they_hold():
+    from collections import Counter, OrderedDict, defaultdict, namedtuple
+
+    pair = namedtuple("pair", "a b")
+    assert child.plain(pair(1, [2.0])) == (1, [2.0])
+    for kind in (defaultdict(int), Counter(), OrderedDict()):
+        kind["x"] = 3
+        assert child.plain(kind) == {"x": 3}
+
+
+def test_a_mistake_that_is_in_no_bank_is_named_by_what_it_changed():
+    found = said_of(
+        """
+        def summaries(photo):
+            grey, colour = photo.mean(axis=2), np.zeros(photo.shape[2])
+            for k in range(photo.shape[2]):
+                colour[k] = photo[:, :, k].mean()
+            return grey, grey.sum(axis=1), colour""",
+        find("00.1"),
+    )
+    assert found.mistake == "like the right answer, but with `sum` in place of `mean`"
+    assert "You get the same as a right answer would, but with `sum` in place" in found.text
+
+
+@pytest.mark.parametrize("value", ["0", "None", "np.zeros(3)", "1 / 0", "g"])
+def test_an_answer_that_says_nothing_is_not_named_by_machine(value):
+    found = said_of(f"def unbroadcast(g, shape): return {value}")
+    assert not found.mistake.startswith("like"), found.mistake
+
+
+def test_what_stands_in_place_of_an_answer_is_told():
+    say = judge.nothing_there
+    assert say(UNBROADCAST) == "not answered yet"
+    assert "SyntaxError: x" in say(UNBROADCAST, error="SyntaxError: x")
+    assert "there is `Unbroadcast`" in say(UNBROADCAST, names=["np", "Unbroadcast"])
+    assert "there is `unbrodcast`" in say(UNBROADCAST, names=["np", "unbrodcast"])
+    assert say(UNBROADCAST, names=["np", "matmul"]) == "not answered yet"
+    assert "Esc, then Y" in say(UNBROADCAST, markdown=True)
+    assert "no function but int" in say(UNBROADCAST, thing=3)
+
+
+def test_a_long_list_is_cut_so_that_what_differs_is_seen():
+    right, got = list(range(100)), list(range(100))
+    got[77] = "x"
+    text = judge._beside(got, right)
+    assert "76, 'x', 78" in text and "100 in all, shown from place 74" in text
+    assert judge._beside([1, 2], [1, 3]) == "[1, 2]"
+    where = judge.difference(
+        UNBROADCAST, np.arange(50.0), np.where(np.arange(50) == 33, 9, right[:50])
+    )
+    assert "at [33]: 33 is expected, 9 came; 1 of 50 differ" in where
+
+
 def test_an_unknown_mistake_gets_no_name():
     found = audit.verdict_on(UNBROADCAST, "def unbroadcast(g, shape): return np.zeros(shape) + 0.5")
     assert found.points < 2 and not found.mistake and "when" not in found.text
@@ -268,15 +503,16 @@ def blank(*arrays):
 
 
 def test_check_ends_an_endless_loop(monkeypatch):
-    quick = replace(UNBROADCAST, seconds=0.3)
+    quick = replace(UNBROADCAST, case_seconds=0.3)
     monkeypatch.setattr(notebook, "find", lambda task_id: quick)
 
     def endless(g, shape):
         while True:
             pass
 
-    with pytest.raises(notebook.NotRightYet, match=r"longer than 0\.3 seconds; does every loop"):
+    with pytest.raises(notebook.NotRightYet, match="took too long; does every loop end") as caught:
         grading.check("07.1", endless)
+    assert "Wrong on: the same shape.\n  Not tried after that: axes in front" in str(caught.value)
 
 
 def test_check_leaves_inputs_alone_and_shows_the_learners_error():

@@ -33,9 +33,10 @@ def pack(value, arrays):
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
-    if type(value) in (tuple, list):
-        return {"tuple" if type(value) is tuple else "list": [pack(v, arrays) for v in value]}
-    if type(value) is dict:
+    if isinstance(value, (tuple, list)):  # named tuples too
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [pack(v, arrays) for v in value]}
+    if isinstance(value, dict):  # defaultdict and Counter too
         return {"dict": [[pack(k, arrays), pack(v, arrays)] for k, v in value.items()]}
     if isinstance(value, str):
         return str.__str__(value)

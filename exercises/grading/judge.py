@@ -6,16 +6,19 @@ so nothing that an answer brings with it, and no function it replaced, has a say
 
 import contextlib
 import copy
+import difflib
 import inspect
 import signal
 import threading
+import time
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
-from .child import complaint, plain
-from .task import Task, draw
+from . import mutate
+from .child import PATIENCE, complaint, plain
+from .task import Stopped, Task, draw
 
 
 class NotGiven(Exception):
@@ -24,6 +27,17 @@ class NotGiven(Exception):
 
 class Broken(Exception):
     """Stands for answers that never came: the process ended, was too slow, or spoke nonsense."""
+
+
+class TooLong(Broken):
+    """Stands for an answer that was stopped because it took too long."""
+
+
+class NotRun(Broken):
+    """Stands for the answer to a case that was not tried, because an earlier one went wrong."""
+
+
+SLOW = "it took too long; does every loop end?"
 
 
 @dataclass(frozen=True)
@@ -48,11 +62,18 @@ class Verdict:
         }  # fmt: skip
 
 
+# ---- results
+
+
 def run(task, answer, arguments):
-    """The plain value that `answer` gives on one case, or the exception that it raises."""
+    """What `answer` gives on one case, as `Task.ask` tells, or the exception that it raises."""
     try:
-        with _limited(task.seconds), np.errstate(all="ignore"):
-            return plain(task.drive(answer, *copy.deepcopy(arguments)))
+        with _limited(task.case_seconds), np.errstate(all="ignore"):
+            return plain(task.ask(answer, *copy.deepcopy(arguments)))
+    except Stopped:
+        return TooLong(SLOW)
+    except SystemExit:
+        return Broken("it left Python (exit)")
     except NotImplementedError:
         return NotGiven("not answered yet")
     except Exception as error:
@@ -63,30 +84,39 @@ def run(task, answer, arguments):
 
 def run_all(task, answer, cases):
     """The result of `answer` on each case; after one that took too long, no other is tried."""
-    results = []
+    results, end = [], time.monotonic() + PATIENCE * task.seconds
     for _, arguments in cases:
-        late = results and isinstance(results[-1], TimeoutError)
-        results.append(results[-1] if late else run(task, answer, arguments))
+        late = results and isinstance(results[-1], (TooLong, NotRun))
+        if late or time.monotonic() > end:
+            results.append(NotRun("not tried"))
+        else:
+            results.append(run(task, answer, arguments))
     return results
 
 
 @contextlib.contextmanager
 def _limited(seconds):
-    """Raises TimeoutError after so long, where Python can: not on Windows, nor in a thread."""
+    """Raises Stopped after so many seconds of processor time, or PATIENCE times that by the clock.
+
+    Where Python can: not on Windows, nor in a thread.
+    """
     if not hasattr(signal, "SIGALRM") or threading.current_thread() != threading.main_thread():
         yield
         return
 
     def too_long(*_):
-        raise TimeoutError(f"it took longer than {seconds:g} seconds; does every loop end?")
+        raise Stopped
 
-    before = signal.signal(signal.SIGALRM, too_long)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    kinds = (signal.SIGPROF, signal.ITIMER_PROF, 1), (signal.SIGALRM, signal.ITIMER_REAL, PATIENCE)
+    before = [signal.signal(number, too_long) for number, _, _ in kinds]
+    for _, timer, times in kinds:
+        signal.setitimer(timer, seconds * times)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for (number, timer, _), handler in zip(kinds, before):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)
 
 
 @lru_cache(maxsize=256)
@@ -105,13 +135,105 @@ def _right(task, arguments):
 
 
 @lru_cache(maxsize=256)
+def most_rounds(task):
+    """More rounds than the loops of any right answer go on a case (seed 0), many times over."""
+    most = 0
+    for source in task.right:
+        answer, rounds = mutate.compiled(task, source)
+        for _, arguments in expected(task, 0)[0]:
+            rounds[0] = 0
+            run(task, answer, arguments)
+            most = max(most, rounds[0])
+    return 10 * most + 1000
+
+
+@lru_cache(maxsize=4096)
+def _known(task, source):
+    """The function of a known answer, and the counter of its rounds; None if it defines none."""
+    try:
+        return mutate.compiled(task, source, most_rounds(task))
+    except Exception:
+        return None
+
+
+@lru_cache(maxsize=1 << 15)
+def known_result(task, seed, source, i):
+    """What the answer `source` gives on case i.  Its loops are ended by counting their rounds."""
+    answer = _known(task, source)
+    if answer is None:
+        return Broken("it defines no function")
+    function, rounds = answer
+    rounds[0] = 0
+    return run(task, function, expected(task, seed)[0][i][1])
+
+
+def known_results(task, seed, source):
+    """The results of the known answer `source` on all cases, each on its own."""
+    return [known_result(task, seed, source, i) for i in range(len(expected(task, seed)[0]))]
+
+
 def mistakes(task, seed):
     """Pairs of a sentence that names a mistake, and the results that it leads to."""
-    cases = expected(task, seed)[0]
-    found = []
-    for sentence, source in task.bank():
-        found.append((sentence, run_all(task, task.compile(source), cases)))
-    return found
+    return [(sentence, known_results(task, seed, source)) for sentence, source in task.bank()]
+
+
+# ---- comparing
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What came back of one case: the first result, the second, and the inputs afterwards.
+
+    Where nothing came back, all three are the exception that stands for it.
+    """
+
+    first: object
+    again: object
+    inputs: object
+
+
+def asked(result):
+    """A result taken apart; what is no result of `Task.ask` is broken."""
+    if isinstance(result, Exception):
+        return Asked(result, result, result)
+    if isinstance(result, (tuple, list)) and len(result) == 3:
+        return Asked(*result)
+    nonsense = Broken("its reply makes no sense")
+    return Asked(nonsense, nonsense, nonsense)
+
+
+def fault(task, arguments, right, result):
+    """What is wrong with a result: "value", "inputs" (they were changed), "again" (the second
+    call gave something else), or an empty string."""
+    got = asked(result)
+    if not agree(task, right, got.first):
+        return "value"
+    if isinstance(right, Exception):
+        return ""
+    if not task.may_change and not _same(tuple(arguments), got.inputs):
+        return "inputs"
+    return "" if agree(task, right, got.again) else "again"
+
+
+def _same(a, b):
+    """Whether plain values are exactly equal, in type and number; nan equals nan."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        alike = a.shape == b.shape and a.dtype == b.dtype
+        return alike and bool(((a == b) | ((a != a) & (b != b))).all())
+    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return list(a) == list(b) and all(_same(value, b[key]) for key, value in a.items())
+    return type(a) is type(b) and (a == b or (a != a and b != b))
+
+
+def alike(task, mine, theirs):
+    """Whether two answers did the same on a case, the right thing or not."""
+    a, b = asked(mine), asked(theirs)
+    if isinstance(a.first, Exception) or isinstance(b.first, Exception):
+        return type(a.first) is type(b.first) and not isinstance(a.first, (NotGiven, NotRun))
+    same = agree(task, a.first, b.first) and agree(task, a.again, b.again)
+    return same and (task.may_change or _same(a.inputs, b.inputs))
 
 
 def agree(task, expected, got):
@@ -160,49 +282,127 @@ def _close(task, a, b):
     return near | (a == b) | ((a != a) & (b != b))
 
 
+# ---- the verdict
+
+
 def judge(task, seed, results):
-    """The verdict on `results`, one for each case: plain values or exceptions."""
+    """The verdict on `results`, one for each case: as `Task.ask` gives them, or exceptions."""
     cases, right = expected(task, seed)
-    good = [agree(task, e, r) for e, r in zip(right, results, strict=True)]
+    results = _tried(results)
+    faults = [fault(task, a, e, r) for (_, a), e, r in zip(cases, right, results, strict=True)]
     groups = {}
-    for (group, _), ok in zip(cases, good):
-        groups[group] = groups.get(group, True) and ok
+    for (group, _), wrong in zip(cases, faults):
+        groups[group] = groups.get(group, True) and not wrong
     passed = [group for group, ok in groups.items() if ok]
     failed = [group for group, ok in groups.items() if not ok]
     if not failed:
         return Verdict(task, task.points, passed=passed)
-    if any(isinstance(r, NotGiven) for r in results):
-        return Verdict(task, 0.0, "not answered yet", failed=list(groups))
+    if all(isinstance(r, NotGiven) for r in results):
+        return Verdict(task, 0.0, str(results[0]), failed=list(groups))
     points = min(int(2 * task.points * len(passed) / len(groups)) / 2, task.points - 0.5)
     worst = min(
-        (i for i, ok in enumerate(good) if not ok),
+        (i for i, r in enumerate(results) if faults[i] and not isinstance(r, NotRun)),
         # Small, but with something in it: an empty array shows little.
-        key=lambda i: sum(_size(a) for a in cases[i][1]),
+        key=lambda i: sum(size(a) for a in cases[i][1]),
     )
     text = describe(task, cases[worst], right[worst], results[worst])
     mistake = name_mistake(task, seed, results)
-    if mistake:
+    if mistake.startswith("like "):
+        text += f"\n  You get the same as a right answer would, {mistake.partition(', ')[2]}."
+    elif mistake:
         text += f"\n  This is what you get when {mistake}."
-    text += f"\n  Right on: {', '.join(passed) or 'nothing yet'}.\n  Wrong on: {', '.join(failed)}."
+    text += f"\n  Right on: {', '.join(passed) or 'nothing yet'}."
+    tried = [g for (g, _), r in zip(cases, results) if not isinstance(r, NotRun)]
+    text += f"\n  Wrong on: {', '.join(g for g in failed if g in tried)}."
+    if untried := [g for g in failed if g not in tried]:
+        text += f"\n  Not tried after that: {', '.join(untried)}."
     return Verdict(task, points, text, mistake, passed, failed)
 
 
+def _tried(results):
+    """The results, with NotRun wherever one that ended the process is repeated."""
+    found = []
+    for i, result in enumerate(results):
+        repeated = i and isinstance(result, Broken) and result is results[i - 1]
+        found.append(NotRun("not tried") if repeated else result)
+    return found
+
+
+NAMING = 1.0  # seconds of processor time that the search for a mistake's name may take
+
+
 def name_mistake(task, seed, results):
-    """The sentence of the wrong answer that gives these same results, or an empty string."""
-    if any(isinstance(r, Broken) for r in results):
+    """The sentence of a known wrong answer that did the same on all cases, or an empty string.
+
+    First the task's own bank, then the mistakes made by machine.
+    """
+    if any(isinstance(r, Broken) and not isinstance(r, (TooLong, NotRun)) for r in results):
         return ""
-    for sentence, theirs in mistakes(task, seed):
-        if all(agree(task, mine, r) for mine, r in zip(theirs, results)):
+    cases, right = expected(task, seed)
+    tried = [i for i, r in enumerate(results) if not isinstance(r, NotRun)]
+    wrong = {i: bool(fault(task, cases[i][1], right[i], results[i])) for i in tried}
+    # Wrong ones first, small ones first: they tell mistakes apart soonest.
+    order = sorted(tried, key=lambda i: (not wrong[i], sum(map(size, cases[i][1]))))
+
+    def does_the_same(source):
+        return all(alike(task, results[i], known_result(task, seed, source, i)) for i in order)
+
+    for sentence, source in task.bank():
+        if does_the_same(source):
             return sentence
+    if not _telling(task, [results[i] for i in order], list(wrong.values())):
+        return ""
+    end = time.thread_time() + NAMING
+    for mutant in mutate.mutants(task):
+        if time.thread_time() > end:
+            break
+        if not mutate.equal(task, mutant) and does_the_same(mutant.source):
+            return mutant.sentence
     return ""
+
+
+def _telling(task, results, wrong):
+    """Whether results say enough to be named by machine: not if all are wrong in one way, as an
+    answer is that always gives the same, or always fails."""
+    if not all(wrong):
+        return True
+    first = [asked(r).first for r in results]
+    if all(isinstance(value, Exception) for value in first):
+        return False
+    return not all(agree(task, first[0], value) for value in first[1:])
+
+
+def nothing_there(task, *, error="", names=(), markdown=False, thing=None):
+    """What to say when a notebook has no answer to a task, from what was found in its place.
+
+    error: what stopped the cell, such as "SyntaxError: ...".  names: what the notebook defines.
+    markdown: whether the answer stands in a cell that is no code.  thing: what stands under the
+    function's name, if it is no function.
+    """
+    if error:
+        return f"there is no answer, because its cell stopped: {error}"
+    if markdown:
+        return (
+            "the cell of this answer is no code cell any more, so it is not run; "
+            "click on it and press Esc, then Y"
+        )
+    if thing is not None:
+        return f"`{task.name}` is no function but {type(thing).__name__}"
+    same = [n for n in names if n.lower() == task.name.lower() and n != task.name]
+    near = same or difflib.get_close_matches(task.name, list(names), 1, 0.8)
+    if near:
+        return f"there is no function `{task.name}`; there is `{near[0]}`: is it misspelt?"
+    return "not answered yet"
 
 
 # ---- in words
 
 
-def describe(task, case, right, got):
+def describe(task, case, right, result):
     """The case, what was expected and what came, in a few short lines."""
     group, arguments = case
+    got = asked(result)
+    what = fault(task, arguments, right, result)
     names = list(inspect.signature(task.reference).parameters)
     names += [f"input {i + 1}" for i in range(len(names), len(arguments))]
     wide = max(map(len, ["expected", *names]))
@@ -213,21 +413,57 @@ def describe(task, case, right, got):
 
     for name, argument in zip(names, arguments):
         line(name, show(argument))
+    if what == "inputs":
+        for name, before, after in zip(names, arguments, got.inputs):
+            if not _same(before, after):
+                line("changed", f"{name}, which is the caller's, and is now {show(after)}")
+        line("", "the result is right, but an input may not be changed: work on a copy")
+        return "\n".join(lines)
     if isinstance(right, Exception):
         line("expected", f"{type(right).__name__} is raised")
     else:
-        line("expected", show(right))
-    if isinstance(got, Broken):
+        line("expected", _beside(right, got.first if what == "value" else got.again))
+    if what == "again":
+        line("got", "the same at the first call, but at a second one with the same inputs:")
+        line("", _beside(got.again, right))
+        line("", "nothing may be kept from one call to the next")
+    else:
+        _came(task, line, right, got.first)
+    return "\n".join(lines)
+
+
+def _came(task, line, right, got):
+    """The lines that tell a wrong result."""
+    if isinstance(got, NotGiven):
+        line("got", "this part is not answered yet (NotImplementedError)")
+    elif isinstance(got, Broken):
         line("got", f"nothing: {got}")
     elif isinstance(got, Exception):
         line("got", f"{type(got).__name__}: {str(got)[:200]}")
         if getattr(got, "line", ""):
             line("", f"raised in {got.line}")
+    elif got is None:
+        line("got", "None")
+        if right is not None:
+            line("", "so the function ended without a `return` and a value behind it")
     else:
-        line("got", show(got))
+        line("got", _beside(got, right))
         if not isinstance(right, Exception) and (apart := difference(task, right, got)):
             line("", apart)
-    return "\n".join(lines)
+
+
+def _beside(value, other):
+    """`value` shown so that, where it is long, the part that differs from `other` is seen."""
+    text = show(value)
+    lists = isinstance(value, (tuple, list)) and isinstance(other, (tuple, list))
+    if not lists or not text.endswith("characters)"):
+        return text
+    pairs = enumerate(zip(value, other))
+    at = next((i for i, (a, b) in pairs if not _same(a, b)), min(len(value), len(other)))
+    first, last = max(0, at - 3), at + 4
+    part = ", ".join(show(v) for v in value[first:last])
+    before, after = "..., " if first else "", ", ..." if last < len(value) else ""
+    return f"[{before}{part}{after}], {len(value)} in all, shown from place {first}"
 
 
 def difference(task, right, got):
@@ -258,7 +494,12 @@ def difference(task, right, got):
     where = np.unravel_index(np.argmax(np.where(apart == apart, apart, np.inf)), a.shape)
     place = ", ".join(map(str, map(int, where)))
     few = f"; {int((apart != -1).sum())} of {a.size} differ" if a.size > 1 else ""
-    return f"largest difference {apart[where]:.3g}, at [{place}]{few}"
+    here = f": {_number(a[where])} is expected, {_number(b[where])} came" if a.size > 8 else ""
+    return f"largest difference {apart[where]:.3g}, at [{place}]{here}{few}"
+
+
+def _number(value):
+    return f"{value:.6g}" if value.dtype.kind == "f" else str(value)
 
 
 def show(value):
@@ -283,11 +524,12 @@ def show(value):
     return text if len(text) <= 160 else f"{text[:120]}... ({len(text)} characters)"
 
 
-def _size(argument):
+def size(argument):
+    """How much there is of an input: what has least of it is shown first."""
     if isinstance(argument, np.ndarray):
         return argument.size or 100
     if isinstance(argument, dict):
-        return sum(_size(v) for v in argument.values())
+        return sum(size(v) for v in argument.values())
     if isinstance(argument, (tuple, list, str)):
-        return sum(_size(v) for v in argument) if not isinstance(argument, str) else len(argument)
+        return sum(size(v) for v in argument) if not isinstance(argument, str) else len(argument)
     return 1

@@ -4,6 +4,7 @@ The one rule of this file: all of a task stands in one place, `tasks_NN.py`, and
 the notebook says: title, points and the function's name are read from there.
 """
 
+import copy
 import importlib
 import inspect
 import json
@@ -42,6 +43,36 @@ def call(answer, *arguments):
     return answer(*arguments)
 
 
+@sent
+def twice(drive, may_change):
+    """`drive`, which asks an answer twice with the same objects.
+
+    It gives the first result, the second, and the inputs as they are afterwards.  What may be
+    changed is made anew for the second time.
+    """
+
+    def kept(value):
+        try:
+            return copy.deepcopy(value)
+        except Exception:
+            return value
+
+    def asked(answer, *arguments):
+        again = copy.deepcopy(arguments) if may_change else arguments
+        first = kept(drive(answer, *arguments))
+        try:
+            second = drive(answer, *again)
+        except Exception as error:
+            second = "raised", f"{type(error).__name__}: {error}"[:200]
+        return first, second, () if may_change else arguments
+
+    return asked
+
+
+class Stopped(BaseException):
+    """Ends an answer that takes too long; no `except Exception` of a learner holds it up."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """One graded task; `Task(id="07.3", cases=..., ...)`.
@@ -54,10 +85,13 @@ class Task:
     right: at least two sources of right answers, the first like the solution.
     wrong: (sentence that ends "This is what you get when ...", source), or (sentence, old, new,
     old, new ...): the first right answer with each `old` replaced.
+    equal: (text, reason) of mutants that are as right as the original: the text is a part of what
+    `mutate.Mutant` has as its text or change.
     needs: ids of tasks whose answers this one may call.  opens: packages to import that are
     otherwise closed.  rtol, atol: |got - expected| <= atol + rtol * |expected|.
-    seconds: in the verdict for all cases together, in a notebook for the first that takes so
-    long.  memory: bytes of address space.
+    may_change: whether the answer may change its inputs.
+    seconds: for all cases together; no case may take more than `case_seconds`.
+    memory: bytes of address space.
     """
 
     id: str
@@ -66,13 +100,16 @@ class Task:
     hints: tuple
     right: tuple
     wrong: tuple
+    equal: tuple = ()
     drive: Callable = call
     replaces: str = ""  # what the answer is in the package
     needs: tuple = ()
     opens: tuple = ()
     rtol: float = 1e-7
     atol: float = 1e-9
-    seconds: float = 20.0
+    may_change: bool = False
+    seconds: float = 60.0
+    case_seconds: float = 20.0  # two calls
     memory: int = 3 << 30
 
     # What a task may ask for, or would hand over what it asks for.
@@ -90,8 +127,15 @@ class Task:
 
     @property
     def source_sent(self):
-        """The source that the learner's process needs to ask the answer."""
-        return "\n\n".join(_sent[__name__] + _sent.get(self.cases.__module__, []))
+        """The source that the learner's process needs to ask the answer, with `ask` in it."""
+        name = self.drive.__name__
+        last = f"{name} = twice({name}, {self.may_change})"
+        sources = _sent[__name__] + _sent.get(self.cases.__module__, [])
+        return "\n\n".join(["import copy", *sources, last])
+
+    def ask(self, answer, *arguments):
+        """What comes back from the learner's process: (first result, second, inputs after)."""
+        return twice(self.drive, self.may_change)(answer, *arguments)
 
     def bank(self):
         """Pairs (sentence, source) of the wrong answers."""
@@ -105,12 +149,16 @@ class Task:
                     source = source.replace(old, new)
             yield sentence, source
 
-    def compile(self, source):
-        """The function that `source` defines, with the answers that this task needs."""
-        space = {"np": np}
+    def compile(self, source, **more):
+        """The function that `source`, a text or a tree, defines, with the answers it may call.
+
+        more: what it finds beside them.
+        """
+        space = {"np": np, **more}
         for needed in self.needs:
             exec(textwrap.dedent(find(needed).right[0]), space)
-        exec(compile(textwrap.dedent(source), f"<{self.name}>", "exec"), space)
+        source = textwrap.dedent(source) if isinstance(source, str) else source
+        exec(compile(source, f"<{self.name}>", "exec"), space)
         return space[self.name]
 
 

@@ -2,12 +2,20 @@
 
 import numpy as np
 
-from .task import Task, sent
+from .task import Task
+
+# Of what a number may be off: float32 is precise enough, as the notebook says.
+PRECISION = {"rtol": 1e-5, "atol": 1e-6}
 
 
 def distinct(rng, *shape):
     """Different whole numbers from 1 upwards, in any order, as floats."""
     return (rng.permutation(int(np.prod(shape))) + 1.0).reshape(shape)
+
+
+def mixed(rng, *shape):
+    """Numbers below and above 0, few of them whole."""
+    return np.round(rng.uniform(-20, 30, shape), 1)
 
 
 # ---- 00.1
@@ -19,8 +27,11 @@ def summaries_cases(rng):
     yield "a wide photo", distinct(rng, 2, 4, 3)
     yield "a square photo", distinct(rng, 3, 3, 3)
     yield "one channel", distinct(rng, 2, 5, 1)
-    yield "four channels", distinct(rng, 3, 2, 4)
-    yield "a large photo", np.round(rng.uniform(0, 1, (30, 20, 3)), 2)
+    yield "two or four channels", mixed(rng, 3, 2, 4)
+    yield "two or four channels", mixed(rng, 2, 2, 2)
+    yield "numbers below 0", -distinct(rng, 2, 3, 3)
+    yield "a large photo", np.round(rng.uniform(0, 1, (30, 25, 3)), 3)
+    yield "a large photo", 100 * mixed(rng, 21, 30, 3)
 
 
 def summaries_reference(photo):
@@ -37,6 +48,12 @@ SUMMARIES = Task(
     id="00.1",
     cases=summaries_cases,
     reference=summaries_reference,
+    **PRECISION,
+    equal=(
+        ("photo.mean(axis=1).mean(axis=0)", "of a mean of means with equal numbers of members the "
+         "order does not matter"),
+        ("range(min(C, 30))", "a photo has no more than 4 channels"),
+    ),
     hints=(
         "colour has one number for each channel. So which axis must stay, and which must go?",
         "Axes 0 and 1, rows and columns, disappear. The last one stays.",
@@ -101,8 +118,14 @@ def distances_cases(rng):
     same = some(3, 2)
     yield "a point to itself", same, same
     yield "one number each", some(2, 1), some(3, 1)
+    yield "one number each", mixed(rng, 1, 1), mixed(rng, 1, 1)
     yield "many numbers each", some(4, 6), some(3, 6)
-    yield "many points", some(30, 3), some(20, 3)
+    yield "many numbers each", mixed(rng, 3, 25), mixed(rng, 2, 25)
+    yield "not whole", mixed(rng, 2, 3), mixed(rng, 3, 3)
+    yield "not whole", 0.01 * mixed(rng, 3, 2), 0.01 * mixed(rng, 2, 2)
+    yield "large numbers", 1000 * mixed(rng, 2, 2), 1000 * mixed(rng, 2, 2)
+    yield "many points", mixed(rng, 30, 3), mixed(rng, 25, 3)
+    yield "many points", mixed(rng, 22, 2), mixed(rng, 40, 2)
 
 
 def distances_reference(a, b):
@@ -116,8 +139,8 @@ DISTANCES = Task(
     id="00.2",
     cases=distances_cases,
     reference=distances_reference,
-    rtol=1e-5,
-    atol=1e-6,
+    **PRECISION,
+    equal=(("-> difference = b - a[:, None, :]", "it is squared afterwards"),),
     hints=(
         "difference has the shape (N, M, D). The result has the shape (N, M).",
         "Square every element, add up along the axis of the D numbers, take the root: in this "
@@ -164,15 +187,6 @@ DISTANCES = Task(
 # ---- 00.3
 
 
-@sent
-def stretched(answer, photo):
-    """The answer's photo, and whether the one that it was given is still the same."""
-    before = photo.copy()
-    result = answer(photo)
-    same = bool((photo == before).all())
-    return result, "the input is as it was" if same else "the input was changed"
-
-
 def stretch_cases(rng):
     def flat(photo, channel):
         photo[:, :, channel] = 4.0
@@ -183,8 +197,15 @@ def stretch_cases(rng):
     yield "three channels", distinct(rng, 1, 2, 3)
     yield "three channels", distinct(rng, 3, 3, 3)
     yield "three channels", np.round(rng.uniform(0.2, 0.7, (4, 3, 3)), 2)
+    yield "numbers below 0", mixed(rng, 2, 3, 2)
+    yield "numbers below 0", -distinct(rng, 2, 2, 3)
+    yield "two or four channels", mixed(rng, 3, 2, 4)
+    yield "two or four channels", mixed(rng, 2, 2, 2)
+    yield "a large photo", 100 * mixed(rng, 25, 22, 3)
     yield "a channel without contrast", flat(distinct(rng, 2, 2, 3), int(rng.integers(3)))
+    yield "a channel without contrast", flat(-mixed(rng, 3, 2, 2), 0)
     yield "a photo without contrast", np.full((1, 2, 2), 3.0)
+    yield "a photo without contrast", np.full((1, 1, 3), -0.1)
 
 
 def stretch_reference(photo):
@@ -195,7 +216,7 @@ def stretch_reference(photo):
         for i, j in np.ndindex(*photo.shape[:2]):
             if high > low:
                 result[i, j, k] = (photo[i, j, k] - low) / (high - low)
-    return result, "the input is as it was"
+    return result
 
 
 ALONE, WHOLE = "axis=(0, 1)", ""
@@ -206,9 +227,15 @@ STRETCH = Task(
     id="00.3",
     cases=stretch_cases,
     reference=stretch_reference,
-    drive=stretched,
-    rtol=1e-5,
-    atol=1e-6,
+    **PRECISION,
+    equal=(
+        ("the axis kept or dropped", "with its two axes of length 1 it fits the photo as well"),
+        ("np.where(high > low, high - low, 2)", "where nothing is left, 0 is divided"),
+        ("high - low - 1e-09", "the small number is there to be added to 0, or taken from it"),
+        ("photo.min(axis=1).min(axis=0)", "rows first or columns first, both disappear"),
+        ("photo.max(axis=1).max(axis=0)", "rows first or columns first, both disappear"),
+        ("min(photo.shape[-1], 30)", "a photo has no more than 4 channels"),
+    ),
     hints=(
         "Take the smallest failing input and compute its result by hand, line by line. And what "
         "does `photo -= low` do to the array that belongs to the caller?",
@@ -284,17 +311,37 @@ def crop_cases(rng):
 
     yield "a spot", page((3, 4), [(1, 2)]), 4
     yield "a spot", page((4, 2), [(2, 0)]), 4
+    yield "a spot", np.array([[7.0]]), 4
     yield "gaps inside", page((4, 4), [(0, 1), (2, 3)]), 4
     yield "gaps inside", page((6, 5), [(1, 0), (4, 3), (1, 1)]), 4
+    # The first and last pixel with ink, row by row, are not at the corners of the rectangle.
+    ring = [(1, 3), (2, 5), (3, 1), (4, 2)]
+    yield "ink away from the corners", page((6, 7), ring), 4
+    yield "ink away from the corners", page((6, 7), ring)[:, ::-1].copy(), 4
+    yield "ink away from the corners", page((7, 6), [(j, i) for i, j in ring]), 4
     edge = page((3, 5), [(1, 1), (1, 2)])
     edge[0, 4] = 4.0
     yield "a pixel equal to the threshold", edge, 4
     yield "ink up to the edges", page((2, 3), [(0, 0), (1, 2)]), 4
-    yield "one row", page((1, 5), [(0, 1), (0, 3)]), 4
-    yield "no ink", page((2, 3), []), 4
+    yield "one row or column", page((1, 5), [(0, 1), (0, 3)]), 4
+    yield "one row or column", page((5, 1), [(1, 0), (2, 0)]), 4
+    none = page((2, 3), [])
+    none[1, 1] = 4.0
+    yield "no ink", none, 4
     yield "no ink", page((3, 3), []), 9.5
+    yield "no ink", page((2, 2), []) - 20, -15.5
+    yield "numbers below 0", page((4, 5), [(1, 1), (2, 3), (3, 2)]) - 20, -15.5
+    # The ink of a row adds up to 0, or is 0: what counts is that it is there.
+    yield (
+        "numbers below 0",
+        np.array([[-9.0, -9.0, -9.0], [3.0, -3.0, -9.0], [-9.0, -9.0, 0.0]]),
+        -5,
+    )
+    yield "numbers below 0", page((4, 5), [(0, 2), (2, 1), (1, 3)]) - 7.25, -2.5
     places = [(2, 3), (8, 5), *rng.integers((2, 3), (9, 6), (12, 2)).tolist()]
     yield "a larger picture", page((11, 9), places) / 10, 0.45
+    places = [(2, 30), (28, 12), (9, 3), (13, 33), *rng.integers((2, 3), (29, 34), (9, 2)).tolist()]
+    yield "a larger picture", page((32, 40), places) / 1000, 0.0045
 
 
 def crop_reference(picture, threshold):
@@ -312,6 +359,14 @@ CROP = Task(
     id="00.4",
     cases=crop_cases,
     reference=crop_reference,
+    **PRECISION,
+    equal=(
+        ("-> return picture[top:bottom + 1, left:right + 1]", "a view has the same values, and the "
+         "task does not ask for a copy"),
+        ("while not (picture[0] > threshold).any():; picture", "it turns four times, so each side "
+         "has its turn"),
+        ("return np.zeros((0, 0)) -> return np.ones((0, 0))", "there is nothing in it"),
+    ),
     hints=(
         "Rows and columns are two questions of the same kind. First: in which rows is there ink?",
         "mask.any(axis=1) has one answer for each row. The first and the last True of it are the "
@@ -391,6 +446,17 @@ def poster_cases(rng):
     def photo(*shape):
         return rng.integers(0, 10, (*shape, 3)).astype(float)
 
+    def clear(shape, n_colours, scale=1.0):
+        """A photo and colours of any numbers; for no pixel are two colours nearly equally near."""
+        palette = mixed(rng, n_colours, 3)
+        pixels = []
+        while len(pixels) < np.prod(shape):
+            pixel = mixed(rng, 3)
+            far = np.sort(((pixel - palette) ** 2).sum(axis=1))
+            if far[1] - far[0] > 1:
+                pixels.append(pixel)
+        return scale * np.array(pixels).reshape(*shape, 3), scale * palette
+
     black_red = np.array([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0]])
     yield "one pixel", np.array([[[8.0, 2.0, 1.0]]]), black_red
     yield "one row", np.array([[[8.0, 2.0, 1.0], [1.0, 2.0, 3.0]]]), black_red
@@ -404,7 +470,16 @@ def poster_cases(rng):
     yield "one colour", photo(2, 3), np.array([[1.0, 2.0, 3.0]])
     colours = np.array([[0.0, 1.0, 9.0], [5.0, 5.0, 0.0], [9.0, 2.0, 4.0]])
     yield "only colours of the palette", colours[rng.permutation(6) % 3].reshape(3, 2, 3), colours
+    yield "numbers below 0", *clear((2, 2), 2)
+    yield "numbers below 0", *clear((1, 3), 4)
+    yield "between 0 and 1", np.full((1, 2, 3), 0.55), np.array([[0.1, 0.9, 0.5], [0.6, 0.4, 0.6]])
+    close = np.array([[0.5, 0.5, 0.5], [0.65, 0.5, 0.5]])
+    yield "between 0 and 1", np.array([[[0.58, 0.5, 0.5], [0.57, 0.5, 0.5]]]), close
+    yield "between 0 and 1", *clear((2, 3), 3, 0.01)
     yield "a larger photo", photo(12, 9), photo(7)
+    yield "a larger photo", *clear((24, 23), 5)
+    yield "many colours", *clear((3, 3), 30)
+    yield "many colours", *clear((2, 3), 40)
 
 
 def poster_reference(photo, palette):
@@ -420,6 +495,13 @@ POSTER = Task(
     needs=("00.2",),
     cases=poster_cases,
     reference=poster_reference,
+    **PRECISION,
+    equal=(
+        ("- palette) ** 2).mean(axis=-1)", "a third of the sum; the nearest stays the nearest"),
+        ("far = ((photo - colour) ** 2).sum(axis=2)", "of squares the smallest is the same"),
+        ("((photo - colour) ** 2).mean(axis=2)", "a third of the sum; the nearest stays the "
+         "nearest"),
+    ),
     hints=(
         "A photo is a table of H times W points with three numbers each. You can compute all "
         "distances of points to points.",

@@ -4,6 +4,10 @@ import numpy as np
 
 from .task import Task
 
+# Of what a number may be off: float32 is precise enough, as the notebook says.
+PRECISION = {"rtol": 1e-5, "atol": 1e-6}
+CLASSES = "classes are whole numbers from 0"
+
 # ---- 01.1
 
 
@@ -19,8 +23,12 @@ def found_cases(rng):
     yield "one sample", np.array([1]), np.array([1]), 2
     yield "one sample", np.array([0]), np.array([1]), 2
     yield "no samples", np.zeros(0, dtype=int), np.zeros(0, dtype=int), 2
+    yield "one class", np.zeros(3, dtype=int), np.zeros(3, dtype=int), 1
     yield "many samples", *some(60, 4)
     yield "many samples", *some(200, 3)
+    yield "many classes", *some(90, 45)
+    labels = rng.integers(0, 40, 80)
+    yield "many classes", labels, np.where(rng.uniform(size=80) < 0.6, labels, 39), 40
 
 
 def found_reference(labels, answers, K):
@@ -37,8 +45,17 @@ FOUND = Task(
     id="01.1",
     cases=found_cases,
     reference=found_reference,
-    rtol=1e-5,
-    atol=1e-6,
+    **PRECISION,
+    equal=(
+        ("labels = abs", CLASSES),
+        ("answers = abs", CLASSES),
+        ("list(zip(labels, answers))[::-1]", "they are counted, in whatever order"),
+        ("=int` left out", "a count is a whole number, of either type"),
+        ("='float32'` left out", "a count is a whole number, of either type"),
+        ("matrix[r].mean() > 0", "counts are above 0 together or on average"),
+        ("matrix[r].max() > 0", "counts are above 0 together or in one place"),
+        ("-> return (matrix, shares)", "a list is as good as an array"),
+    ),
     hints=(
         "All samples of class r stand in one row of the matrix. Which of its numbers is right?",
         "Divide the number on the diagonal by the sum of its row, unless this sum is 0.",
@@ -117,6 +134,11 @@ def split_cases(rng):
     yield "no samples", np.zeros(0, dtype=int), np.zeros(0, dtype=int), 2
     yield "many samples", *some(40, 3, 4)
     yield "many samples", *some(60, 4, 2)
+    yield "many samples", np.arange(120) % 2, rng.permutation(120), 25
+    # Labels up to 60, so that ten counters, or 26, do not do.
+    yield "many classes", 3 * rng.integers(0, 21, 70), rng.permutation(70), 3
+    labels = np.append(np.repeat(np.arange(33), 2), [60, 60])
+    yield "many classes", labels, rng.permutation(68), 2
 
 
 def split_reference(labels, order, every):
@@ -131,6 +153,16 @@ SPLIT = Task(
     id="01.2",
     cases=split_cases,
     reference=split_reference,
+    equal=(
+        ("labels = abs", CLASSES),
+        ("order = abs", "numbers of samples are whole numbers from 0"),
+        ("met.get(label, 0) - 1", "a count below 0 is divisible when the one above 0 is"),
+        ("list(np.unique(walked))[::-1]", "the classes are independent of each other"),
+        ("np.sort(walked)", "a class is marked again, as it was"),
+        ("for label in walked:", "a class is marked again, as it was"),
+        ("met.update([labels[sample]])", "NumPy's numbers are keys as Python's are"),
+        ("parts[met[labels[sample]] % every == 0]", "NumPy's numbers are keys as Python's are"),
+    ),
     hints=(
         "The walk gives the number of a sample. Which class has it, and how many of "
         "its class has the walk met before?",
@@ -250,10 +282,15 @@ def neighbours_cases(rng):
     )
     yield "several features", *some(30, 3, 10, 3), 3
     yield "more neighbours than samples", *line(1, 1, 0), 7
+    yield "more neighbours than samples", *line(1, 0, 0), 5
     yield "more neighbours than samples", *line(2), 3
     yield "no new samples", np.ones((3, 2)), np.array([0, 1, 1]), np.zeros((0, 2)), 2
     yield "many samples", *some(80, 2, 40, 4), 5
     yield "many samples", *some(80, 4, 40, 3), 12
+    yield "many features", *some(20, 25, 6, 3), 4
+    yield "many classes", *line(*range(22), 30, 30), 24
+    yield "many classes", *line(40, 7, 7, 3, 40, 12, 3), 6
+    yield "many classes", *some(90, 3, 30, 45), 30
 
 
 def neighbours_reference(x, labels, new, k):
@@ -270,6 +307,22 @@ NEIGHBOURS = Task(
     id="01.3",
     cases=neighbours_cases,
     reference=neighbours_reference,
+    equal=(
+        ("labels = abs", CLASSES),
+        ("-> return answers", "a list is as good as an array"),
+        ("`dtype=int` left out", "the labels are whole numbers as they are"),
+        ("'int32'` left out", "the labels are whole numbers as they are"),
+        ("((x - q) ** 2).mean(axis=1)", "divided by D, the nearest stays the nearest"),
+        ("** 2).mean(axis=-1))", "divided by D, the nearest stays the nearest"),
+        ("the root left out", "of squares the order is the same"),
+        ("far.argsort(kind='stable')", "without an axis the last one is meant, which it is"),
+        ("`kind='stable'` left out", "no two are equally far"),
+        ("most_common(1)[-1]", "the list has one element"),
+        ("np.ones(len(new), dtype='int32')", "every place is written afterwards"),
+        ("votes.get(labels[n], 0) + 2", "twice the votes; the most stay the most"),
+        ("votes.get(labels[n], 1) + 1", "one vote more for each class that is met"),
+        ("most_common(2)[0]", "the first is the same"),
+    ),
     hints=(
         "Take one new sample and get the labels of its k nearest, in order, nearest first.",
         "Count the votes and find the largest number of votes. Then walk through the voters, "
@@ -296,16 +349,14 @@ NEIGHBOURS = Task(
             return [Counter(labels[row].tolist()).most_common(1)[0][0] for row in near]""",
         """
         def neighbours(x, labels, new, k):
-            k, K = min(k, len(x)), labels.max() + 1
-            squared = (x**2).sum(1) - 2 * new @ x.T + (new**2).sum(1)[:, None]
-            near = labels[np.argsort(squared, axis=1)[:, :k]]
-            bonus = 0.5 * 0.5 ** np.minimum(np.arange(k), 50)
-            votes = np.zeros((len(new), K))
-            for c in range(K):
-                votes[:, c] = (near == c).sum(1)
-                first = np.where((near == c).any(1), (near == c).argmax(1), k - 1)
-                votes[:, c] += bonus[first]
-            return votes.argmax(1)""",
+            answers = np.zeros(len(new), dtype="int32")
+            for m in range(len(new)):
+                order = sorted(range(len(x)), key=lambda n: np.linalg.norm(x[n] - new[m]))
+                votes = {}
+                for n in order[:k]:
+                    votes[labels[n]] = votes.get(labels[n], 0) + 1
+                answers[m] = max(votes, key=votes.get)  # of equal ones the first that was met
+            return answers""",
     ),
     wrong=(
         ("the smaller label wins when votes are equal, not the class of the nearest sample",
@@ -419,6 +470,16 @@ def leaks_cases(rng):
     yield "copies in one set", x[:1], np.array([x[1], x[1], x[0] + 0.02, x[0]]), 0.1
     yield "an empty set", np.zeros((0, 2)), base(2, 2), 1.0
     yield "an empty set", base(2, 2), np.zeros((0, 2)), 1.0
+    x = np.array([[-5.0, 3.0], [2.5, -1.5]])
+    yield "numbers below 0", x, np.array([[5.0, 3.0], [-5.05, 3.02], [2.5, 1.5], [2.52, -1.5]]), 0.1
+    yield "numbers below 0", -base(3, 2), base(3, 2), 0.2
+    x = base(4, 2) - 34
+    yield "numbers below 0", x, again(x[[2, 0]], 0.2), 0.25
+    yield "a large tolerance", base(3, 1) * 100, np.array([[4150.0], [2800.0], [3260.0]]), 70.0
+    x = base(5, 25)
+    other = again(x[[4, 1, 2]], 0.2)
+    other[1, 24] += 5
+    yield "many features", x, other, 0.25
     x = base(120, 3)
     other = np.concatenate([again(x[rng.permutation(120)[:30]], 0.2), x[:40] + 300])
     yield "many samples", x, other[rng.permutation(len(other))], 0.25
@@ -439,6 +500,17 @@ LEAKS = Task(
     id="01.4",
     cases=leaks_cases,
     reference=leaks_reference,
+    equal=(
+        ("tolerance = abs", "a tolerance is never below 0"),
+        ("x = x[::-1]", "it does not matter which training sample agrees"),
+        ("for p in list(far)[::-1]", "it does not matter which training sample agrees"),
+        ("-> a, b = (x[None, :, :], x_test[:, None, :])", "a agrees with b when b does with a"),
+        ("x_test)))[::-1]", "the rows are sorted at the end"),
+        ("astype('float64')) -> pass", "the numbers are float64 as they come"),
+        ("'int32'` left out", "a row's number is whole, of either type"),
+        ("numbers' type left", "the numbers are float64 as they come"),
+        ("x_test = (x.astype('float64'), x_test.astype('float64'));", "they are float64 already"),
+    ),
     hints=(
         "Take one test sample and compare it with all training samples at once: a mask of shape "
         "(N, D). What must be true of one of its rows?",
