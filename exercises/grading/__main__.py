@@ -4,20 +4,31 @@
     python -m grading class FOLDER     all submissions in a folder, for instructors
     python -m grading audit [NN ...]   the grader grades itself
 
-Exit status: 0 full points (class: all was graded), 1 points missing (class: some notebook could
-not be read), 2 the grader itself could not run.  What it writes is told in docs/grading.md.
+Exit status: 0 full points (class: all was graded), 1 points missing (class: something that was
+handed in was not graded), 2 the grader itself could not run, 130 it was stopped by Ctrl-C.  What
+it writes is told in docs/grading.md.
 """
 
 import argparse
+import gc
 import json
 import os
 import sys
 from pathlib import Path
 
+from . import gradebook
 from .audit import audit
+from .child import COLLECT
 from .classroom import grade_class
 from .sandbox import NoSandbox
-from .verdict import Unreadable, control, grade, lesson_of
+from .submission import Unreadable, cells, content
+from .text import printable
+from .verdict import UNKNOWN, control, lesson_of, verdicts
+
+
+def say(text):
+    """Print; nothing that came from a submission reaches the terminal as a command to it."""
+    print(printable(text), flush=True)
 
 
 def notebooks(arguments):
@@ -27,56 +38,65 @@ def notebooks(arguments):
     parser.add_argument("--seed", type=int, help="of the inputs; by default one nobody knows")
     parser.add_argument("--json", metavar="FILE", help="also write the verdicts as JSON")
     options = parser.parse_args(arguments)
+    jobs, read = os.cpu_count(), {}
     for path in options.notebooks:
-        if not os.path.exists(path):
+        if not os.path.lexists(path):
             raise RuntimeError(f"{path} is not there")
-        if lesson_of(path) is None:
-            raise RuntimeError(f"{path}: the name must begin like an exercise's, as 07_tensor does")
-    jobs = os.cpu_count()
-    for lesson in sorted({lesson_of(path) for path in options.notebooks}):
+        read[path] = _read(path)
+    for lesson in sorted({lesson for _, lesson, _ in read.values() if lesson}):
         control(lesson, jobs=jobs)
     report, got, most, unread = [], 0.0, 0.0, False
     for path in options.notebooks:
-        print(path)
-        try:
-            rows = [v.record() for v in grade(path, seed=options.seed, jobs=jobs)]
-        except Unreadable as error:
-            print(f"  not graded: {error}")
-            rows, unread = [], True
+        say(path)
+        found, lesson, problem = read[path]
+        rows = []
+        if problem:
+            say(f"  not graded: {problem}")
+            unread = True
+        else:
+            rows = [v.record() for v in verdicts(lesson, found, seed=options.seed, jobs=jobs)]
         for row in rows:
-            print(f"  {row['task']}  {row['title']:<40} {row['points']:>4g} of {row['of']:g}")
+            say(f"  {row['task']}  {row['title']:<40} {row['points']:>4g} of {row['of']:g}")
             if row["text"]:
-                print("      " + row["text"].replace("\n", "\n      "))
+                say("      " + row["text"].replace("\n", "\n      "))
         got += sum(row["points"] for row in rows)
         most += sum(row["of"] for row in rows)
-        report.append({"file": str(path), "tasks": rows})
-    print(f"{got:g} of {most:g} points")
+        report.append({"file": printable(path), "tasks": rows})
+    say(f"{got:g} of {most:g} points")
     if options.json:
         text = json.dumps({"version": 1, "notebooks": report}, indent=1)
         Path(options.json).write_text(text + "\n", encoding="utf-8")
     return 0 if got == most and not unread else 1
 
 
+def _read(path):
+    """(cells, lesson, "") of a notebook, or ([], None, why it cannot be graded)."""
+    try:
+        found = cells(content(path))
+    except Unreadable as error:
+        return [], None, str(error)
+    lesson = lesson_of(path, found)
+    return found, lesson, "" if lesson else UNKNOWN
+
+
 def whole_class(arguments):
     """All submissions in a folder."""
-    parser = _parser("class FOLDER [--out FOLDER] [--seed N]")
-    parser.add_argument("folder", help="with a folder for each student, or student_07_tensor.ipynb")
-    parser.add_argument("--out", default="graded", help="where the results go (default: graded)")
-    parser.add_argument("--seed", type=int, help="of the inputs; default: drawn, and kept in OUT")
-    parser.add_argument("--jobs", type=int, help="submissions at a time; default: one for a core")
-    parser.add_argument(
-        "--without-sandbox", metavar="WORDS",
-        help=f'run without bubblewrap; WORDS must be "{TRUST}"',
-    )  # fmt: skip
-    options = parser.parse_args(arguments)
+    options = _class_options(arguments)
     if options.without_sandbox not in (None, TRUST):
         raise RuntimeError(f'without a sandbox only with the words "{TRUST}"')
     if not os.path.isdir(options.folder):
         raise RuntimeError(f"{options.folder} is no folder")
+    rules = gradebook.Rules(
+        roster=gradebook.roster(options.roster) if options.roster else {},
+        due=gradebook.due(options.due),
+        late=options.late,
+        overrides=gradebook.overrides(options.overrides) if options.overrides else {},
+        hide=options.hide_expected,
+    )
     try:
         done = grade_class(
             options.folder, options.out, seed=options.seed, jobs=options.jobs,
-            walls=options.without_sandbox is None,
+            walls=options.without_sandbox is None, rules=rules, say=say,
         )  # fmt: skip
     except NoSandbox as error:
         raise RuntimeError(
@@ -84,11 +104,34 @@ def whole_class(arguments):
             f'{error}. If you trust every one of them: --without-sandbox "{TRUST}"'
         ) from None
     for result in done:
-        print(f"{result['student']}  {result['file']}  {result['points']:g} of {result['of']:g}")
-        if result["problem"]:
-            print(f"    {result['problem']}")
-    print(f"{len(done)} notebooks; grades.csv, report.json and students/ are in {options.out}")
-    return 1 if any(result["problem"] for result in done) else 0
+        points = f"{result['final']:g} of {result['of']:g}" if result["counts"] else "not graded"
+        say(f"{result['student']}  {result['file'] or '(no file)'}  {points}")
+        if result["problem"] or result["note"]:
+            say(f"    {result['problem'] or result['note']}")
+    graded = sum(1 for result in done if result["counts"] and not result["problem"])
+    say(
+        f"{graded} notebooks were graded; grades.csv, totals.csv and students/ are in {options.out}"
+    )
+    return 1 if any(result["problem"] not in ("", gradebook.MISSING) for result in done) else 0
+
+
+def _class_options(arguments):
+    parser = _parser("class FOLDER [--out FOLDER] [--roster CSV] [--due WHEN] ...")
+    add = parser.add_argument
+    add("folder", help="with a folder for each student, or student_07_tensor.ipynb")
+    add("--out", default="graded", help="where the results go (default: graded)")
+    add("--seed", type=int, help="of the inputs; default: drawn, and kept in OUT")
+    add("--jobs", type=int, help="submissions at a time; default: one for a core")
+    add("--roster", metavar="CSV", help="of the class: columns student, and name, id, email, due")
+    add("--due", action="append", metavar="[NN=]WHEN", help='such as "2026-11-30 23:59"')
+    add("--late", type=float, default=0.0, metavar="PERCENT", help="taken off for each day begun")
+    add("--overrides", metavar="CSV", help="with the columns student, task, points, reason")
+    add("--hide-expected", action="store_true", help="pages tell which groups of cases are wrong")
+    add(
+        "--without-sandbox", metavar="WORDS",
+        help=f'run without bubblewrap; WORDS must be "{TRUST}"',
+    )  # fmt: skip
+    return parser.parse_args(arguments)
 
 
 TRUST = "I trust every submission"
@@ -103,17 +146,26 @@ def _parser(usage):
 
 def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
+    gc.set_threshold(*COLLECT)
     try:
         if arguments[:1] == ["audit"]:
             return 1 if audit(arguments[1:]) else 0
         if arguments[:1] == ["class"]:
             return whole_class(arguments[1:])
         return notebooks(arguments)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
     except Exception as error:
         kind = "" if type(error) is RuntimeError else f"{type(error).__name__}: "
-        print(f"the grader could not run: {kind}{error}", file=sys.stderr)
+        print(printable(f"the grader could not run: {kind}{error}"), file=sys.stderr)
         return 2
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if status == 130:  # a thread may still compute; what it would find is not wanted
+        os._exit(status)
+    sys.exit(status)

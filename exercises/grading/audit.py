@@ -5,7 +5,6 @@ is listed in its task as equal, with the reason.
 """
 
 import argparse
-import importlib
 import json
 import random
 import tempfile
@@ -15,8 +14,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import mutate
-from .judge import NotGiven, expected, fault, judge, mistakes, most_rounds, run, run_all, size
+from . import agreement, mutate
+from .judge import NotGiven, expected, fault, judge, known_result, known_results, run_all, size
 from .task import find, lessons, notebook, tasks
 from .verdict import control, grade
 
@@ -47,13 +46,13 @@ def faults(task, seeds=SEEDS):
             verdict = verdict_on(task, source, seed)
             if verdict.text:
                 yield f"{task.id}: right variant {i + 1} fails, seed {seed}: {verdict.text}"
-    for seed in range(seeds):
-        for sentence, results in mistakes(task, seed):
-            verdict = judge(task, seed, results)
-            if verdict.points >= task.points:
+    for sentence, source in task.bank():
+        for seed in range(seeds):
+            if passes(task, source, seed):
                 yield f"{task.id}: a wrong answer passes, seed {seed}: {sentence}"
-            elif verdict.mistake != sentence:
-                yield f"{task.id}: a wrong answer is not named: {sentence}: {verdict.text}"
+        verdict = judge(task, 0, known_results(task, 0, source))
+        if verdict.text and verdict.mistake != sentence:
+            yield f"{task.id}: a wrong answer is not named: {sentence}: {verdict.text}"
 
 
 # ---- mutants
@@ -91,9 +90,9 @@ def examine_mutants(task, seeds=SEEDS, drawn=DRAWN, seed=0):
     for mutant in chosen:
         if mutate.equal(task, mutant):
             found.equal += 1
-            found.unequal += [] if passes(task, mutant.source, 0) else [mutant]
+            found.unequal += [] if passes(task, mutant.source, 0, mutant.variant) else [mutant]
             continue
-        passed = [s for s in range(seeds) if passes(task, mutant.source, s)]
+        passed = [s for s in range(seeds) if passes(task, mutant.source, s, mutant.variant)]
         if passed:
             found.alive.append((mutant, passed if len(passed) < seeds else []))
         else:
@@ -101,26 +100,33 @@ def examine_mutants(task, seeds=SEEDS, drawn=DRAWN, seed=0):
     return found
 
 
-def passes(task, source, seed):
-    """Whether the answer `source` does right on all cases of a seed."""
-    try:
-        function, rounds = mutate.compiled(task, source, most_rounds(task))
-    except Exception:
-        return False
+def passes(task, source, seed, variant=None):
+    """Whether the answer `source` does right on all cases of a seed; see `known_result`."""
     cases, right = expected(task, seed)
     for i in sorted(range(len(cases)), key=lambda i: sum(map(size, cases[i][1]))):
-        rounds[0] = 0
-        if fault(task, cases[i][1], right[i], run(task, function, cases[i][1])):
+        if fault(task, cases[i][1], right[i], known_result(task, seed, source, i, variant)):
             return False
     return True
 
 
-def both_ways():
-    """The function that grades in the notebook's way and in the verdict's, if it is there."""
-    try:
-        return importlib.import_module("grading.agreement").both_ways
-    except ImportError:
-        return None
+def disagreements(task, seed, everything):
+    """Sentences: where the notebook's way and the verdict's say something else of one answer.
+
+    Of every right answer and every wrong one of the bank; else of one right and one wrong one,
+    drawn with the seed.
+    """
+    known = [*task.bank()]
+    right = [(f"right variant {i + 1}", source) for i, source in enumerate(task.right)]
+    if not everything:
+        drawn = random.Random(f"{task.id} both {seed}")
+        known, right = drawn.sample(known, 1), drawn.sample(right, 1)
+    for what, source in right + known:
+        one, other = agreement.both_ways(task, source, seed)
+        if not agreement.same((one, other)):
+            yield (
+                f"{task.id}: the two ways disagree: {what}: {one.points:g} points in the notebook, "
+                f"{other.points:g} outside"
+            )
 
 
 # ---- whole notebooks
@@ -199,11 +205,9 @@ def examined(job):
         warnings.simplefilter("ignore")  # a mutant may be a strange program
         mutants = examine_mutants(task, options.seeds, drawn, options.draw)
     found += mutants.faults(task)
-    agreed = "-"
-    if way := both_ways():
-        differ = list(way(task, everything=options.all, seed=options.draw))
-        found += differ
-        agreed = "agree" if not differ else f"{len(differ)} not"
+    differ = list(disagreements(task, options.draw, options.all))
+    found += differ
+    agreed = f"{len(differ)} not" if differ else "agree"
     seconds = time.process_time() - start
     right = len(task.right)
     return Row(task_id, len(task.wrong), right, mutants, agreed, found, feedback, seconds)

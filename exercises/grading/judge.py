@@ -18,15 +18,20 @@ import numpy as np
 
 from . import mutate
 from .child import PATIENCE, complaint, plain
+from .relations import ALWAYS, Case, relation
 from .task import Stopped, Task, draw
 
 
 class NotGiven(Exception):
     """Stands for an answer that was left blank."""
 
+    no_error = True  # of the learner's own
+
 
 class Broken(Exception):
     """Stands for answers that never came: the process ended, was too slow, or spoke nonsense."""
+
+    no_error = True  # of the learner's own
 
 
 class TooLong(Broken):
@@ -35,9 +40,6 @@ class TooLong(Broken):
 
 class NotRun(Broken):
     """Stands for the answer to a case that was not tried, because an earlier one went wrong."""
-
-
-SLOW = "it took too long; does every loop end?"
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,22 @@ class Verdict:
 
 def run(task, answer, arguments):
     """What `answer` gives on one case, as `Task.ask` tells, or the exception that it raises."""
+
+    def timed(*arguments, **options):
+        with _limited(task.seconds):
+            return answer(*arguments, **options)
+
     try:
-        with _limited(task.case_seconds), np.errstate(all="ignore"):
-            return plain(task.ask(answer, *copy.deepcopy(arguments)))
+        with np.errstate(all="ignore"):
+            return plain(task.ask(timed, *copy.deepcopy(arguments)))
     except Stopped:
-        return TooLong(SLOW)
+        return TooLong(f"it took longer than {task.seconds:g} seconds; does every loop end?")
+    except TimeoutError as error:
+        return TooLong(str(error))
     except SystemExit:
         return Broken("it left Python (exit)")
+    except Broken as error:
+        return error
     except NotImplementedError:
         return NotGiven("not answered yet")
     except Exception as error:
@@ -83,14 +94,12 @@ def run(task, answer, arguments):
 
 
 def run_all(task, answer, cases):
-    """The result of `answer` on each case; after one that took too long, no other is tried."""
-    results, end = [], time.monotonic() + PATIENCE * task.seconds
+    """The result of `answer` on each case; after one that took too long, or that ended the
+    process, no other is tried."""
+    results = []
     for _, arguments in cases:
-        late = results and isinstance(results[-1], (TooLong, NotRun))
-        if late or time.monotonic() > end:
-            results.append(NotRun("not tried"))
-        else:
-            results.append(run(task, answer, arguments))
+        late = results and isinstance(results[-1], Broken)
+        results.append(NotRun("not tried") if late else run(task, answer, arguments))
     return results
 
 
@@ -134,36 +143,37 @@ def _right(task, arguments):
         return error
 
 
-@lru_cache(maxsize=256)
-def most_rounds(task):
-    """More rounds than the loops of any right answer go on a case (seed 0), many times over."""
-    most = 0
-    for source in task.right:
-        answer, rounds = mutate.compiled(task, source)
-        for _, arguments in expected(task, 0)[0]:
-            rounds[0] = 0
-            run(task, answer, arguments)
-            most = max(most, rounds[0])
-    return 10 * most + 1000
-
-
 @lru_cache(maxsize=4096)
 def _known(task, source):
     """The function of a known answer, and the counter of its rounds; None if it defines none."""
     try:
-        return mutate.compiled(task, source, most_rounds(task))
+        return mutate.compiled(task, source)
     except Exception:
         return None
 
 
+@lru_cache(maxsize=4096)
+def _rounds(task, seed, variant, i):
+    """How many rounds the loops of a right answer go on case i."""
+    function, counter = _known(task, task.right[variant])
+    counter[:] = 0, None
+    run(task, function, expected(task, seed)[0][i][1])
+    return counter[0]
+
+
 @lru_cache(maxsize=1 << 15)
-def known_result(task, seed, source, i):
-    """What the answer `source` gives on case i.  Its loops are ended by counting their rounds."""
+def known_result(task, seed, source, i, variant=None):
+    """What the answer `source` gives on case i; variant: the right answer that it was made from.
+
+    It is stopped when it goes round far more often than that one, or than any.
+    """
     answer = _known(task, source)
     if answer is None:
         return Broken("it defines no function")
-    function, rounds = answer
-    rounds[0] = 0
+    function, counter = answer
+    made_from = range(len(task.right)) if variant is None else [variant]
+    most = 5 * max(_rounds(task, seed, v, i) for v in made_from) + 200
+    counter[:] = 0, most
     return run(task, function, expected(task, seed)[0][i][1])
 
 
@@ -307,10 +317,8 @@ def judge(task, seed, results):
     )
     text = describe(task, cases[worst], right[worst], results[worst])
     mistake = name_mistake(task, seed, results)
-    if mistake.startswith("like "):
-        text += f"\n  You get the same as a right answer would, {mistake.partition(', ')[2]}."
-    elif mistake:
-        text += f"\n  This is what you get when {mistake}."
+    if mistake:
+        text += f"\n  {in_words(mistake)}"
     text += f"\n  Right on: {', '.join(passed) or 'nothing yet'}."
     tried = [g for (g, _), r in zip(cases, results) if not isinstance(r, NotRun)]
     text += f"\n  Wrong on: {', '.join(g for g in failed if g in tried)}."
@@ -334,7 +342,8 @@ NAMING = 1.0  # seconds of processor time that the search for a mistake's name m
 def name_mistake(task, seed, results):
     """The sentence of a known wrong answer that did the same on all cases, or an empty string.
 
-    First the task's own bank, then the mistakes made by machine.
+    First the task's own bank, then the mistakes made by machine, then what can be said of all
+    results that are wrong.
     """
     if any(isinstance(r, Broken) and not isinstance(r, (TooLong, NotRun)) for r in results):
         return ""
@@ -344,21 +353,46 @@ def name_mistake(task, seed, results):
     # Wrong ones first, small ones first: they tell mistakes apart soonest.
     order = sorted(tried, key=lambda i: (not wrong[i], sum(map(size, cases[i][1]))))
 
-    def does_the_same(source):
-        return all(alike(task, results[i], known_result(task, seed, source, i)) for i in order)
+    def does_the_same(source, variant=None):
+        return all(
+            alike(task, results[i], known_result(task, seed, source, i, variant)) for i in order
+        )
 
     for sentence, source in task.bank():
         if does_the_same(source):
             return sentence
-    if not _telling(task, [results[i] for i in order], list(wrong.values())):
-        return ""
-    end = time.thread_time() + NAMING
-    for mutant in mutate.mutants(task):
-        if time.thread_time() > end:
-            break
-        if not mutate.equal(task, mutant) and does_the_same(mutant.source):
-            return mutant.sentence
-    return ""
+    if _telling(task, [results[i] for i in order], list(wrong.values())):
+        end = time.thread_time() + NAMING
+        for mutant in mutate.mutants(task):
+            if time.thread_time() > end:
+                break
+            if not mutant.tells or mutate.equal(task, mutant):
+                continue
+            if does_the_same(mutant.source, mutant.variant):
+                return mutant.sentence
+    return relation(_as_cases(task, seed, results, tried), lambda a, b: agree(task, a, b))
+
+
+def in_words(mistake):
+    """The sentence for the learner about a mistake that was named."""
+    if mistake.startswith(mutate.LIKE):
+        return f"You get the same as with a right answer, {mistake.removeprefix(mutate.LIKE)}."
+    if mistake.startswith((ALWAYS, "it fails on ")):
+        return f"{mistake[0].upper()}{mistake[1:]}."
+    return f"This is what you get when {mistake}."
+
+
+def _as_cases(task, seed, results, tried):
+    """The cases that were tried as `relations` wants them."""
+    cases, right = expected(task, seed)
+    names = tuple(inspect.signature(task.reference).parameters)
+    found = []
+    for i in tried:
+        group, arguments = cases[i]
+        what = fault(task, arguments, right[i], results[i])
+        got = asked(results[i]).first
+        found.append(Case(group, names, tuple(arguments), right[i], got, what))
+    return found
 
 
 def _telling(task, results, wrong):

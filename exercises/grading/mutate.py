@@ -17,6 +17,14 @@ import numpy as np
 
 from .task import Stopped, draw
 
+LIKE = "like the right answer, "
+# Words of changes that are understood without the program that was changed.
+_PLAIN = (
+    "axis", "axes", "as if", "rows of", "row of", "the result", "no copy made", "root", "square",
+    "`mean`", "`sum`", "`max`", "`min`", "`argmax`", "`argmin`", "`any`", "`all`", "first round",
+    "last round", "`<`", "`>`", "`<=`", "`>=`", "sign kept", "kept from", "sorted", "`//`",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -30,7 +38,13 @@ class Mutant:
 
     @property
     def sentence(self):
-        return f"like the right answer, but with {self.change}"
+        return f"{LIKE}but with {self.change}"
+
+    @property
+    def tells(self):
+        """Whether its sentence says something to a learner who wrote the answer in another way:
+        what the first variant's lines are, is known from the text and its given lines."""
+        return not self.variant or any(word in self.change for word in _PLAIN)
 
 
 @lru_cache(maxsize=256)
@@ -68,12 +82,13 @@ def result_kinds(task):
         try:
             with np.errstate(all="ignore"):
                 value = np.asarray(task.reference(*copy.deepcopy(arguments)))
+                broken = bool((value % 1 > 0).any()) if value.dtype.kind == "f" else False
         except Exception:
             continue  # an error is right there, or the result is no array
         if value.dtype.kind in "fiu" and value.size:
             letters |= {"1"} if value.any() else set()
             letters |= {"-"} if (value < 0).any() else set()
-            letters |= {"f"} if (value % 1 > 0).any() else set()
+            letters |= {"f"} if broken else set()
             letters |= {"2"} if value.ndim > 1 else set()
             letters |= {"s"} if 1 in value.shape else set()
     return letters
@@ -87,25 +102,25 @@ def equal(task, mutant):
     return ""
 
 
-def compiled(task, source, most=None):
-    """(the function that `source` defines, a counter): it is stopped after `most` rounds.
+def compiled(task, source):
+    """(the function that `source` defines, a counter [rounds, most]): `Stopped` ends it when its
+    loops have gone more than `most` rounds, if that is not None.
 
-    The counter is a list of one number, the rounds that its loops went since it was set to 0.
     Rounds are counted and not seconds, so that it ends in any thread, and at the same place.
     """
-    rounds = [0]
+    counter = [0, None]
 
     def tick():
-        rounds[0] += 1
-        if most is not None and rounds[0] > most:
-            raise Stopped(f"its loops go round more than {most} times")
+        counter[0] += 1
+        if counter[1] is not None and counter[0] > counter[1]:
+            raise Stopped
 
     tree = ast.parse(textwrap.dedent(source))
     for node in ast.walk(tree):
         if isinstance(node, (ast.For, ast.While, ast.FunctionDef)):
             call = ast.Expr(ast.Call(ast.Name("_tick", ast.Load()), [], []))
             node.body.insert(0, call)
-    return task.compile(ast.fix_missing_locations(tree), _tick=tick), rounds
+    return task.compile(ast.fix_missing_locations(tree), _tick=tick), counter
 
 
 # ---- where a change can be made
@@ -394,7 +409,8 @@ def _call(node):
         yield new, f"`{other}` in place of `{name}`"
     if name == "array" and node.args and isinstance(node.args[0], ast.Name):
         yield node.args[0], "no copy made"
-    if name in _DROPPED:
+    whole = name == "int" and not (node.args and _may_be_broken(node.args[0]))
+    if name in _DROPPED and not whole:
         inner = node.func.value if method else (node.args or [None])[0]
         if inner is not None:
             yield inner, _DROPPED[name] or f"`{name}` left out"
@@ -417,6 +433,11 @@ def _call(node):
         one = [k for k in node.keywords if k.arg != "ddof"]
         other = [] if len(one) < len(node.keywords) else [ast.keyword("ddof", ast.Constant(1))]
         yield _with(node, keywords=one + other), "N and N - 1 exchanged in the deviation (ddof)"
+
+
+def _may_be_broken(node):
+    """Whether an expression may well have a fractional part, so that `int` cuts it off."""
+    return any(isinstance(n, (ast.Div, ast.Pow)) for n in ast.walk(node))
 
 
 def _axis_changes(node, name, method):
@@ -613,7 +634,7 @@ def _in_place(node):
     )
     for other in _ARITHMETIC.get(type(node.op), ()):
         yield _with(node, op=other()), f"`{_SIGNS[other]}=` in place of `{sign}=`"
-    if isinstance(node.target, ast.Name):
+    if isinstance(node.target, ast.Name) and not isinstance(node.value, (ast.Constant, ast.Call)):
         new = ast.Assign([node.target], ast.BinOp(target, node.op, node.value))
         yield new, f"a new value made, where `{sign}=` changes the array itself"
 
@@ -748,14 +769,10 @@ def {0}(*arguments):
 
 _KEPT = """
 
-_right, _kept = {0}, {{}}
+_right, _kept = {0}, []
 
 
 def {0}(*arguments):
-    key = id(arguments[0])
-    if key in _kept:
-        return "seen before"
-    result = _right(*arguments)
-    _kept[key] = arguments
-    return result
+    _kept.append(1)
+    return _right(*arguments) if len(_kept) % 2 else "kept"
 """

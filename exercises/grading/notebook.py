@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 
 from .judge import expected, judge, run_all
+from .remote import Local
 from .task import HERE, find, lessons, tasks
+from .text import printable
 
 _points = {}  # task id -> points of the last check
 _hinted = {}  # task id -> hints shown so far
@@ -27,13 +29,18 @@ def check(task_id, answer, *, seed=0):
     task = find(task_id)
     if not callable(answer):
         raise TypeError(f"check: task {task_id} wants the function {task.name}, got {answer!r:.60}")
-    cases, _ = expected(task, seed)
-    verdict = judge(task, seed, run_all(task, answer, cases))
+    verdict = judged(task, answer, seed)
     _remember(task, verdict.points)
     line = f"{task.id} {task.title}: {verdict.points:g} of {task.points:g} points"
     if verdict.text:
-        raise NotRightYet(f"{line}\n{verdict.text}")
+        raise NotRightYet(f"{line}\n{printable(verdict.text)}")
     print(line)
+
+
+def judged(task, answer, seed):
+    """The verdict on an answer of this process."""
+    cases, _ = expected(task, seed)
+    return judge(task, seed, run_all(task, Local(answer, task.seconds), cases))
 
 
 def hint(task_id):

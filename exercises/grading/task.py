@@ -6,7 +6,6 @@ the notebook says: title, points and the function's name are read from there.
 
 import copy
 import importlib
-import inspect
 import json
 import re
 import textwrap
@@ -24,53 +23,27 @@ FOLDERS = HERE.parent.parent / "solutions", HERE.parent
 HEADING = re.compile(r"^## (\d\d\.\d+) (.+) \(([\d.]+) points?\)$", re.MULTILINE)
 CALL = re.compile(r'^check\("(\d\d\.\d+)", (\w+)\)', re.MULTILINE)
 
-_sent = {}  # module -> sources that its tasks need in the learner's process
-
 
 def sent(thing):
-    """Decorator: the source of this function or class also goes into the learner's process.
-
-    There it finds `np` and what else the module has sent, so it holds no expected value.
-    """
-    source = textwrap.dedent(inspect.getsource(thing)).removeprefix("@sent\n")
-    _sent.setdefault(thing.__module__, []).append(source)
+    """Decorator without effect: what it marks runs beside the judgement, as all of a task does."""
     return thing
 
 
-@sent
 def call(answer, *arguments):
     """How an answer is asked, unless its task says otherwise."""
     return answer(*arguments)
 
 
-@sent
-def twice(drive, may_change):
-    """`drive`, which asks an answer twice with the same objects.
-
-    It gives the first result, the second, and the inputs as they are afterwards.  What may be
-    changed is made anew for the second time.
-    """
-
-    def kept(value):
-        try:
-            return copy.deepcopy(value)
-        except Exception:
-            return value
-
-    def asked(answer, *arguments):
-        again = copy.deepcopy(arguments) if may_change else arguments
-        first = kept(drive(answer, *arguments))
-        try:
-            second = drive(answer, *again)
-        except Exception as error:
-            second = "raised", f"{type(error).__name__}: {error}"[:200]
-        return first, second, () if may_change else arguments
-
-    return asked
+def _kept(value):
+    """A copy of a result, which the next call cannot change; what has none stays what it is."""
+    try:
+        return copy.deepcopy(value)
+    except Exception:
+        return value
 
 
-class Stopped(BaseException):
-    """Ends an answer that takes too long; no `except Exception` of a learner holds it up."""
+class Stopped(KeyboardInterrupt):
+    """Ends an answer that takes too long, as Ctrl-C would: no `except Exception` holds it up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +54,7 @@ class Task:
     numbers, strings, None, and tuples, lists and dicts of these.
     reference(*arguments): what is right, or the exception that is; slow, plain, and independent
     of the package.  drive(answer, *arguments): how the learner's function is asked, by default
-    `answer(*arguments)`; a function marked @sent.
+    `answer(*arguments)`.
     right: at least two sources of right answers, the first like the solution.
     wrong: (sentence that ends "This is what you get when ...", source), or (sentence, old, new,
     old, new ...): the first right answer with each `old` replaced.
@@ -89,9 +62,10 @@ class Task:
     `mutate.Mutant` has as its text or change.
     needs: ids of tasks whose answers this one may call.  opens: packages to import that are
     otherwise closed.  rtol, atol: |got - expected| <= atol + rtol * |expected|.
-    may_change: whether the answer may change its inputs.
-    seconds: for all cases together; no case may take more than `case_seconds`.
-    memory: bytes of address space.
+    may_change: whether the answer may change its inputs.  twice_up_to: numbers in a case's arrays
+    up to which it is asked twice; less where an answer is slow by nature.
+    seconds: for one call of the answer; all its calls together may take six times as long
+    (`remote.CALLS`).  memory: bytes of address space.
     """
 
     id: str
@@ -108,8 +82,8 @@ class Task:
     rtol: float = 1e-7
     atol: float = 1e-9
     may_change: bool = False
-    seconds: float = 60.0
-    case_seconds: float = 20.0  # two calls
+    twice_up_to: int = 1_000_000
+    seconds: float = 10.0
     memory: int = 3 << 30
 
     # What a task may ask for, or would hand over what it asks for.
@@ -125,17 +99,21 @@ class Task:
     def _open(self):
         return {*self.opens, *(["scipy"] if "sklearn" in self.opens else [])}  # it needs it
 
-    @property
-    def source_sent(self):
-        """The source that the learner's process needs to ask the answer, with `ask` in it."""
-        name = self.drive.__name__
-        last = f"{name} = twice({name}, {self.may_change})"
-        sources = _sent[__name__] + _sent.get(self.cases.__module__, [])
-        return "\n\n".join(["import copy", *sources, last])
-
     def ask(self, answer, *arguments):
-        """What comes back from the learner's process: (first result, second, inputs after)."""
-        return twice(self.drive, self.may_change)(answer, *arguments)
+        """(first result, second, the inputs afterwards) of an answer that is asked twice.
+
+        It gets the same objects twice, or where it may change them, equal ones.  Arrays of more
+        than `twice_up_to` numbers together are given once.
+        """
+        again = copy.deepcopy(arguments) if self.may_change else arguments
+        first = _kept(self.drive(answer, *arguments))
+        if sum(a.size for a in arguments if isinstance(a, np.ndarray)) > self.twice_up_to:
+            return first, first, () if self.may_change else arguments
+        try:
+            second = self.drive(answer, *again)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            second = "raised", f"{type(error).__name__}: {error}"[:200]
+        return first, second, () if self.may_change else arguments
 
     def bank(self):
         """Pairs (sentence, source) of the wrong answers."""

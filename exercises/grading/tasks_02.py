@@ -2,22 +2,42 @@
 
 import numpy as np
 
-from .task import Task, sent
+from .task import Task
+
+# Of what a number may be off: float32 is precise enough, as the notebook says.
+PRECISION = {"rtol": 1e-5, "atol": 1e-6}
+CLASSES = "labels are whole numbers from 0"
 
 # ---- 02.1
 
 
-@sent
-def vote_of_three(x_train, labels_train, x_new):
-    """The commonest label of the three nearest samples; of equally common ones, the smallest."""
-    distances = ((x_new[:, None] - x_train) ** 2).sum(axis=2)
-    near = labels_train[distances.argsort(axis=1, kind="stable")[:, :3]]
-    return np.array([np.bincount(row).argmax() for row in near])
+def model_called(name):
+    """A model by its name; none of them looks at one new sample to answer another."""
+
+    def nearest(k):
+        def model(x_train, labels_train, x_new):
+            distances = ((x_new[:, None] - x_train) ** 2).sum(axis=2)
+            near = labels_train[distances.argsort(axis=1, kind="stable")[:, :k]]
+            return np.array([np.bincount(row).argmax() for row in near], dtype=int)
+
+        return model
+
+    def commonest(x_train, labels_train, x_new):
+        return np.full(len(x_new), np.bincount(labels_train).argmax())
+
+    def last(x_train, labels_train, x_new):
+        return np.full(len(x_new), labels_train[-1])
+
+    return {
+        "the nearest sample": nearest(1),
+        "a vote of the 3 nearest": nearest(3),
+        "the commonest label": commonest,
+        "the label of the last training row": last,
+    }[name]
 
 
-@sent
-def validate(answer, x, labels, n_folds):
-    return answer(x, labels, n_folds, vote_of_three)
+def validate(answer, x, labels, n_folds, model):
+    return answer(x, labels, n_folds, model_called(model))
 
 
 def validation_cases(rng):
@@ -25,35 +45,50 @@ def validation_cases(rng):
         labels = rng.permutation(np.arange(N) % K)
         return np.round(rng.normal(size=(N, D)), 3), labels
 
+    vote, one = "a vote of the 3 nearest", "the nearest sample"
     # Two groups: all right, but for one sample that lies among the others.
     x = np.array([0.1, 0.2, 0.35, 8.0, 0.5, 8.3, 8.5, 8.9]) + np.round(rng.uniform(0, 0.01, 8), 4)
     labels = np.array([0, 0, 0, 0, 0, 1, 1, 1])
-    yield "folds of one size", x[:, None], labels, 2
-    yield "folds of one size", x[:, None], labels, 4
-    yield "folds of one size", *some(30, 2, 2), 5
-    yield "a remainder", *some(7, 1, 2), 3
-    yield "a remainder", *some(17, 2, 2), 5
-    yield "a remainder", *some(32, 3, 2), 9
-    yield "one sample in each fold", *some(6, 1, 2), 6
-    yield "one sample in each fold", *some(15, 2, 3), 15
-    yield "three classes", *some(40, 2, 3), 4
-    yield "three classes", *some(41, 2, 3), 4
+    yield "folds of one size", x[:, None], labels, 2, vote
+    yield "folds of one size", x[:, None], labels, 4, vote
+    yield "folds of one size", *some(30, 2, 2), 5, vote
+    yield "a remainder", *some(7, 1, 2), 3, vote
+    yield "a remainder", *some(17, 2, 2), 5, vote
+    yield "a remainder", *some(32, 3, 2), 9, one
+    yield "one sample in each fold", *some(6, 1, 2), 6, vote
+    yield "one sample in each fold", *some(15, 2, 3), 15, vote
+    yield "three classes or more", *some(40, 2, 3), 4, vote
+    yield "three classes or more", *some(41, 2, 12), 4, one
+    yield "three classes or more", some(30, 2, 2)[0], np.repeat([5, 9, 7], 10), 4, one
+    yield "other models", np.array([[1.0], [2.0], [3.0]]), np.array([4, 0, 4]), 2, one
+    labels = np.array([1, 1, 0, 1, 0, 0, 0, 2, 0])
+    yield "other models", some(9, 2, 2)[0], labels, 4, "the commonest label"
+    yield "other models", some(9, 2, 2)[0], labels, 2, "the label of the last training row"
+    yield "other models", some(7, 1, 2)[0], labels[:7], 3, "the label of the last training row"
+    yield "many samples", *some(70, 2, 3), 2, vote
+    yield "many samples", *some(85, 2, 2), 41, one
 
 
-def validation_reference(x, labels, n_folds):
+def validation_reference(x, labels, n_folds, model):
     N, start, accuracies = len(x), 0, []
     for fold in range(n_folds):
         size = N // n_folds + (1 if fold < N % n_folds else 0)
         mine = list(range(start, start + size))
         others = [n for n in range(N) if n not in mine]
-        right = 0
-        for n in mine:
-            near = sorted(others, key=lambda o: sum((x[n] - x[o]) ** 2))[:3]
-            votes = [int(labels[o]) for o in near]
-            right += min(set(votes), key=lambda v: (-votes.count(v), v)) == labels[n]
+        right = sum(_answer(model, x, labels, n, others) == labels[n] for n in mine)
         accuracies.append(right / size)
         start += size
     return np.array(accuracies)
+
+
+def _answer(model, x, labels, n, others):
+    """What a model says of sample n when it knows the others."""
+    if model == "the label of the last training row":
+        return labels[others[-1]]
+    k = {"the nearest sample": 1, "a vote of the 3 nearest": 3}.get(model, len(others))
+    near = sorted(others, key=lambda o: sum((x[n] - x[o]) ** 2))[:k]
+    votes = [int(labels[o]) for o in near]
+    return min(set(votes), key=lambda v: (-votes.count(v), v))
 
 
 VALIDATION = Task(
@@ -61,6 +96,16 @@ VALIDATION = Task(
     cases=validation_cases,
     reference=validation_reference,
     drive=validate,
+    **PRECISION,
+    equal=(
+        ("labels = abs", CLASSES),
+        ("-> return accuracies", "a list is as good as an array"),
+        ("zip(y, labels[rows]))[::-1]", "they are counted, in whatever order"),
+        ("`int` left out", "True counts as 1"),
+        ("`zip` exchanged", "equal is equal both ways"),
+        ("zip(labels[rows], y)", "equal is equal both ways"),
+        ("np.ones(n_folds)", "every place is written afterwards"),
+    ),
     hints=(
         "Which rows belong to this fold, and which are all the others?",
         "A boolean mask of length N that is True from start to stop splits both x and labels: "
@@ -134,18 +179,19 @@ VALIDATION = Task(
 # ---- 02.2
 
 
-@sent
-def run_kmeans(answer, x, centres):
-    before = centres.copy()
-    found, groups = answer(x, centres)
-    kept = "centres given: " + ("as they were" if (before == centres).all() else "changed")
-    return found, groups, kept
-
-
 def kmeans_cases(rng):
     def some(N, D, K):
         x = np.round(rng.uniform(-5, 5, (N, D)), 2) + np.round(rng.uniform(0, 0.01, (N, D)), 5)
         return x, x[:K] + 0.001
+
+    def beside_large():
+        """Small steps beside large numbers: np.allclose sees none; float32 is precise enough."""
+        while True:
+            x = 1000 + 0.02 * (np.arange(60) + rng.uniform(0, 0.3, 60))[:, None]
+            groups = _rest(x, x[:4] + 0.0002)
+            early = _rest(x, x[:4] + 0.0002, 1e-5)
+            if (groups != early).any() and (groups == _rest(np.float32(x), x[:4] + 0.0002)).all():
+                return x, x[:4] + 0.0002
 
     low, high = np.round(rng.uniform(0, 1, (2, 3)), 2)
     x = np.concatenate([low, high + 9])[:, None]
@@ -159,12 +205,35 @@ def kmeans_cases(rng):
     yield "whole numbers as the start", x + 0.5, np.array([[1], [9]])
     yield "whole numbers as the start", wide, np.array([[1, 3], [6, 3]])
     yield "one group", x, np.array([[30.0]])
+    yield "one group", np.array([[4.5]]), np.array([[-1.0]])
+    yield "a sample alone", np.concatenate([x, [[31.5]]]), np.array([[0.5], [9.5], [25.0]])
+    yield "a sample alone", wide[[0, 1, 3]], np.array([[0.0, 2.0], [5.0, 5.0]])
+    yield "numbers below 0", -x, np.array([[-0.25], [-8.5]])
+    yield "numbers below 0", wide - 20, np.array([[-19.0, -11.0], [-15.0, -18.0]])
     slow = (np.arange(24) ** 1.1 + rng.uniform(0, 0.1, 24))[:, None]
     yield "many steps", slow, slow[:2] + 0.01
     yield "many steps", slow, slow[:3] + 0.01
+    slow = (np.arange(200) ** 1.02 + rng.uniform(0, 0.1, 200))[:, None]
+    yield "many steps", slow, slow[:10] + 0.01
+    # Whoever stops when little changes stops too early.
+    yield "small steps", 0.01 * slow[:90], 0.01 * slow[:4] + 0.0001
+    yield "small steps", 0.0001 * slow[:60], 0.0001 * slow[:4] + 0.000001
+    yield "small steps", *beside_large()
     yield "many samples", *some(60, 2, 4)
     yield "many samples", *some(90, 3, 6)
+    yield "many samples", *some(110, 2, 32)
     yield "many samples", *some(120, 2, 7)
+
+
+def _rest(x, centres, rtol=0.0):
+    """The groups of k-means on plain data; with rtol it ends when all centres move less."""
+    centres = centres.astype(x.dtype)
+    while True:
+        groups = abs(x - centres[:, 0]).argmin(axis=1)
+        new = np.array([x[groups == k].mean(axis=0) for k in range(len(centres))])
+        if (abs(new - centres) <= rtol * abs(centres)).all():
+            return groups
+        centres = new
 
 
 def kmeans_reference(x, centres):
@@ -176,7 +245,7 @@ def kmeans_reference(x, centres):
             squares = [sum((a - b) ** 2 for a, b in zip(row, c)) for c in centres]
             near.append(squares.index(min(squares)))
         if near == groups:
-            return np.array(centres), np.array(groups), "centres given: as they were"
+            return np.array(centres), np.array(groups)
         groups = near
         for k in range(len(centres)):
             mine = [row for row, group in zip(x, groups) if group == k]
@@ -188,8 +257,26 @@ KMEANS = Task(
     id="02.2",
     cases=kmeans_cases,
     reference=kmeans_reference,
-    drive=run_kmeans,
-    seconds=5.0,
+    **PRECISION,
+    equal=(
+        ("in range(1, ", "there are more rounds than are needed"),
+        ("00 - 1):", "there are more rounds than are needed"),
+        ("499 in place", "there are more rounds than are needed"),
+        ("501 in place", "there are more rounds than are needed"),
+        ("199 in place", "there are more rounds than are needed"),
+        ("201 in place", "there are more rounds than are needed"),
+        ("np.full(len(x), -2)", "no group has this number either"),
+        ("((x[:, None] - centres) ** 2).mean(axis=2)", "divided by D, the nearest stays so"),
+        (").mean(axis=-1))", "divided by D, the nearest stays the nearest"),
+        ("break -> continue", "at rest nothing changes in the rounds that are left"),
+        (".mean(axis=0, keepdims=True)", "a row of one is written like the row"),
+        ("the root left out", "of squares the smallest is the same"),
+        ("np.allclose(new, centres, rtol=0)", "a step of 1e-8 moves no sample to another group"),
+        ("centres.astype(float) -> pass", "the new centres are floats"),
+        ("centres = centres.astype(float) -> centres = centres", "the new centres are floats"),
+        ("np.maximum(sizes, 0)", "where a group is empty, the other value is taken"),
+        ("centres = centres.astype(float); K", "their number is the same"),
+    ),
     hints=(
         "What has to be compared with what to know that the groups are at rest? What is the mean "
         "of a group without samples?",
@@ -228,7 +315,7 @@ KMEANS = Task(
             centres = centres.astype(float)
             K = len(centres)
             for step in range(200):
-                squares = (x**2).sum(axis=1)[:, None] - 2 * x @ centres.T + (centres**2).sum(axis=1)
+                squares = (centres**2).sum(axis=1) - 2 * x @ centres.T  # but for x's own square
                 member = np.eye(K)[squares.argmin(axis=1)]
                 sizes = member.sum(axis=0)[:, None]
                 centres = np.where(sizes > 0, member.T @ x / np.maximum(sizes, 1), centres)
@@ -292,6 +379,11 @@ def honest_cases(rng):
     x = np.stack([4 * labels + rng.normal(size=36) * 0.1, hint], axis=1)
     x[-1, 0] = 5000.0
     yield "one extreme value", x, labels, 2, 3
+    labels = rng.permutation(np.arange(30) % 3)
+    x = rng.normal(size=(30, 5)) + labels[:, None] * [1.0, 0.0, 2.0, 0.0, 0.5]
+    yield "three classes", x * [1, 9, 1, 1, 90], labels, 3, 4
+    yield "three classes", -x, 7 * labels, 2, 5
+    yield "many folds", *noise(23, 3, 50.0), 2, 21
 
 
 def honest_reference(x, labels, n_features, n_folds):
@@ -316,7 +408,8 @@ def honest_reference(x, labels, n_features, n_folds):
         right = 0
         for n in mine:
             near = sorted(others, key=lambda o: sum((z[n, best] - z[o, best]) ** 2))[:3]
-            right += (sum(labels[o] for o in near) > 1.5) == labels[n]
+            votes = [int(labels[o]) for o in near]
+            right += min(votes, key=lambda v: (-votes.count(v), v)) == labels[n]
         accuracies.append(right / size)
     return np.array(accuracies), np.array(chosen)
 
@@ -343,6 +436,19 @@ HONEST = Task(
     cases=honest_cases,
     reference=honest_reference,
     opens=("sklearn",),
+    twice_up_to=100,
+    **PRECISION,
+    equal=(
+        ("labels = abs", CLASSES),
+        ("return_train_score=True` left out", "the score on the training samples is not used"),
+        ("return_train_score=False", "the score on the training samples is not used"),
+        ("-> return (found['test_score'], chosen)", "a list is as good as an array"),
+        ("enumerate(folds.split(x, labels)))[::-1]", "each row is written in its own place"),
+        ("np.ones((n_folds, n_features)", "every place is written afterwards"),
+        ("`dtype=int` left out", "whole numbers, of either type"),
+        ("folds.split(labels, x)", "KFold counts the rows and nothing else"),
+        ("folds.split(x)", "KFold counts the rows and nothing else"),
+    ),
     hints=(
         "Which lines of `leaky` have a `fit` in them, and which samples do they look at?",
         "Put all three parts into one pipeline: what is inside is fitted afresh on each fold's "
@@ -437,14 +543,6 @@ HONEST = Task(
 # ---- 02.4
 
 
-@sent
-def run_self_training(answer, x, labels):
-    x_before, before = x.copy(), labels.copy()
-    found = answer(x, labels)
-    same = (x == x_before).all() and (labels == before).all()
-    return found, "inputs as they were" if same else "inputs changed"
-
-
 def self_training_cases(rng):
     def shuffled(x, labels):
         order = rng.permutation(len(x))
@@ -467,9 +565,23 @@ def self_training_cases(rng):
     known[[0, 59]] = 0, 1
     yield "two features", *shuffled(rings, known)
     yield "all known", np.array([[1.0], [2.0], [4.0]]), np.array([1, 0, 1])
+    yield "all known", np.array([[1.0], [-2.0], [4.0]]), np.array([2, 1, 1])
     yield "all known", np.array([[1.0]]), np.array([0])
     yield "one known", np.array([[0.0, 1.0], [2.0, 5.0], [9.0, 1.0]]), np.array([-1, 4, -1])
     yield "none known", np.array([[0.0], [1.0]]), np.array([-1, -1])
+    yield "none known", np.array([[0.5, 2.0]]), np.array([-1])
+    row = np.append(39.5, np.arange(39.0)[::-1])[:, None] + 0.5 * jitter(40, 1)
+    yield "a long chain", row, np.where(np.arange(40) == 0, 1, np.where(np.arange(40) == 39, 0, -1))
+    # The first row comes last, from one that was adopted, or first, from one that was known.
+    x = np.array([[10.0], [0.0], [2.5], [5.1], [7.7], [13.5]]) + jitter(6, 1)
+    yield "the first row", x, np.array([-1, 0, -1, -1, -1, 17])
+    yield "the first row", -x, np.array([-1, 12, -1, -1, -1, 3])
+    yield "the first row", x[::-1] - 40, np.array([30, -1, -1, -1, 11, -1])
+    x = np.array([[0.0], [1.0], [-10.0], [-12.0]]) + jitter(4, 1)
+    yield "the first row", x, np.array([-1, 3, -1, 5])
+    known = np.where(np.arange(60) < 45, np.arange(60), -1)
+    yield "many known", rng.normal(size=(60, 2)), known
+    yield "many known", *shuffled(rng.normal(size=(60, 25)), np.where(known < 30, known, -1))
     for N, D, K in (40, 2, 3), (70, 3, 4), (80, 2, 5):
         known = np.where(np.arange(N) < 3 * K, np.arange(N) % K, -1)
         yield "many samples", *shuffled(rng.normal(size=(N, D)), known)
@@ -485,15 +597,24 @@ def self_training_reference(x, labels):
         known = [n for n, label in enumerate(labels) if label >= 0]
         _, n, source = min((distance[n][o], n, o) for n in missing for o in known)
         labels[n] = labels[source]
-    return np.array(labels), "inputs as they were"
+    return np.array(labels)
 
 
 SELF_TRAINING = Task(
     id="02.4",
     cases=self_training_cases,
     reference=self_training_reference,
-    drive=run_self_training,
-    seconds=5.0,
+    equal=(
+        ("if (labels < 0).all(): -> if False:", "the smallest of nothing is a ValueError too"),
+        ("((x[:, None] - x) ** 2).mean(axis=2)", "divided by D, the closest stay so"),
+        ("labels = np.array(labels); if", "the question is the same before and after the copy"),
+        ("list(np.flatnonzero(result == -1))[::-1]", "no two distances are equal"),
+        ("lengths[nearest] <= best[0]", "no two distances are equal"),
+        ("`int` left out", "range takes NumPy's whole numbers too"),
+        ("list(found)[::-1]", "a heap gives the smallest first, in whatever order it was filled"),
+        ("list(edges(n))[::-1]", "a heap gives the smallest first, however it was filled"),
+        ("if not found:; def edges", "the function is only defined there"),
+    ),
     hints=(
         "Which pair is looked for in each step? One of the two has a label, the other has none.",
         "Compute all distances once, (N, N). In each step pick the rows without a label and the "
