@@ -141,6 +141,7 @@ def _run(body, module, owner, filename):
         primitives.clear()
         primitives.update(known)
     made.pop("_", None)
+    made.pop("__annotations__", None)  # of names at the top, for type checkers
     return {name: value for name, value in made.items() if not name.startswith("__static")}
 
 
