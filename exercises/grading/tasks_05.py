@@ -307,7 +307,6 @@ def calibration_cases(rng):
     yield case("more groups than samples", [1], 4, K=3)
     yield case("many samples", [1, 0, 1, 1] * 5 + [0, 1, 0, 0] * 5, 7, K=3)
 
-
     def drawn(group, n, groups, K, spread=1.0):
         """Any probabilities, the largest of which may be small, and different in each row."""
         while True:
@@ -447,14 +446,12 @@ CALIBRATION = Task(
 
 def best(scores, labels):
     """Where the slope of the loss for 1/T changes its sign, by bisection."""
-    rows = [[float(s) - float(max(row)) for s in row] for row in scores]
+    rows = scores - scores.max(axis=1, keepdims=True)
+    of_label = rows[np.arange(len(rows)), labels]
 
     def slope(beta):
-        total = 0.0
-        for row, label in zip(rows, labels):
-            powers = [math.exp(beta * s) for s in row]
-            total += sum(e * s for e, s in zip(powers, row)) / sum(powers) - row[label]
-        return total
+        powers = np.exp(beta * rows)
+        return ((powers * rows).sum(axis=1) / powers.sum(axis=1) - of_label).sum()
 
     low, high = 1e-4, 1e4
     for _ in range(45):
@@ -489,19 +486,17 @@ def temperature_cases(rng):
     yield case("right already", 1.0, 9, 3)
     far = rng.uniform(4000, 6000, (9, 1)) * np.resize([1, -1], (9, 1))
     yield case("a number added to each row", rng.uniform(1.4, 1.6), 9, 3, far)
-    yield case("many samples", rng.uniform(2, 3), 300, 10)
+    yield case("many samples", rng.uniform(2, 3), 120, 10)
     for T in 0.1025, 0.105, 0.1074:  # between the places of a grid
         yield case("a small T", T + rng.uniform(-0.0002, 0.0002), 9, 3)
     yield case("a small T", rng.uniform(0.11, 0.12), 12, 4)
     yield case("a large T", rng.uniform(9.7, 9.9), 9, 3)
     yield case("a large T", rng.uniform(4.3, 6.5), 15, 5)
     yield case("between", rng.uniform(0.3, 0.6), 9, 2)
-    yield case("between", rng.uniform(0.6, 0.85), 9, 6)
     yield case("between", rng.uniform(1.15, 1.4), 12, 3)
     yield case("one great surprise", rng.uniform(0.4, 0.6), 30, 3, surprise=11)
-    yield case("one great surprise", rng.uniform(1.6, 2.4), 24, 2, surprise=12)
-    group, scores, labels = case("many samples", rng.uniform(0.5, 0.7), 150, 8)
-    order = np.argsort(-scores[np.arange(150), labels] + scores.max(axis=1))
+    group, scores, labels = case("many samples", rng.uniform(0.5, 0.7), 130, 4)
+    order = np.argsort(-scores[np.arange(130), labels] + scores.max(axis=1))
     yield group, scores[order], labels[order]
     group, scores, labels = case("the classes that occur are the last ones", 1.7, 12, 3)
     yield group, np.hstack([scores - 4, scores]), labels + 3
@@ -515,11 +510,11 @@ TEMPERATURE = Task(
     reference=best,
     rtol=1e-2,
     equal=(
-        ("np.geomspace(10, 0.1, 2000)", "the same temperatures, from the other end"),
-        ("np.geomspace(0.05, 10, 2000)", MORE),
-        ("np.geomspace(0.1, 11, 2000)", MORE),
-        ("np.geomspace(0.1, 10, 1999)", MORE),
-        ("np.geomspace(0.1, 10, 2001)", MORE),
+        ("np.geomspace(10, 0.1, 600)", "the same temperatures, from the other end"),
+        ("np.geomspace(0.05, 10, 600)", MORE),
+        ("np.geomspace(0.1, 11, 600)", MORE),
+        ("np.geomspace(0.1, 10, 599)", MORE),
+        ("np.geomspace(0.1, 10, 601)", MORE),
         ("list(tried)[1:]", MORE),
         ("list(tried)[:-1]", MORE),
         ("s[rows, labels]).sum()", "the sum is smallest where the mean is"),
@@ -550,7 +545,7 @@ TEMPERATURE = Task(
         "line with one valley.",
         "Temperatures that each are one percent larger than the last reach from 0.1 to 10 in "
         "fewer than 500 tries. Or keep two ends and cut off the worse third, again and again.",
-        "T = np.geomspace(0.1, 10, 2000); losses = [loss(t) for t in T]; return "
+        "T = np.geomspace(0.1, 10, 600); losses = [loss(t) for t in T]; return "
         "T[np.argmin(losses)], where loss subtracts the largest score and divides by t.",
     ),
     right=(
@@ -561,7 +556,7 @@ TEMPERATURE = Task(
             def loss(T):
                 s = (scores - top) / T
                 return (np.log(np.exp(s).sum(axis=1)) - s[rows, labels]).mean()
-            tried = np.geomspace(0.1, 10, 2000)
+            tried = np.geomspace(0.1, 10, 600)
             return float(tried[np.argmin([loss(T) for T in tried])])""",
         """
         def best_temperature(scores, labels):
@@ -600,11 +595,11 @@ TEMPERATURE = Task(
          "return (np.log(np.exp(s).sum(axis=1)) - s[rows, labels]).mean()",
          "return (s.argmax(axis=1) != labels).mean()"),
         ("the temperatures tried lie 0.1 apart, too far for a small T",
-         "np.geomspace(0.1, 10, 2000)", "np.linspace(0.1, 10, 100)"),
+         "np.geomspace(0.1, 10, 600)", "np.linspace(0.1, 10, 100)"),
         ("only temperatures from 1 up are tried; a model that is too modest needs less",
-         "np.geomspace(0.1, 10, 2000)", "np.geomspace(1, 10, 2000)"),
+         "np.geomspace(0.1, 10, 600)", "np.geomspace(1, 10, 600)"),
         ("only temperatures up to 1 are tried; a model that is too sure needs more",
-         "np.geomspace(0.1, 10, 2000)", "np.geomspace(0.1, 1, 2000)"),
+         "np.geomspace(0.1, 10, 600)", "np.geomspace(0.1, 1, 600)"),
         ("the smallest loss is returned, not the temperature that gives it",
          "tried[np.argmin([loss(T) for T in tried])]", "min(loss(T) for T in tried)"),
         ("the squared error of p is made small, not the cross-entropy",
