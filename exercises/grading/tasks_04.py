@@ -356,8 +356,8 @@ SCALED = Task(
         "Write y = sum of w_d (x_d - mean_d) / std_d + b, and collect what multiplies x_d. What "
         "remains is the bias.",
         "The old weight is w_d / std_d. The old bias is b minus the sum of old weight times mean.",
-        "std = np.where(x.max(axis=0) == x.min(axis=0), 1.0, std); z = (x - mean) / std; descend on z; w = w / std; "
-        "b = b - w @ mean; the answers are x_test @ w + b.",
+        "std = np.where(x.max(axis=0) == x.min(axis=0), 1.0, std); z = (x - mean) / std; "
+        "descend on z; w = w / std; b = b - w @ mean; the answers are x_test @ w + b.",
     ),
     right=(
         """
