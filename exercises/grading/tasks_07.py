@@ -490,8 +490,8 @@ def measure_cases(rng):
     yield case("wrong in one place", 7, (25,))
     yield case("small gradients", 1, (3,), sign=0.3)
     yield case("small gradients", 1, (2, 2), sign=0.3)
-    for sign in (6, [6, 3, -6], [-6, 6, -3], [1, 6, -6], [-3, 5, 2]):
-        yield case("float32", 10, (3,), np.float32, sign=sign)
+    yield case("float32", 2, (3, 4), np.float32, sign=6)
+    yield case("float32", 2, (12,), np.float32, sign=-6)
     yield case("large errors", 3, (3,), sign=0.01)
     yield case("a wrong factor", 1, (2, 3))
     yield case("a wrong sign", 3, (4,))
