@@ -66,7 +66,8 @@ def test_the_audit_notices_a_weak_task():
     weak = replace(UNBROADCAST, cases=lambda rng: [next(UNBROADCAST.cases(rng))])
     faults = list(audit.faults(weak))
     assert "a wrong answer passes" in "\n".join(faults)
-    strict = replace(UNBROADCAST, right=("def unbroadcast(g, shape): return g", "wrong " * 2))
+    right = "def unbroadcast(g, shape): return g", "wrong " * 2
+    strict = replace(UNBROADCAST, right=right, equal=())
     with pytest.raises(ValueError, match="the first right answer has no"):
         list(audit.faults(strict))
     same = replace(UNBROADCAST, wrong=(("never", "n == 1", "n == 1 "), *UNBROADCAST.wrong[:2]))
@@ -151,7 +152,7 @@ def test_the_audit_notices_a_mutant_that_passes():
         yield "a square", np.ones((2, 2)), (2, 2)
         yield "a row in front", np.ones((2, 2)), (2,)
 
-    weak = replace(UNBROADCAST, cases=cases)
+    weak = replace(UNBROADCAST, cases=cases, equal=())
     found = audit.examine_mutants(weak, seeds=2, drawn=None)
     assert found.alive and found.killed and not found.equal
     assert "a mutant passes, all seeds: variant 1" in "\n".join(found.faults(weak))

@@ -4,6 +4,10 @@ import numpy as np
 
 from .task import Task, sent
 
+# Of what a number may be off, as the notebook says.
+PRECISION = {"rtol": 1e-6, "atol": 1e-8}
+STEP = "the rate is above 0"
+
 # ---- 04.1
 
 
@@ -23,6 +27,19 @@ def weighted_cases(rng):
     yield case("rows that do not count", 3, 1, [0, 2, 3])
     yield case("rows that do not count", 4, 4, [0, 0, 3, 0])
     yield case("many rows", 40, 3, np.round(rng.uniform(0, 4, 40), 1))
+    yield case("many rows", 300, 2, np.round(rng.uniform(0, 4, 300), 2))
+    yield case("more columns than rows", 5, 40, rng.uniform(0.5, 2, 5).round(2))
+    yield case("r that are small", 3, 2, rng.uniform(0.001, 0.009, 3).round(4))
+    yield case("r that are small", 4, 1, [1e-5, 2e-5, 0, 3e-5])
+    group, x, t, r, w, b = case("large numbers", 4, 2, [1, 2.5, 0.1, 3])
+    yield group, x * 30.3, t * 300.7, r * 500, w * 20.1, b * 300
+    # Close to the targets, which are large: the errors have few digits in common with them.
+    group, x, t, r, w, b = case("small errors of large numbers", 5, 2, [1, 2.5, 0.1, 3, 0])
+    yield group, x, x @ w + 31234.567 + t / 1000, r, w, 31234.567
+    group, x, t, r, w, b = case("some rows without an error", 3, 2, [1, 2, 3])
+    x, w, b = np.round(x), np.round(w), np.round(b)
+    yield group, x, x @ w + b, r, w, b
+    yield group, x, x @ w + b + [0, 1.5, 0], r, w, b
 
 
 def weighted_reference(x, t, r, w, b):
@@ -40,8 +57,8 @@ WEIGHTED = Task(
     id="04.1",
     cases=weighted_cases,
     reference=weighted_reference,
-    rtol=1e-4,
-    atol=1e-4,
+    **PRECISION,
+    equal=(("r = abs(r)", "no r is below 0"),),
     hints=(
         "How much does the loss change when one answer y_n grows a little? Write that down as an "
         "array (N,); both gradients are made of it.",
@@ -113,13 +130,26 @@ def rates_cases(rng):
     yield "large numbers", some(16, 30.0, 1.0)
     x = some(16, 2.0)
     yield "columns that go together", np.column_stack([x, x + rng.uniform(-0.5, 0.5, x.shape)])
+    yield "small numbers", some(16, 0.02, 0.3, 0.1)
+    yield "large numbers", some(16, 2.0, 300.0, 20.0)
+    for scales in (1.0, 3.0, 0.4), (3.0, 0.4, 1.0), (0.4, 1.0, 3.0), (3.0, 1.0, 0.4):
+        yield "columns in any order", some(12, *scales)
+    yield "hardly more rows than columns", rng.normal(size=(7, 6)).round(2)
+    yield "many columns", rng.normal(0.5, 1, (200, 22)).round(2)
+    # Columns at right angles to each other and to the ones, nearly as long as those.
+    wave = np.array([np.resize(np.r_[[1.0] * k, [-1.0] * k], 8) for k in (1, 2, 4)]).T
+    lengths = 1 + rng.permutation([0.004, 0.008, 0.012])
+    yield "curvatures almost alike", wave * lengths
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    yield "curvatures almost alike", wave * lengths @ turn
+    yield "many digits", 300 + rng.normal(size=(9, 2))
 
 
 def rates_reference(x):
     n, m = len(x), x.shape[1] + 1
     rows = [[*map(float, row), 1.0] for row in x]
     h = [[sum(2 * row[i] * row[j] for row in rows) / n for j in range(m)] for i in range(m)]
-    for _ in range(60):  # Jacobi 1846: turn each pair of axes until the table is diagonal
+    for _ in range(15):  # Jacobi 1846: turn each pair of axes until the table is diagonal
         for i in range(m):
             for j in range(i + 1, m):
                 angle = 0.5 * np.arctan2(2 * h[i][j], h[i][i] - h[j][j])
@@ -134,11 +164,32 @@ def rates_reference(x):
     return 2 / max(c), 2 / (max(c) + min(c))
 
 
+# The ones alone make the largest curvature 2 at least, so the best rate is 1 at most.
+WIDER = (
+    "2 / max(c), 0.0", "0.0, 3 / max(c)", "0.0, 2 / min(c)", "0.0, 2 * max(c)", "0.0, max(c) / 2",
+    "0.0, 2", "0.0, max(c)",
+)  # fmt: skip
+CUT = "any two places between cut a piece off"
+
 RATES = Task(
     id="04.2",
     cases=rates_cases,
     reference=rates_reference,
-    rtol=1e-4,
+    **PRECISION,
+    equal=(
+        ("x = x[::-1]", "the Hessian is the same in whatever order the rows come"),
+        *((f"-> low, high = ({ends})", "it searches a longer piece") for ends in WIDER),
+        ("range(1, 100)", "so many rounds are more than enough"),
+        ("range(100 - 1)", "so many rounds are more than enough"),
+        ("range(99)", "so many rounds are more than enough"),
+        ("range(101)", "so many rounds are more than enough"),
+        ("<= max(abs(1 - b * c))", "where both are the same the best lies between them"),
+        ("if max(1 - a * c) <", "where that sign counts, both points are above the best"),
+        ("-> a, b = (low + (high - low) / 2, high - (high - low) / 3)", CUT),
+        ("-> a, b = (low + (high - low) / 4, high - (high - low) / 3)", CUT),
+        ("-> a, b = (low + (high - low) / 3, high - (high - low) / 2)", CUT),
+        ("-> a, b = (low + (high - low) / 3, high - (high - low) / 4)", CUT),
+    ),
     hints=(
         "Both rates need the curvatures: the eigenvalues of the Hessian, which the lesson names.",
         "The Hessian is 2 * ones.T @ ones / N, np.linalg.eigvalsh gives its eigenvalues. At the "
@@ -202,15 +253,6 @@ RATES = Task(
 # ---- 04.3
 
 
-@sent
-def there_and_back(answer, x, t, x_test, rate, steps):
-    """The three results, and whether the inputs were left alone."""
-    before = x.copy(), x_test.copy()
-    y, w, b = answer(x, t, x_test, rate, steps)
-    same = np.array_equal(x, before[0]) and np.array_equal(x_test, before[1])
-    return y, w, b, "left as they were" if same else "changed"
-
-
 def scaled_cases(rng):
     def some(n, *means):
         spread = rng.uniform(-1, 1, (n, len(means))) + np.resize([-2.0, 2.0, 1.0], n)[:, None]
@@ -232,13 +274,47 @@ def scaled_cases(rng):
     constant[1][:, 0] = 2.0
     yield constant
     yield case("no test rows", 3, 0, [20.0, 5.0], 0.1, 5)
+    group = "columns whose computed standard deviation is not quite 0"
+    constant = case(group, 7, 2, [3.0, 0.0], 0.1, 3)
+    constant[1][:, 1] = 0.1
+    yield constant
+    for n in 10, 6:
+        _, x, t, x_test, rate, steps = case(group, n, 3, [20.0], 0.05, 9)
+        others = rng.permutation([0.1, 0.7, -1.1, 123.4, 0.3])
+        x = np.insert(np.tile(others, (n, 1)), 2, x[:, 0], axis=1)
+        yield group, x, t, np.hstack([x_test + k for k in range(6)]), rate, steps
+    group = "one row"
+    yield case(group, 1, 2, [0.1, 30.0], 0.1, 4)
+    narrow = case("a column that hardly changes", 5, 2, [2.0, 4.0], 0.1, 20)
+    narrow[1][:, 1] = 0.5 + 0.003 * rng.permutation([-1, 1, 2, -2, 0.5])
+    narrow[3][:, 1] = 0.5 + 0.003 * rng.uniform(-2, 2, 2)
+    yield narrow
+    repeated = case("a column with equal numbers", 5, 2, [2.0, 4.0], 0.1, 20)
+    repeated[1][:, 1] = [7, 7, 7 + rng.uniform(1, 2), 7 - rng.uniform(0.3, 0.6), 7]
+    yield repeated
+    for sign in 1, -1:
+        _, x, t, x_test, rate, _ = case("hundreds of steps", 8, 3, [20.0, 5.0], 0.02, 0)
+        # Targets that a plane goes through: the error becomes small, and the steps go on.
+        yield "hundreds of steps", x, sign * (x @ [0.5, 2.0] + 3), x_test, rate, 400
+        one, one_test = x[:, :1], x_test[:, :1]
+        yield "hundreds of steps", one, sign * (4.0 * one[:, 0] - 7), one_test, 0.05, 180
+    _, x, t, x_test, rate, steps = case("numbers below 0", 6, 3, [-20.0, 3.0], 0.1, 30)
+    yield "numbers below 0", x, -t, x_test, rate, steps
+    _, x, t, x_test, rate, steps = case("numbers of both signs", 6, 5, [0.0, 3.0], 0.1, 30)
+    yield "numbers of both signs", x, np.round(rng.uniform(-9, 9, 6), 1), x_test, rate, steps
+    n, d = 45, 24
+    x, x_test = rng.normal(rng.uniform(-9, 9, d), 2, (n, d)), rng.normal(0, 9, (30, d))
+    yield "many rows and columns", x, 9 * rng.normal(size=n), x_test, 0.02, 12
+    digits = case("many digits", 6, 2, [0.0], 0.1, 30)
+    digits[1], digits[3] = 4000 + 3 * rng.normal(size=(6, 2)), 4000 + 3 * rng.normal(size=(2, 2))
+    yield digits
 
 
 def scaled_reference(x, t, x_test, rate, steps):
     n, d = x.shape
     mean = [sum(x[i][k] for i in range(n)) / n for k in range(d)]
     std = [(sum((x[i][k] - mean[k]) ** 2 for i in range(n)) / n) ** 0.5 for k in range(d)]
-    std = [s if s > 1e-9 else 1.0 for s in std]
+    std = [s if any(row[k] != x[0, k] for row in x) else 1.0 for k, s in enumerate(std)]
     z = [[(x[i][k] - mean[k]) / std[k] for k in range(d)] for i in range(n)]
     w, b = [0.0] * d, 0.0
     for _ in range(steps):
@@ -249,29 +325,46 @@ def scaled_reference(x, t, x_test, rate, steps):
     answers = [sum((r[k] - mean[k]) / std[k] * w[k] for k in range(d)) + b for r in x_test]
     b = b - sum(w[k] / std[k] * mean[k] for k in range(d))
     w = [w[k] / std[k] for k in range(d)]
-    return np.array(answers, float), np.array(w), float(b), "left as they were"
+    return np.array(answers, float), np.array(w), float(b)
 
+
+NOTHING = "less its mean such a column is 0, whatever it is divided by"
 
 SCALED = Task(
     id="04.3",
     cases=scaled_cases,
     reference=scaled_reference,
-    drive=there_and_back,
-    rtol=1e-5,
-    atol=1e-6,
+    **PRECISION,
+    equal=(
+        ("x.min(axis=0), 0.5, std)", NOTHING),
+        ("x.min(axis=0), 2.0, std)", NOTHING),
+        ("-> std[std < 1e-12] = 0.5", NOTHING),
+        ("-> std[std < 1e-12] = 2.0", NOTHING),
+        ("if np.ptp(column) else 0.5)", NOTHING),
+        ("if np.ptp(column) else 2.0)", NOTHING),
+        ("@ mean) -> return (z_test @ w + b, w / std, b - mean @", "the product is the same"),
+        ("b = p[-1] - w @ mean -> b = p[-1] - mean @ w", "the product is the same"),
+        ("rate = abs(rate)", STEP),
+        ("p -= rate", "the array is its own"),
+        ("b -= ", "a number, which nobody else holds"),
+        ("<= 1e-12", "no column has just this standard deviation"),
+        ("[::-1])) + b", "the order of a sum"),
+        ("list(zip(w, columns))[::-1]))", "the order of a sum"),
+        ("in zip(z, w))) + b", "the product is the same both ways"),
+    ),
     hints=(
         "Write y = sum of w_d (x_d - mean_d) / std_d + b, and collect what multiplies x_d. What "
         "remains is the bias.",
         "The old weight is w_d / std_d. The old bias is b minus the sum of old weight times mean.",
-        "std = np.where(std == 0, 1.0, std); z = (x - mean) / std; descend on z; w = w / std; "
-        "b = b - w @ mean; the answers are x_test @ w + b.",
+        "std = np.where(x.max(axis=0) == x.min(axis=0), 1.0, std); z = (x - mean) / std; "
+        "descend on z; w = w / std; b = b - w @ mean; the answers are x_test @ w + b.",
     ),
     right=(
         """
         def scaled_descent(x, t, x_test, rate, steps):
             w, b = np.zeros(x.shape[1]), 0.0
             mean, std = x.mean(axis=0), x.std(axis=0)
-            std = np.where(std == 0, 1.0, std)
+            std = np.where(x.max(axis=0) == x.min(axis=0), 1.0, std)
             z, z_test = (x - mean) / std, (x_test - mean) / std
             for step in range(steps):
                 error = z @ w + b - t
@@ -286,13 +379,13 @@ SCALED = Task(
             for step in range(steps):
                 p = p - rate * 2 / len(t) * ones.T @ (ones @ p - t)
             w = p[:-1] / std
-            b = p[-1] - np.sum(w * mean)
+            b = p[-1] - w @ mean
             return x_test @ w + b, w, b""",
         """
         def scaled_descent(x, t, x_test, rate, steps):
             z, columns = [], []
             for column in x.T:
-                m, s = np.mean(column), np.std(column) or 1.0
+                m, s = np.mean(column), np.std(column) if np.ptp(column) else 1.0
                 columns.append((m, s)); z.append((column - m) / s)
             w, b = [0.0] * len(z), 0.0
             for step in range(steps):
@@ -324,7 +417,19 @@ SCALED = Task(
          "b - (w / std) @ mean", "b - w @ mean"),
         ("the correction of the bias has the wrong sign",
          "b - (w / std) @ mean", "b + (w / std) @ mean"),
-        ("a column that never changes is divided by 0", "np.where(std == 0, 1.0, std)", "std"),
+        ("a column that never changes is divided by 0",
+         "np.where(x.max(axis=0) == x.min(axis=0), 1.0, std)", "std"),
+        ("the standard deviation is compared with 0, but of equal numbers it is computed as "
+         "something like 1e-17", "x.max(axis=0) == x.min(axis=0)", "std == 0"),
+        ("a column that hardly changes is taken for one that never changes",
+         "x.max(axis=0) == x.min(axis=0)", "std < 0.1"),
+        ("a small number is added to each standard deviation in place of a look at the column",
+         "np.where(x.max(axis=0) == x.min(axis=0), 1.0, std)", "std + 1e-8"),
+        ("the test rows lose their own mean, not that of x",
+         "(x_test - mean) / std", "(x_test - x_test.sum(axis=0) / max(len(x_test), 1)) / std"),
+        ("the descent ends early, when the errors are small; all steps are to be taken",
+         "error = z @ w + b - t", "error = z @ w + b - t\n"
+         "                if abs(error).max() < 1e-2: break"),
         ("the standard deviation divides by N - 1, not by N",
          "x.std(axis=0)", "x.std(axis=0, ddof=1)"),
         ("one mean and one standard deviation serve all columns",
@@ -349,9 +454,7 @@ def roll(answer, bowl, bottom, w, rate, beta, steps, tolerance):
         asked.append(np.array(place, dtype=float))
         return bowl @ (asked[-1] - bottom)
 
-    before = w.copy()
-    path = answer(gradient, w, rate, beta, steps, tolerance)
-    return path, "left as it was" if np.array_equal(w, before) else "changed"
+    return answer(gradient, w, rate, beta, steps, tolerance)
 
 
 def momentum_cases(rng):
@@ -383,7 +486,24 @@ def momentum_cases(rng):
         ("the gradient is small enough", [rng.uniform(-0.48, -0.4), rng.uniform(0.4, 0.48)]),
     ]:
         yield group, bowl, middle, middle + np.round(away, 2), 0.1, 0.9, 4, 0.5
+    yield "as small as the tolerance", bowl, middle, np.array([1.0, 0.25]), 0.1, 0.9, 4, 0.5
+    yield "as small as the tolerance", bowl, middle, np.array([0.0, 1.0]), 0.1, 0.9, 4, 0.5
     yield case("the gradient is small enough", [2.0], 0.1, 0.0, 100, 0.5)
+    yield case("small, and still no end", [1.0, 0.9], 0.1, 0.0, 150)
+    yield case("small, and still no end", [1.0, 0.9], 0.1, 0.5, 100, 1e-7)
+    yield case("many steps", [0.5, 1.0], 0.002, 0.0, 1500)
+    yield case("many steps", [1.0, 0.02, 0.3], 0.05, 0.97, 1200)
+    yield case("many parameters", rng.uniform(0.5, 3, 25).round(1), 0.1, 0.7, 12)
+    yield case("many parameters", rng.uniform(0.5, 3, 25).round(1), 0.1, 0.7, 60, 0.3)
+    quiet = np.diag([1.0] + [0.5] * 23)
+    start = np.r_[3.0, np.full(23, 0.6)] + rng.uniform(0, 0.1, 24).round(2)
+    yield "one element of many is large", quiet, np.zeros(24), start, 0.2, 0.0, 40, 0.7
+    yield "one element of many is large", quiet, np.zeros(24), start[::-1], 0.2, 0.0, 40, 0.7
+    turned = np.diag([0.5] * 23 + [1.0])
+    yield "one element of many is large", turned, np.zeros(24), -start[::-1], 0.2, 0.0, 40, 0.7
+    _, bowl, bottom, start, *rest = case("large numbers", [1.0, 3.0], 0.2, 0.5, 5)
+    yield "large numbers", bowl, bottom * 1234.5, start * 4321.7, *rest
+    yield case("steps that grow", [1.0, 4.0], 0.7, 0.5, 9)
     yield case("the gradient is small enough", [2.0, 0.5], 0.1, 0.9, 400, 0.02)
 
 
@@ -398,7 +518,7 @@ def momentum_reference(bowl, bottom, w, rate, beta, steps, tolerance):
         v = [beta * v[i] + g[i] for i in range(d)]
         place = [place[i] - rate * v[i] for i in range(d)]
         path.append(place)
-    return np.array(path), "left as it was"
+    return np.array(path)
 
 
 MOMENTUM = Task(
@@ -406,8 +526,17 @@ MOMENTUM = Task(
     cases=momentum_cases,
     reference=momentum_reference,
     drive=roll,
-    rtol=1e-4,
-    atol=1e-6,
+    **PRECISION,
+    equal=(
+        ("w = np.array(w, dtype=float) -> ", "each step makes new arrays, of floats"),
+        ("return np.array(path) -> return path", "a list is as good"),
+        ("break -> continue", "the place stays the same, and so does its gradient"),
+        ("np.ones((steps + 1", "every row that is returned is written over"),
+        ("v, path = (np.zeros_like(w), [w]); w = np.array", "the first row is as good whole"),
+        ("rate = abs(rate)", STEP),
+        ("beta = abs(beta)", "beta is not below 0"),
+        ("tolerance = abs(tolerance)", "the tolerance is not below 0"),
+    ),
     hints=(
         "Two things change from step to step: the place and the velocity. Which of them does the "
         "path hold, and how many rows has it when no step is taken?",
@@ -449,7 +578,7 @@ MOMENTUM = Task(
                 before = np.array(path[-2]) if len(path) > 1 else here
                 g = gradient(here)
                 if max(abs(g)) <= tolerance:
-                    break
+                    return path
                 path.append(list(here - rate * g + beta * (here - before)))
             return path""",
     ),

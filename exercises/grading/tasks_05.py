@@ -4,17 +4,12 @@ import math
 
 import numpy as np
 
-from .task import Task, sent
+from .task import Task
+
+# Of what a number may be off, as the notebook says.
+PRECISION = {"rtol": 1e-6, "atol": 1e-9}
 
 # ---- 05.1
-
-
-@sent
-def undisturbed(answer, scores, axis):
-    """The answer, and whether it left its input alone."""
-    before = scores.copy()
-    p = answer(scores, axis)
-    return p, "scores left as they were" if (scores == before).all() else "scores changed"
 
 
 def softmax_cases(rng):
@@ -34,6 +29,25 @@ def softmax_cases(rng):
     yield "minus infinity", np.array([[-np.inf, 1.0, 0.5], [2.0, 0.0, -np.inf]]) + some(2, 3), 1
     yield "an axis of length 1", some(3, 1), 1
     yield "no rows", some(0, 3), 1
+    yield "no rows", some(2, 0, 3), -1
+    yield "one element", some(1), 0
+    yield "three axes", some(3, 4, 2), -2
+    yield "three axes", some(3, 4, 2), 0
+    yield "three axes", some(3, 3, 3), -1
+    for axis in (0, -3, 2, 3):
+        yield "four axes", some(2, 3, 4, 2) * 2, axis
+    for axis in (0, 1):
+        yield "many classes, many lines", rng.normal(0, 3, (45, 40)), axis
+    rows = np.array([0, 1e3, -1e3, 30, -1e5, 1e6])
+    yield "rows of all sizes", rows[:, None] + some(6, 3), 1
+    yield "rows of all sizes", (rng.permutation(rows)[:, None] + some(6, 3)).T.copy(), 0
+    yield "many digits", 40000 + rng.normal(size=(3, 4)), 1
+    middle = rng.permutation([8.0, 0.0, -20.0, -4.0, 12.5]) + some(2, 5)
+    yield "some unlikely", middle * rng.choice([-1, 1]), 1
+    scores = some(3, 6)
+    scores[[0, 1, 1, 2, 2, 2], [2, 0, 5, 1, 3, 4]] = -np.inf
+    yield "minus infinity", scores - 700, 1
+    yield "minus infinity", scores.T.copy() + 900, -2
 
 
 def softmax_reference(scores, axis):
@@ -47,16 +61,22 @@ def softmax_reference(scores, axis):
                 math.fsum(math.exp(min(other - s, 700.0)) for other in line) if s > -math.inf else 0
             )
             p[(*index, k)] = 1 / total if total else 0.0
-    return np.moveaxis(p, -1, axis), "scores left as they were"
+    return np.moveaxis(p, -1, axis)
 
+
+EMPTY = "scores", "0 / scores", "1 * scores"
 
 SOFTMAX = Task(
     id="05.1",
     replaces="functional.softmax",
     cases=softmax_cases,
     reference=softmax_reference,
-    drive=undisturbed,
-    rtol=1e-6,
+    **PRECISION,
+    equal=(
+        ("lines.max(axis=0, keepdims=True)", "one line broadcasts as it is"),
+        ("sum(axis=0, keepdims=True)", "one line broadcasts as it is"),
+        *((f"if scores.size else {other}", "nothing is in it") for other in EMPTY),
+    ),
     hints=(
         "`largest` has length 1 along the axis, so it broadcasts. Which other array must have "
         "that shape?",
@@ -84,7 +104,7 @@ SOFTMAX = Task(
             def one(s):
                 e = np.array([np.exp(v - max(s)) for v in s])
                 return e / sum(e)
-            return np.apply_along_axis(one, axis, scores) if scores.size else scores.copy()""",
+            return np.apply_along_axis(one, axis, scores) if scores.size else 0 * scores""",
     ),
     wrong=(
         ("the largest score is not subtracted, and exp becomes infinite, or 0 everywhere",
@@ -128,6 +148,22 @@ def loss_cases(rng):
     yield "one class only", some(2, 1), np.array([0, 0])
     yield "large scores", np.round(rng.uniform(900, 999, (1, 2)), 1) * [1, -1], np.array([1])
     yield "large scores", np.round(rng.uniform(1000, 2000, (3, 3))), np.array([0, -1, 2])
+    offsets = rng.permutation([0.0, 2000.0, -3000.0, 500.0])[:, None]
+    yield "large scores", offsets + some(4, 3), np.array([1, 2, -1, 0])
+    steep = np.round(rng.uniform(1500, 2500, (3, 1)), 1) * [[1, 0], [0, 1], [-1, 0]]
+    yield "large scores", steep, np.array([1, 0, 0])
+    yield "many digits", 30000 + rng.normal(size=(4, 3)), np.array([2, -1, 0, 0])
+    yield "labels that repeat", some(4, 3), np.array([1, 1, 1, 1])
+    yield "labels that repeat", some(6, 4), np.array([2, 0, -1, 2, 2, 0])
+    yield "labels that repeat", some(5, 3), np.array([0, 0, -1, 0, 0])
+    yield "one known", some(5, 3), np.array([-1, -1, 1, -1, -1])
+    yield "one known", some(3, 4), np.array([-1, -1, 3])
+    yield "the first and the last unknown", some(4, 2), np.array([-1, 0, 1, -1])
+    yield "one class only", some(3, 1), np.array([0, -1, 0])
+    yield "many classes", some(9, 40), np.r_[rng.integers(20, 40, 8), -1]
+    labels = rng.integers(-1, 7, 90)
+    labels[:12] = -1
+    yield "many samples", 3 * some(90, 7), rng.permutation(labels)
 
 
 def loss_reference(scores, labels):
@@ -149,7 +185,15 @@ LOSS = Task(
     replaces="functional.cross_entropy",
     cases=loss_cases,
     reference=loss_reference,
-    rtol=1e-6,
+    **PRECISION,
+    equal=(
+        ("g[labels < 0] = 0; g[known, labels[known]] -= 1", "the two change different rows"),
+        ("np.arange(scores.shape[1])) / 1.0", "1.0 changes nothing"),
+        ("-> targets = labels[:, None] == np.arange(scores.shape[1])", "True counts as 1"),
+        ("np.arange(scores.shape[1])) * 0.5", "all results are quotients of two such sums"),
+        ("np.arange(scores.shape[1])) * 2.0", "all results are quotients of two such sums"),
+        ("targets.max(axis=1, keepdims=True)", "a row has one 1 at most"),
+    ),
     hints=(
         "Two lists of numbers as an index, `log_p[known, ...]`, pick one element for each pair.",
         "The loss is minus the mean of log_p at the known pairs. The gradient is exp(log_p), with "
@@ -217,6 +261,14 @@ LOSS = Task(
         ("the gradient is the one for p, -targets / p; from p to the scores there is a way yet",
          "g[known, labels[known]] -= 1",
          "p, g = g, 0 * g; g[known, labels[known]] = -1 / p[known, labels[known]]"),
+        ("the sums are divided by the number of different labels, not of known samples",
+         "M = len(known)", "M = len(set(labels[known].tolist()))"),
+        ("the loss is right, but its gradient counts the unknown samples too, as if they were of "
+         "the last class, and divides by all",
+         "g[known, labels[known]] -= 1", "g[np.arange(len(g)), labels] -= 1",
+         "g[labels < 0] = 0", "pass", "g / M", "g / len(g)"),
+        ("one number is subtracted from all scores, and rows far below it have only powers of 0",
+         "scores.max(axis=1, keepdims=True)", "scores.max()"),
         ("the mean runs over samples and classes; K has no place in it",
          "M = len(known)", "M = len(known) * scores.shape[1]"),
     ),
@@ -255,6 +307,31 @@ def calibration_cases(rng):
     yield case("more groups than samples", [1], 4, K=3)
     yield case("many samples", [1, 0, 1, 1] * 5 + [0, 1, 0, 0] * 5, 7, K=3)
 
+    def drawn(group, n, groups, K, spread=1.0):
+        """Any probabilities, the largest of which may be small, and different in each row."""
+        while True:
+            powers = np.exp(spread * rng.normal(size=(n, K)) * rng.uniform(0.2, 2, (n, 1)))
+            p = powers / powers.sum(axis=1, keepdims=True)
+            ordered = np.sort(p, axis=1)
+            apart = np.diff(np.sort(ordered[:, -1])).min(initial=1) > 1e-7
+            if apart and (K == 1 or (ordered[:, -1] - ordered[:, -2]).min() > 1e-3):
+                break
+        likely = np.where(rng.random(n) < 0.4, p.argmax(axis=1), rng.integers(0, K, n))
+        return group, p, likely, groups
+
+    unsure = "less than half sure"
+    yield unsure, np.array([[0.4, 0.35, 0.25], [0.2, 0.36, 0.44]]), np.array([0, 0]), 1
+    yield unsure, np.array([[0.3, 0.32, 0.38], [0.2, 0.45, 0.35]]), np.array([2, 0]), 2
+    yield drawn(unsure, 12, 3, 8, 0.4)
+    yield "one class", np.array([[1.0]]), np.array([0]), int(rng.integers(1, 4))
+    unequal = "groups of unequal size"
+    for n, groups in (10, 4), (11, 3), (9, 5), (7, 4), (14, 6):
+        yield drawn(unequal, n, groups, 4)
+    yield drawn("more groups than samples", 7, 50, 3)
+    yield drawn("many groups", 90, 40, 3)
+    yield drawn("many samples", 200, 15, 12)
+    yield drawn("many samples", 230, 4, 2)
+
 
 def calibration_reference(p, labels, groups):
     samples = []
@@ -278,6 +355,20 @@ CALIBRATION = Task(
     id="05.3",
     cases=calibration_cases,
     reference=calibration_reference,
+    **PRECISION,
+    equal=(
+        ("array_split(order, groups))[::-1]", "the order of a sum"),
+        ("array_split(apart, groups))[::-1]", "the order of a sum"),
+        ("(pairs[start:end])[::-1]", "the order of a sum"),
+        ("zip(p, labels))[::-1]", "they are sorted anyhow"),
+        ("total = total +", "a number, which nobody else holds"),
+        ("gap = right[piece].mean() - sure", "only the size of the difference counts"),
+        ("== labels) - p.max", "only the size of the difference counts"),
+        ("sum((r - c for", "only the size of the difference counts"),
+        ("p = abs(p)", "no probability is below 0"),
+        ("p = np.minimum(p, 1)", "no probability is above 1"),
+        ("labels = abs(labels)", "no label is below 0"),
+    ),
     hints=(
         "First two arrays of length N: how sure each answer is, and whether it is right.",
         "np.argsort of the confidences gives the order; np.array_split cuts that order into "
@@ -355,17 +446,15 @@ CALIBRATION = Task(
 
 def best(scores, labels):
     """Where the slope of the loss for 1/T changes its sign, by bisection."""
-    rows = [[float(s) - float(max(row)) for s in row] for row in scores]
+    rows = scores - scores.max(axis=1, keepdims=True)
+    of_label = rows[np.arange(len(rows)), labels]
 
     def slope(beta):
-        total = 0.0
-        for row, label in zip(rows, labels):
-            powers = [math.exp(beta * s) for s in row]
-            total += sum(e * s for e, s in zip(powers, row)) / sum(powers) - row[label]
-        return total
+        powers = np.exp(beta * rows)
+        return ((powers * rows).sum(axis=1) / powers.sum(axis=1) - of_label).sum()
 
     low, high = 1e-4, 1e4
-    for _ in range(200):
+    for _ in range(45):
         middle = math.sqrt(low * high)
         if slope(middle) < 0:
             low = middle
@@ -375,14 +464,15 @@ def best(scores, labels):
 
 
 def temperature_cases(rng):
-    def case(group, T, n, K, shift=0.0):
-        """Random scores, scaled so that T is best."""
+    def case(group, T, n, K, shift=0.0, surprise=0.0):
+        """Random scores, scaled so that T is best.  surprise: how far the first label is below."""
         while True:
             scores = rng.normal(size=(n, K))
             order = np.argsort(scores, axis=1)
             labels = order[:, -1]
             # A third of the answers are wrong.
             labels[: n // 3] = order[: n // 3, -2]
+            scores[0, labels[0]] -= surprise
             found = best(scores, labels)
             if 0.2 < found < 2:
                 return group, scores * (T / found) + shift, labels
@@ -396,20 +486,69 @@ def temperature_cases(rng):
     yield case("right already", 1.0, 9, 3)
     far = rng.uniform(4000, 6000, (9, 1)) * np.resize([1, -1], (9, 1))
     yield case("a number added to each row", rng.uniform(1.4, 1.6), 9, 3, far)
-    yield case("many samples", rng.uniform(2, 3), 300, 10)
+    yield case("many samples", rng.uniform(2, 3), 120, 10)
+    for T in 0.1025, 0.105, 0.1074:  # between the places of a grid
+        yield case("a small T", T + rng.uniform(-0.0002, 0.0002), 9, 3)
+    yield case("a small T", rng.uniform(0.11, 0.12), 12, 4)
+    yield case("a large T", rng.uniform(9.7, 9.9), 9, 3)
+    yield case("a large T", rng.uniform(4.3, 6.5), 15, 5)
+    yield case("between", rng.uniform(0.3, 0.6), 9, 2)
+    yield case("between", rng.uniform(1.15, 1.4), 12, 3)
+    yield case("one great surprise", rng.uniform(0.4, 0.6), 30, 3, surprise=11)
+    group, scores, labels = case("many samples", rng.uniform(0.5, 0.7), 130, 4)
+    order = np.argsort(-scores[np.arange(130), labels] + scores.max(axis=1))
+    yield group, scores[order], labels[order]
+    for T in 0.15, 3.0:
+        group, scores, labels = case("a class that is never likely", T, 9, 3)
+        yield group, np.column_stack([scores, np.full(9, scores.min() - 200)]), labels
+    group, scores, labels = case("the classes that occur are the last ones", 1.7, 12, 3)
+    yield group, np.hstack([scores - 4, scores]), labels + 3
 
+
+MORE = "the search is finer and wider than one percent of 0.1 to 10, before and after"
 
 TEMPERATURE = Task(
     id="05.4",
     cases=temperature_cases,
     reference=best,
-    rtol=1.5e-2,
+    rtol=1e-2,
+    equal=(
+        ("np.geomspace(10, 0.1, 600)", "the same temperatures, from the other end"),
+        ("np.geomspace(0.05, 10, 600)", MORE),
+        ("np.geomspace(0.1, 11, 600)", MORE),
+        ("np.geomspace(0.1, 10, 599)", MORE),
+        ("np.geomspace(0.1, 10, 601)", MORE),
+        ("list(tried)[:-1]", MORE),
+        ("s[rows, labels]).sum()", "the sum is smallest where the mean is"),
+        ("np.sum(np.logaddexp", "the sum is smallest where the mean is"),
+        ("(mean - of_label).mean() > 0", "only the sign counts"),
+        ("(mean - of_label).sum() >= 0", MORE),
+        ("np.log(np.exp(s).mean(axis=1))", "the losses differ by log K, whatever T is"),
+        ("def loss(T):; top =", "it is called later"),
+        ("labels = abs(labels)", "no label is below 0"),
+        ("range(1, 60)", MORE),
+        ("range(60 - 1)", MORE),
+        ("range(59)", MORE),
+        ("range(61)", MORE),
+        ("low, high = (0.025, 20.0)", MORE),
+        ("low, high = (0.1, 20.0)", MORE),
+        ("low, high = (0.05, 10.0)", MORE),
+        ("low, high = (0.05, 40.0)", MORE),
+        ("high - low >= 0.001", MORE),
+        ("low, high, r = (-3.5, 7.0", MORE),
+        ("low, high, r = (-7.0, 3.5", MORE),
+        ("(5 * 0.5 - 1) / 2", "any two places between cut a piece off"),
+        ("(6 ** 0.5 - 1) / 2", "any two places between cut a piece off"),
+        ("np.log(np.exp(s).sum(axis=1, keepdims=True))", "the mean of all pairs is the same"),
+        ("np.take_along_axis(scores, labels[:, None])", "the last axis is axis 1"),
+        ("if loss(a) <= loss(b)", MORE),
+    ),
     hints=(
         "Write the loss as a function of T first, without overflow. Then it is a search on a "
         "line with one valley.",
         "Temperatures that each are one percent larger than the last reach from 0.1 to 10 in "
         "fewer than 500 tries. Or keep two ends and cut off the worse third, again and again.",
-        "T = np.geomspace(0.1, 10, 2000); losses = [loss(t) for t in T]; return "
+        "T = np.geomspace(0.1, 10, 600); losses = [loss(t) for t in T]; return "
         "T[np.argmin(losses)], where loss subtracts the largest score and divides by t.",
     ),
     right=(
@@ -420,7 +559,7 @@ TEMPERATURE = Task(
             def loss(T):
                 s = (scores - top) / T
                 return (np.log(np.exp(s).sum(axis=1)) - s[rows, labels]).mean()
-            tried = np.geomspace(0.1, 10, 2000)
+            tried = np.geomspace(0.1, 10, 600)
             return float(tried[np.argmin([loss(T) for T in tried])])""",
         """
         def best_temperature(scores, labels):
@@ -459,11 +598,11 @@ TEMPERATURE = Task(
          "return (np.log(np.exp(s).sum(axis=1)) - s[rows, labels]).mean()",
          "return (s.argmax(axis=1) != labels).mean()"),
         ("the temperatures tried lie 0.1 apart, too far for a small T",
-         "np.geomspace(0.1, 10, 2000)", "np.linspace(0.1, 10, 100)"),
+         "np.geomspace(0.1, 10, 600)", "np.linspace(0.1, 10, 100)"),
         ("only temperatures from 1 up are tried; a model that is too modest needs less",
-         "np.geomspace(0.1, 10, 2000)", "np.geomspace(1, 10, 2000)"),
+         "np.geomspace(0.1, 10, 600)", "np.geomspace(1, 10, 600)"),
         ("only temperatures up to 1 are tried; a model that is too sure needs more",
-         "np.geomspace(0.1, 10, 2000)", "np.geomspace(0.1, 1, 2000)"),
+         "np.geomspace(0.1, 10, 600)", "np.geomspace(0.1, 1, 600)"),
         ("the smallest loss is returned, not the temperature that gives it",
          "tried[np.argmin([loss(T) for T in tried])]", "min(loss(T) for T in tried)"),
         ("the squared error of p is made small, not the cross-entropy",

@@ -22,9 +22,20 @@ def tape_cases(rng):
     yield "a sum and a product", some(3), [("+", 0, 1), ("*", 3, 2)]
     yield "a number used twice", some(1), [("*", 0, 0)]
     yield "a number used twice", some(1), [("+", 0, 0), ("*", 1, 1), ("*", 2, 0)]
+    yield "a number used twice", some(1), [("*", 0, 0), ("+", 1, 0)]
+    yield "a number used twice", some(2), [("*", 0, 0), ("*", 2, 1), ("*", 3, 0)]
     yield "products of products", some(3), [("*", 0, 1), ("*", 3, 2), ("*", 4, 3)]
     yield "numbers without effect", some(3), [("*", 0, 2), ("*", 1, 1), ("*", 3, 2)]
     yield "zeros", [0.0, a], [("*", 0, 1), ("*", 0, 0), ("+", 2, 3)]
+    yield "many digits", rng.uniform(-3, 3, 3).tolist(), [("*", 0, 1), ("+", 3, 2), ("*", 4, 3)]
+    small = (rng.uniform(1, 3, 3) / 5000).tolist()
+    yield "small numbers", small, [("*", 0, 1), ("*", 3, 2)]
+    yield "small numbers", small[:2], [("*", 0, 0), ("*", 1, 2)]
+    yield "numbers without effect", some(3), [("+", 0, 1), ("*", 3, 2), ("*", 0, 2)]
+    yield "the last step counts alone", some(2), [("*", 0, 1), ("+", 0, 1)]
+    yield "factors below 0", [-a, -b, a], [("*", 0, 1), ("*", 1, 2), ("+", 3, 4), ("*", 5, 1)]
+    far = [("*", 0, 1)] + [("+", k, 2) for k in range(4, 98)]
+    yield "a long tape", rng.uniform(1, 2, 4).tolist(), [*far, ("*", 98, 3)]
     steps = []
     for k in range(4, 40):
         i, j = (int(v) for v in rng.integers(max(0, k - 5), k, 2))
@@ -53,6 +64,19 @@ TAPE = Task(
     id="06.1",
     cases=tape_cases,
     reference=tape_reference,
+    equal=(
+        ("gradients[j] += g; gradients[i] += g", "the order of a sum"),
+        ("list(enumerate(steps))[::-1]", "each step writes into a row of its own"),
+        ("if sign == '*' and i == j: -> if False:", "the general rule gives the same"),
+        ("list(((i, j), (j, i)))[::-1]", "there are two, in either order"),
+        ("list(((i, j), (j, i)))[:20]", "there are two"),
+        ("list(((i, j), (j, i)))[:3]", "there are two"),
+        ("in ((j, i), (i, j)):", "the order of a sum"),
+        ("values = values + [values[i]", "the list is its own"),
+        ("values = values + ([values[i]", "the list is its own"),
+        ("slopes[n + k, j] += 1 if sign == '+' else values[i]; slopes[n + k, i]", "the order"),
+        ("slopes[n + k, i] = 1", "it is the first to come there"),
+    ),
     hints=(
         "For y = a * b, how much does y change when a grows by a little, and b is held fixed?",
         "The slope of y for a is b, and for b it is a. What arrives at a is g times its slope.",
@@ -78,9 +102,9 @@ TAPE = Task(
             return gradients""",
         """
         def tape_gradients(start, steps):
-            values, n = np.array(list(start) + [0.0] * len(steps)), len(start)
-            for k, (sign, i, j) in enumerate(steps):
-                values[n + k] = values[i] + values[j] if sign == "+" else values[i] * values[j]
+            values, n = list(start), len(start)
+            for sign, i, j in steps:
+                values += [values[i] + values[j] if sign == "+" else values[i] * values[j]]
             slopes = np.zeros((len(values), len(values)))
             for k, (sign, i, j) in enumerate(steps):
                 slopes[n + k, i] += 1 if sign == "+" else values[j]
@@ -133,7 +157,20 @@ def slope_cases(rng):
         return round(float(rng.uniform(low, high)), 2)
 
     yield "tanh, as it was given", "tanh", some(-1, 1)
+    yield "tanh, as it was given", "tanh", some(-800, -10)
+    yield "tanh, as it was given", "tanh", some(10, 800)
+    between = (4, 8), (8, 10), (10, 12), (12, 14.5), (14.6, 16), (16, 20), (20, 30)
     for name in "sigmoid", "softplus", "silu":
+        for low, high in between:
+            yield f"{name} from 4 to 30", name, some(low, high)
+            yield f"{name} from -30 to -4", name, some(-high, -low)
+        for low, high in (40, 100), (100, 700), (711, 744), (746, 990):
+            yield f"{name} of large numbers", name, some(low, high)
+            yield f"{name} of large numbers", name, some(-high, -low)
+        yield name, name, some(1, 9) / 10000
+        yield name, name, -some(1, 9) / 10000
+        yield name, name, some(1, 2)
+        yield name, name, -some(1, 2)
         yield name, name, 0.0
         yield name, name, some(0.4, 0.9)
         yield name, name, some(-0.9, -0.4)
@@ -162,10 +199,28 @@ def slope_reference(name, a):
         return float(f(a)), float((f(a + h) - f(a - h)) / (2 * h))
 
 
+FLAT = "so far out both sides of the border are the same in float64"
+ENDS = "-301, 300", "-299, 300", "-300, 299", "-300, 301"
+
 SLOPES = Task(
     id="06.2",
     cases=slope_cases,
     reference=slope_reference,
+    equal=(
+        ("-> s = (1.0 if a > 0 else", "at 0 both are the same"),
+        ("-> if name == 'softplus':; if name == 'sigmoid':", "only one of them is done"),
+        ("-> if name == 'sigmoid':; if name == 'tanh':", "only one of them is done"),
+        ("-> if name == 'tanh':; def sigmoid(a):", "it is called later"),
+        ("np.logaddexp(a, 0)", "of two sides the sum is the same both ways"),
+        ("np.clip(-300, a, 300)", "NumPy takes the middle one, in whatever order"),
+        *((f"np.clip(a, {ends}))", FLAT) for ends in ENDS),
+        ("-> if a <= -500", FLAT),
+        ("-> if a < -501", FLAT),
+        ("-> if a < -499", FLAT),
+        ("[a if a >= 40", FLAT),
+        ("[a if a > 39", FLAT),
+        ("[a if a > 41", FLAT),
+    ),
     hints=(
         "Slopes by the chain rule: log(1 + e^a) is a log of something; silu is a product.",
         "With s = sigmoid(a): the slopes are s (1 - s), s, and s + a s (1 - s). For large numbers "
@@ -261,6 +316,8 @@ def draw_it(answer, inputs):
         nodes.append(Node(*(nodes[k] for k in used)))
     number = {node: k for k, node in enumerate(nodes)}
     columns, arrows = answer(nodes[-1])
+    if any(node not in number for node in columns):
+        raise ValueError("the dict holds nodes of another graph, from a call before")
     pairs = sorted([number[a], number[b]] for a, b in arrows)
     return [columns.get(node) for node in nodes], pairs
 
@@ -280,6 +337,17 @@ def picture_cases(rng):
         n = int(rng.integers(1, 4))
         inputs = [*inputs, [int(k) for k in rng.integers(max(0, i - 8), i, n)]]
     yield "a large graph", inputs
+    yield "an input used three times", [[], [0, 0, 0]]
+    chain = [[]] + [[k] for k in range(24)]
+    order = rng.permutation(np.r_[np.arange(24), 3, 3, 3]).tolist()
+    yield "a node with many inputs", [*chain, [*order, 24, *order[:4]]]
+    yield "a node with many inputs", [*chain, [24, *order]]
+    yield "a node with many inputs", [*chain, [*order, 24]]
+    yield "a node with many inputs", [[], [0], [1], [2], [0, 1, 0, 3, 2, 0, 1]]
+    # The input with the most inputs of its own is not the rightmost.
+    yield "paths of different length", [[], [0], [1], [0, 0, 0], [3, 2], [2, 3]]
+    yield "paths of different length", [[], [0], [1], [0, 0, 0], [2, 3]]
+    yield "a long chain", [[]] + [[k] for k in range(100)]
     yield "a chain of 60, each link used twice", [[]] + [[i, i] for i in range(60)]
 
 
@@ -317,6 +385,15 @@ PICTURE = Task(
     id="06.3",
     cases=picture_cases,
     reference=picture_reference,
+    equal=(
+        ("list(node.inputs)[::-1]", "the order plays no part"),
+        ("list(waiting.pop().inputs)[::-1]", "the order plays no part"),
+        ("list(nodes)[::-1]", "the order plays no part"),
+        ("graph[node] = set(node.inputs) -> graph[node] = node.inputs", "graphlib takes both"),
+        ("def visit(node):; columns, arrows", "it is called later"),
+        ("; columns[node] = max(", "two things apart"),
+        ("-> arrows += tuple(([s, node] for s in node.inputs)); columns", "two things apart"),
+    ),
     drive=draw_it,
     seconds=5.0,
     hints=(
@@ -458,9 +535,23 @@ def sheet_cases(rng):
     aside = {"a": a, "b": b, "c": ("*", "a", "a"), "d": ("*", "c", "b"), "e": ("+", "b", "b")}
     yield "cells without effect on the goal", aside, "c"
     yield "cells without effect on the goal", {"a": a, "b": b, "c": ("-", "a", "b")}, "b"
-    yield "circles", {"a": ("+", "a", "a")}, "a"
-    yield "circles", {"a": ("+", "b", "c"), "b": ("*", "a", "c"), "c": c}, "a"
-    yield "circles elsewhere", {"a": a, "b": ("-", "c", "a"), "c": ("+", "b", "a")}, "a"
+    # Long names: of the cases that fail, those without a circle are smaller, and so shown first.
+    x, y, z = "income", "profit", "costs"
+    yield "circles", {x: ("+", x, y), y: a, z: b}, x
+    yield "circles", {x: ("+", y, z), y: ("*", x, z), z: c}, x
+    around = {f"cell{k}": ("+", f"cell{(k + 1) % 30}", z) for k in range(30)}
+    yield "circles", {**around, z: a}, "cell7"
+    yield "circles elsewhere", {x: a, y: ("-", z, x), z: ("+", y, x)}, x
+    yield "circles elsewhere", {x: a, y: ("-", y, x), z: ("+", x, x)}, z
+    below = {"a": -a, "b": -b, "c": ("/", "a", "b"), "d": ("*", "c", "a"), "e": ("-", "d", "b")}
+    yield "numbers below 0", below, "e"
+    yield "numbers below 0", {"c": ("/", "a", "b"), "b": -b, "a": a}, "c"
+    yield "numbers below 0", {"a": -a}, "a"
+    yield "zeros", {"a": 0.0, "b": b, "c": ("*", "a", "b"), "d": ("/", "a", "b")}, "d"
+    yield "zeros", {"a": 0.0, "b": b, "c": ("*", "a", "b"), "d": ("+", "c", "a")}, "d"
+    digits = [*rng.uniform(-3, 3, 2).tolist(), float(rng.uniform(200, 900))]
+    names = {"a": digits[0], "b": digits[1], "c": digits[2], "d": ("*", "a", "c")}
+    yield "many digits", {**names, "e": ("/", "b", "c"), "f": ("-", "d", "e")}, "f"
     numbers = [f"n{k}" for k in range(4)]
     cells, known = [(name, value) for name, value in zip(numbers, some(4))], list(numbers)
     for k in range(30):
@@ -511,6 +602,29 @@ SHEET = Task(
     id="06.4",
     cases=sheet_cases,
     reference=sheet_reference,
+    equal=(
+        ("for name in list(sheet)[::-1]:", "any order will do"),
+        ("list(reversed(order))[:-1]", "the first of the order is a number"),
+        ("(b or 2)", "nothing is divided by 0"),
+        ("def visit(name):; values, order", "it is called later"),
+        ("gradients = {name: 0.0 for name in sheet}; for name", "two things apart"),
+        ("visit(right); visit(left)", "any order will do"),
+        ("+= g * for_b; gradients[left]", "the order of a sum"),
+        ("if s == '+': -> if True:", "what follows writes over it"),
+        ("uses = {n: c[1:] if", "graphlib takes both"),
+        ("-> if s == '-':; if s == '+':", "only one of them is done"),
+        ("if s == '*':; if s == '-':", "only one of them is done"),
+        ("if s == '/':; if s == '*':", "only one of them is done"),
+        ("list(list(found.values())[::-1])[:-1]", "the first of the order is a number"),
+        ("list(list(waiting.items()))[::-1]", "any order will do"),
+        ("list(zip(node.inputs, node.slopes))[::-1]", "there are two, in either order"),
+        ("list(zip(node.inputs, node.slopes))[:20]", "there are two"),
+        ("list(zip(node.inputs, node.slopes))[:3]", "there are two"),
+        ("(o, self), (1, 1)", "both slopes are 1"),
+        ("def __sub__(self, o):; def __add__", "the order of definitions"),
+        ("def __mul__(self, o):; def __sub__", "the order of definitions"),
+        ("def __truediv__(self, o):; def __mul__", "the order of definitions"),
+    ),
     seconds=5.0,
     rtol=1e-6,
     hints=(
