@@ -51,15 +51,15 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
-    "advice and differences": (224, "advice differences"),
-    "engine": (1291, "engine"),
-    "nn": (1062, "nn"),
-    "optim": (240, "optim"),
-    "data": (613, "data"),
-    "train": (1008, "train"),
-    "graph": (1872, "graph"),
+    "advice and differences": (230, "advice differences"),
+    "engine": (1300, "engine"),
+    "nn": (1070, "nn"),
+    "optim": (245, "optim"),
+    "data": (620, "data"),
+    "train": (1015, "train"),
+    "graph": (1880, "graph"),
     "gpu": (130, "gpu"),
-    "files and estimators": (422, "io estimators pytorch"),
+    "files and estimators": (430, "io estimators pytorch"),
     "onnx, web and distributed": (650, "onnx distributed"),
 }
 FUNCTION_STATEMENTS = 40

@@ -628,14 +628,18 @@ class Primitive:
         wide = getattr(share, "shape", None)  # a number has none, a Piece has that of x
         if wide == shape:
             return share
-        wide = wide or ()
-        last = wide[len(wide) - len(shape) :]
-        if len(last) != len(shape) or any(n not in (1, m) for n, m in zip(shape, last)):
+        if wide is None or not _may_widen(shape, wide):
             raise RuntimeError(
                 f"the gradient rule of {self.name} gave {type(share).__name__} of shape {wide} for "
                 f"an input of shape {shape}: a gradient is an array of the shape of its input"
             )
         return primitives["sum_to"](share, shape=shape)
+
+
+def _may_widen(shape, wide):
+    """Whether broadcasting can make an array of `shape` as wide as `wide`."""
+    last = wide[len(wide) - len(shape) :]
+    return len(last) == len(shape) and all(n in (1, m) for n, m in zip(shape, last))
 
 
 _FREED = "the graph of this {!r} was freed by an earlier backward; keep it with retain_graph=True"

@@ -1402,3 +1402,21 @@ def test_numpy_is_told_while_a_graph_is_recorded(device):
     f = minidl.compile(lambda x: tensor(np.mean(x)))
     with pytest.raises(RuntimeError, match="asked for while a graph was recorded"):
         f(tensor([1.0, 2.0], device=device))
+
+
+def test_a_rule_that_gives_a_number_is_named():
+    """For an input without axes a number looks right, and is no array."""
+
+    @minidl.engine.tensor.primitive
+    def same_for_now(xp, a):
+        return a * 1
+
+    @same_for_now.gradient
+    def _(g, y, a):
+        return (1.0,)
+
+    try:
+        with pytest.raises(RuntimeError, match="same_for_now gave float of shape None"):
+            same_for_now(tensor(2.0, requires_grad=True)).backward()
+    finally:
+        del minidl.engine.intercept.primitives["same_for_now"]
