@@ -26,7 +26,7 @@ from .engine.random import manual_seed
 from .engine.tensor import Tensor, grad, tensor
 
 if TYPE_CHECKING:
-    from . import data, distributed, engine, estimators, graph, io, nn, optim, train
+    from . import data, distributed, engine, estimators, graph, io, nn, optim, pytorch, train
     from .differences import gradcheck
     from .graph.compiled import compile
 
@@ -50,6 +50,7 @@ __all__ = [
     "ones",
     "ones_like",
     "optim",
+    "pytorch",
     "rand",
     "rand_like",
     "randn",
@@ -64,7 +65,7 @@ __all__ = [
 ]
 _LATE = {"compile": ".graph.compiled", "gradcheck": ".differences"}
 _absent = advice.of_module(__name__)
-_ROOMS = {"data", "distributed", "engine", "estimators", "graph", "io", "nn", "optim", "train"}
+_ROOMS = set("data distributed engine estimators graph io nn optim pytorch train".split())
 
 if not TYPE_CHECKING:  # a type checker knows the rooms from above, and that there are no others
 

@@ -89,6 +89,8 @@ class Optimizer:
         return found
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "learning_rate":
+            raise AttributeError(f"{type(self).__name__}: the learning rate is called lr")
         super().__setattr__(name, value)
         for group in vars(self).get("groups", ()):
             if name in group._follows:
@@ -246,8 +248,11 @@ def _checked(found):
         raise ValueError("an optimiser needs parameters, got none; pass model.parameters()")
     for i, p in enumerate(found):
         if not (isinstance(p, Tensor) and p.requires_grad and p.op is None):
-            raise TypeError("an optimiser takes leaves with requires_grad=True; pass "
-                            f"model.parameters(); got, at place {i}, {p!r:.60}")  # fmt: skip
+            raise TypeError(
+                "an optimiser takes leaves with requires_grad=True; pass model.parameters(), or, "
+                "where some are frozen, [p for p in model.parameters() if p.requires_grad]; got, "
+                f"at place {i}, {p!r:.60}"
+            )
         if p in places:
             raise ValueError(f"parameter {i}, of shape {p.shape}, is parameter {places[p]} again, "
                              "and would be changed twice in a step; give each once")  # fmt: skip

@@ -651,3 +651,13 @@ def test_decay_falls_on_weights_only():
     for path, a in model.state_dict().items():
         factor = 0.99 if path in found[0] else 1.0
         np.testing.assert_allclose(a, before[path] * factor, rtol=1e-6, err_msg=path)
+
+
+def test_a_frozen_parameter_and_another_name_of_the_rate_are_told():
+    model = nn.Linear(2, 3)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(AttributeError, match="the learning rate is called lr"):
+        optimizer.learning_rate = 0.5
+    model.bias.requires_grad = False
+    with pytest.raises(TypeError, match=r"if p\.requires_grad\]; got, at place 1"):
+        optim.SGD(model.parameters(), lr=0.1)

@@ -375,7 +375,7 @@ def test_import_brings_only_numpy_and_the_standard_library():
     assert set(new.split()) - sys.stdlib_module_names <= {"minidl", "numpy"}
 
 
-ROOMS = "compile data distributed engine estimators graph io nn optim train".split()
+ROOMS = "compile data distributed engine estimators graph io nn optim pytorch train".split()
 
 
 def test_import_brings_only_the_engine():

@@ -79,6 +79,11 @@ class Module:
                 f"{type(self).__name__}.{name}: every Module has a method of that name; choose "
                 "another"
             )
+        if name in ("trainable", "requires_grad") and name not in vars(type(self)):
+            raise AttributeError(
+                f"{type(self).__name__}.{name} would change nothing: to freeze a part write "
+                "p.requires_grad = False for each p of part.parameters()"
+            )
         trained = isinstance(vars(self).get(name), Parameter)
         if trained and not isinstance(value, (Parameter, type(None))):
             raise TypeError(

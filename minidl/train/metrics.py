@@ -196,6 +196,12 @@ def by_name(metrics: Any, loss: Any = None) -> dict[str, Metric]:
         if found.setdefault(name, function) != function:
             raise ValueError(f"metrics: two are called {name!r}, {found[name]!r} and {function!r}; "
                              "give a dict name -> function")  # fmt: skip
+    if loss is functional.bce and accuracy in found.values():
+        raise ValueError(
+            "metrics: accuracy takes logits, of which more than 0 means 1, and the loss bce "
+            "probabilities: leave out the sigmoid and use 'bce_with_logits', or give a metric of "
+            "your own, such as lambda y, t: ((y > 0.5) == t).mean()"
+        )
     return found
 
 

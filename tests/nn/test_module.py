@@ -704,3 +704,10 @@ def test_a_parameter_is_not_replaced_by_what_would_not_be_trained(value):
 def test_an_attribute_does_not_hide_a_method(name):
     with pytest.raises(AttributeError, match=f"Linear.{name}: every Module has a method"):
         setattr(layer(), name, {})
+
+
+@pytest.mark.parametrize("name", ["trainable", "requires_grad"])
+def test_an_attribute_that_would_freeze_nothing_is_refused(name):
+    model = nn.Linear(2, 3)
+    with pytest.raises(AttributeError, match=rf"{name} would change nothing: .* part.parameters"):
+        setattr(model, name, False)

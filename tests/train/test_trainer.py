@@ -1317,3 +1317,10 @@ def test_no_thread_of_a_loader_outlives_a_search_that_ends_early():
     trainer = linear_trainer(lambda y, t: (y * y).sum() * 1e3)
     losses = find_rate(trainer, DataLoader(SPIRALS, 10, workers=2), highest=1e3)["loss"]
     assert len(losses) < 100 and loader_threads() == []
+
+
+def test_accuracy_of_probabilities_is_refused():
+    """It takes logits: all probabilities are above 0, so each would count as 1."""
+    model = nn.Sequential(nn.Linear(2, 1), nn.Sigmoid())
+    with pytest.raises(ValueError, match=r"accuracy takes logits.*bce_with_logits"):
+        Trainer(model, optim.SGD(model.parameters(), lr=0.1), "bce", "accuracy")
