@@ -432,8 +432,8 @@ BCEWithLogitsLoss binary_cross_entropy_with_logits: `nn.functional.bce_with_logi
 BCELoss binary_cross_entropy BinaryCrossentropy: `nn.functional.bce_with_logits(z, t)`, of logits:
     leave out the sigmoid before it
 MSELoss MeanSquaredError: `nn.functional.mse(x, y)`
-L1Loss MeanAbsoluteError: `nn.functional.l1(x, y)`
-HuberLoss SmoothL1Loss: `nn.functional.huber(x, y)`
+L1Loss MeanAbsoluteError mae: `nn.functional.l1(x, y)`
+HuberLoss SmoothL1Loss smooth_l1: `nn.functional.huber(x, y)`
 NLLLoss NLLLoss2d: `nn.functional.nll(log_p, labels)`
 KLDivLoss kl_div KLDivergence: of probabilities, `(q * (q.log() - log_p)).sum(-1).mean()`
 GaussianNLLLoss: `(0.5 * (y.log() + (x - z) ** 2 / y)).mean()`, y the variance

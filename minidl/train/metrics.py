@@ -28,20 +28,34 @@ if TYPE_CHECKING:
 def accuracy(y: Tensor, labels: Tensor) -> float:
     """The share of samples whose class is the one of the largest output.
 
-    y (..., K) with labels (...), integers in [0, K), or (..., K), of which the largest counts.
+    y (..., K) with labels (...), integers in [0, K), or (..., K), probabilities whose
+    largest counts.
     y (N,) or (..., 1) is a logit of yes and no, with labels of the same shape, 1 and 0: right if
     it is positive where the label is 1, and not positive where the label is 0.
-    Raises ValueError for labels of another shape.
+    Raises ValueError for labels of another shape, and for several labels a sample, (..., K) of 0
+    and 1 that do not sum to 1.
     """
     if y.shape[1:] == () or y.shape[-1] == 1:
         _check_shapes("accuracy", y, labels, y.shape)
         right = (y > 0) == (labels > 0.5)
     else:
         if labels.shape == y.shape:
+            _check_one_class(labels)
             labels = argmax(labels, axis=-1)  # (..., K) -> (...)
         _check_shapes("accuracy", y, labels, y.shape[:-1])
         right = argmax(y, axis=-1) == labels  # (..., K) -> (...)
     return float(right.data.sum()) / max(right.size, 1)
+
+
+def _check_one_class(labels):
+    """Raise ValueError unless the labels (..., K) are probabilities: they sum to 1."""
+    apart = (labels.sum(-1) - 1.0).data  # (..., K) -> (...)
+    if apart.size and float(abs(apart).max()) > 0.01:
+        raise ValueError(
+            "accuracy: labels (..., K) are the probabilities of the one right class and sum to 1, "
+            "these are several labels a sample: give a metric of your own, such as "
+            "lambda y, t: ((y > 0) == (t > 0.5)).mean()"
+        )
 
 
 def top5(y: Tensor, labels: Tensor) -> float:

@@ -1324,3 +1324,10 @@ def test_accuracy_of_probabilities_is_refused():
     model = nn.Sequential(nn.Linear(2, 1), nn.Sigmoid())
     with pytest.raises(ValueError, match=r"accuracy takes logits.*bce_with_logits"):
         Trainer(model, optim.SGD(model.parameters(), lr=0.1), "bce", "accuracy")
+
+
+def test_accuracy_of_several_labels_a_sample_is_refused():
+    y = tensor(np.eye(3, dtype="float32"))
+    assert accuracy(y, tensor(np.eye(3, dtype="float32"))) == 1.0
+    with pytest.raises(ValueError, match=r"several labels a sample.*metric of your own"):
+        accuracy(y, tensor(np.ones((3, 3), "float32")))
