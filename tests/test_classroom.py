@@ -364,6 +364,8 @@ def grader(folder, out, *options):
     return subprocess.Popen(
         [sys.executable, "-m", "grading", "class", folder, "--out", out, *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
+        # Who runs the tests in the background has it ignored, and that is handed on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
