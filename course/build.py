@@ -51,6 +51,9 @@ from course.live import QuotationError, marked, statements  # noqa: E402
 FOLDERS = "course", "solutions"
 SECONDS_PER_CELL = 300
 
+# What JupyterLab folds away until a click, by the tags that sites know.
+FOLDED = {"hide-input": "source_hidden", "hide-output": "outputs_hidden"}
+
 SHOWN = {"name": "python", "pygments_lexer": "ipython3"}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -145,7 +148,9 @@ def normal(nb):
     for cell in nb.cells:
         cell.source = cell.source.replace("\r\n", "\n").rstrip()
         kept = {k: cell.metadata.get(k) for k in ("deletable", "editable", "nbgrader", "tags")}
-        cell.metadata = nbformat.from_dict({k: v for k, v in kept.items() if v not in (None, [])})
+        kept["jupyter"] = {FOLDED[tag]: True for tag in kept["tags"] or () if tag in FOLDED}
+        left_out = None, [], {}
+        cell.metadata = nbformat.from_dict({k: v for k, v in kept.items() if v not in left_out})
         if not cell.get("attachments"):
             cell.pop("attachments", None)
         if cell.cell_type == "code":
@@ -180,7 +185,8 @@ def _normal_outputs(outputs):
         if "data" in output:
             if any("widget" in kind for kind in output.data):
                 continue  # its state is not stored, so it could not be shown
-            output.metadata = nbformat.from_dict({})
+            words = output.metadata.get("image/png", {}).get("alt")
+            output.metadata = nbformat.from_dict({"image/png": {"alt": words}} if words else {})
             if "image/png" in output.data:
                 output.data["image/png"] = output.data["image/png"].strip()
         kept.append(output)

@@ -55,8 +55,8 @@ def prose(nb):
 
 def printed(cell):
     """What a code cell printed, or shows as text in place of a figure or a table."""
-    shown = [o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in cell.outputs]
-    return "".join(text for text in shown if not text.startswith("<Figure"))
+    shown = [o for o in cell.outputs if "image/png" not in o.get("data", {})]
+    return "".join(o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in shown)
 
 
 def figures(nb):
