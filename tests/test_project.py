@@ -180,10 +180,11 @@ def long_functions(name, tree):
 
 
 # A statement that gives an array another shape says which: `# (N, T, D) -> (N, heads, T, D/heads)`.
-SHAPED = ("nn",)  # the rooms that keep to it
+SHAPED = "engine nn gpu distributed differences io pytorch optim".split()  # rooms that keep to it
 MOVES = {"reshape", "transpose", "swapaxes", "moveaxis", "swap", "T", "matmul"}
 REDUCTIONS = {"sum", "mean", "max", "min", "prod", "var", "std"}
 SHAPE = re.compile(r"#.*\([^()]*(, ?|\.\.\.)[^()]*\)")  # (N, D), (n,), (...)
+SAID = re.compile(r'"""[^#]*\(.*\) -> \(.*\)')  # in a docstring of one line, above the statement
 
 
 def changes_shape(node):
@@ -195,14 +196,20 @@ def changes_shape(node):
     if not isinstance(node, ast.Call):
         return False
     name = getattr(node.func, "attr", getattr(node.func, "id", None))
-    axes = [*node.args, *(k for k in node.keywords if k.arg == "axis")]
-    method = isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) != "math"
-    return name in MOVES or (name in REDUCTIONS and method and bool(axes))
+    owner = getattr(node.func, "value", None)
+    module = owner is None or ast.unparse(owner).rpartition(".")[2] in ("np", "xp", "math")
+    axes = [k for k in node.keywords if k.arg == "axis"]
+    if owner is None or ast.unparse(owner) == "math":
+        places = []  # Python's own sum and max, and math.prod, have no axis
+    else:
+        places = node.args[module:]  # np.sum(x, axis), x.sum(axis)
+    return name in MOVES or (name in REDUCTIONS and bool(axes or places))
 
 
 def unshaped(name, source):
     """Statements of a module that change a shape, with no shape in a comment on their lines or
-    the line above."""
+    the line above, which may also be a docstring.
+    """
     lines = source.splitlines()
     for node in filter(lambda node: isinstance(node, ast.stmt), ast.walk(ast.parse(source))):
         own = [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.stmt)]
@@ -210,7 +217,8 @@ def unshaped(name, source):
         around = lines[max(node.lineno - 2, 0) : last]
         changes = any(changes_shape(inner) for child in own for inner in ast.walk(child))
         changes = changes or changes_shape(node)  # x @= w
-        if changes and not any(map(SHAPE.search, around)):
+        said = any(map(SHAPE.search, around)) or SAID.search(around[0])
+        if changes and not said:
             yield f"{name}, line {node.lineno}: {lines[node.lineno - 1].strip()}"
 
 
@@ -333,6 +341,13 @@ def test_a_change_of_shape_says_the_shapes():
         ("y = x.sum(-1)", 1),
         ("y = x.mean(axis=0)  # (N, K) -> (K,)", 0),
         ("y = x.sum()", 0),
+        ("y = sum(x, axis=0)", 1),
+        ("y = np.mean(x, 0)", 1),
+        ("y = xp.min(x, axis=axis)  # (N, K) -> (K,)", 0),
+        ("y = np.mean(x)", 0),
+        ("y = np.std(x, dtype=float)", 0),
+        ('def f(x):\n    """As rows: (N, C, D) -> (N C, D)."""\n    return x.reshape(-1, 2)', 0),
+        ('def f(x):\n    """As rows (N, D)."""\n    return x.reshape(-1, 2)', 1),
         ("y = sum(p.size for p in parameters)", 0),
         ("y = max(a, b)", 0),
         ("x.T = 1", 0),

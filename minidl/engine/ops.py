@@ -112,11 +112,13 @@ def matmul(xp, a, b):
 def _(g, y, a, b):
     if len(a.shape) == 1 or len(b.shape) == 1:
         return _matmul_vector_gradient(g, a, b)
-    # to a: (..., n, m) @ (..., m, k) -> (..., n, k); to b: (..., k, n) @ (..., n, m) -> (..., k, m)
     if len(a.shape) > 2 and len(b.shape) == 2:
+        # to a: (..., n, m) @ (m, k) -> (..., n, k); to b: (k, rows) @ (rows, m) -> (k, m)
         return lambda: matmul(g, swap(b)), lambda: swap(_tall(a)) @ _tall(g)
     if len(a.shape) == len(b.shape) == 2:
+        # to a: (n, m) @ (m, k) -> (n, k); to b: (k, n) @ (n, m) -> (k, m)
         return lambda: Product(g, swap(b)), lambda: Product(swap(a), g)
+    # to a: (..., n, m) @ (..., m, k) -> (..., n, k); to b: (..., k, n) @ (..., n, m) -> (..., k, m)
     return lambda: g @ swap(b), lambda: swap(a) @ g
 
 
@@ -141,7 +143,7 @@ def swap(a: Any) -> Any:
     """The last two axes of `a`, an array or a Tensor, exchanged: (..., n, m) -> (..., m, n)."""
     n = len(a.shape)
     if n == 2:
-        return a.T
+        return a.T  # (n, m) -> (m, n)
     return transpose(a, axes=(*range(n - 2), n - 1, n - 2))  # (..., n, m) -> (..., m, n)
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @primitive
 def sum(xp, a, *, axis=None, keepdims=False):
     """The sum of a over `axis` (an int, a tuple of them, or None for all)"""
+    # (N, T, K), axis 1 -> (N, K), or with keepdims (N, 1, K)
     return a.sum(axis=axis, keepdims=keepdims)
 
 
@@ -84,12 +85,12 @@ def _(g, y, a, *, shape):
 @primitive
 def reshape(xp, a, *, shape):
     """The elements of a in `shape`; one length may be -1"""
-    return a.reshape(shape)
+    return a.reshape(shape)  # (N, T, D), for shape (N, -1) -> (N, T D)
 
 
 @reshape.gradient
 def _(g, y, a, *, shape):
-    return (reshape(g, shape=a.shape),)
+    return (reshape(g, shape=a.shape),)  # (N, T D) -> (N, T, D)
 
 
 @primitive
@@ -100,14 +101,14 @@ def transpose(xp, a, *, axes=None):
             f"the axes are all {a.ndim} in another order, not two to swap, got {(*axes,)}; to swap "
             f"two, exchange them in {(*range(a.ndim),)}: for a matrix .T or .transpose(1, 0)"
         )
-    return a.transpose(axes)
+    return a.transpose(axes)  # (N, T, D), axes (1, 0, 2) -> (T, N, D)
 
 
 @transpose.gradient
 def _(g, y, a, *, axes=None):
     # Reversed axes are reversed again; else the axis that went to place i comes back from there.
     back = axes and tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes)))
-    return (transpose(g, axes=back),)
+    return (transpose(g, axes=back),)  # (T, N, D) -> (N, T, D)
 
 
 def _reorder(axes, n):
@@ -263,8 +264,9 @@ def conv_to_x(xp, g, w, *, shape, stride, padding, dilation, groups):
     flat = _flat(g, groups)
     columns = _by_group(w, groups).transpose(0, 2, 1)  # (G, F / G, K) -> (G, K, F / G)
     for band in _bands(g, shape, size, g.shape, stride, dilation):
-        # (G, K, F / G) @ (G, F / G, n OW N) -> (G, K, n OW N) -> (C, KH, KW, n, OW, N)
+        # (G, K, F / G) @ (G, F / G, n OW N) -> (G, K, n OW N)
         spread = columns @ flat[:, :, band.columns]
+        # (G, K, n OW N) -> (C, KH, KW, n, OW, N)
         spread = spread.reshape(shape[1], *size, band.rows, g.shape[3], shape[0])
         part = y[:, :, band.top : band.bottom]
         for i, j, key in _elements(size, stride, dilation, spread.shape[3:5]):

@@ -143,7 +143,7 @@ class Tensor(advice.Elsewhere):
     @property
     def T(self) -> Tensor:
         """The axes in reversed order."""
-        return self.transpose()
+        return self.transpose()  # (A, B, C) -> (C, B, A)
 
     def __len__(self) -> int:
         if self.ndim == 0:
@@ -302,7 +302,7 @@ class Tensor(advice.Elsewhere):
     @advised
     def mean(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
         """The mean over `axis`, which is as in `sum`; of no elements it is nan."""
-        total = self.sum(axis, keepdims)
+        total = self.sum(axis, keepdims)  # (N, D), axis 1 -> (N,), or with keepdims (N, 1)
         return total * (total.size / (self.size or np.nan))
 
     @advised
@@ -341,15 +341,15 @@ class Tensor(advice.Elsewhere):
 
         Divided by the number of elements less ddof.  As in NumPy; PyTorch's has ddof=1.
         """
-        error = self - self.mean(axis, keepdims=True)
-        total = (error * error).sum(axis, keepdims)
+        error = self - self.mean(axis, keepdims=True)  # (N, D), axis 1: (N, D) - (N, 1)
+        total = (error * error).sum(axis, keepdims)  # (N, D) -> (N,), or with keepdims (N, 1)
         count = self.size / (total.size or np.nan)
         return total * (1 / (count - ddof or np.nan))
 
     @advised
     def std(self, axis: Axes = None, keepdims: bool = False, *, ddof: int = 0) -> Tensor:
         """The square root of `var`; where that is 0, the gradient is not finite."""
-        return self.var(axis, keepdims, ddof=ddof).sqrt()
+        return self.var(axis, keepdims, ddof=ddof).sqrt()  # (N, D), axis 1 -> (N,)
 
     @advised
     def clip(self, low: Operand | None = None, high: Operand | None = None) -> Tensor:
