@@ -382,8 +382,9 @@ def _(g, y, a, *, dtype):
     return (cast(g, dtype=a.dtype),)
 
 
-# ---- masks and draws: operations all the same, so that they are recorded; each says that it has
-# no gradient, for without a word that is an error on the way back
+# ---- masks and draws: operations all the same, so that rules can use them on Tensors, and whoever
+# intercepts operations sees them; each says that it has no gradient, for without a word that is an
+# error on the way back
 
 
 @without_gradient
@@ -433,7 +434,7 @@ def one_hot(xp, labels, *, classes, dtype="float32"):
 def check_labels(classes: int, labels: Any) -> None:
     """Raise TypeError unless the array `labels` holds integers, ValueError unless in [0, classes).
 
-    While `compile` writes down, the second is asked again at each run.
+    While `compile` traces, the second is asked again at each later run.
     """
     if labels.dtype.kind not in "iu":
         raise TypeError(f"class indices must be integers, got {labels.dtype}")

@@ -227,7 +227,7 @@ def _(g, y, a, *, shape, stride=(1, 1), dilation=(1, 1)):
 # all there: they are made for a few rows of the result at a time, forwards and again backwards.
 
 BAND = 1 << 20  # bytes: windows that are there at the same time take about this, for the cache,
-BANDS = 32  # or this share of all, if that is more: a recorded step has lines for each
+BANDS = 32  # or this share of all, if that is more: a compiled step has lines for each
 
 
 @primitive
