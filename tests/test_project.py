@@ -1,6 +1,7 @@
 """What the project promises about itself: the order of imports, its size, its files."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from test_ops import ONE, TWO
 
 import minidl
+from minidl import nn
+from minidl.engine.intercept import primitives
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -180,7 +184,9 @@ def long_functions(name, tree):
 
 
 # A statement that gives an array another shape says which: `# (N, T, D) -> (N, heads, T, D/heads)`.
-SHAPED = "engine nn gpu distributed differences io pytorch optim".split()  # rooms that keep to it
+SHAPED = (
+    "engine nn gpu distributed differences io pytorch optim data".split()
+)  # rooms that keep to it
 MOVES = {"reshape", "transpose", "swapaxes", "moveaxis", "swap", "T", "matmul"}
 REDUCTIONS = {"sum", "mean", "max", "min", "prod", "var", "std"}
 SHAPE = re.compile(r"#.*\([^()]*(, ?|\.\.\.)[^()]*\)")  # (N, D), (n,), (...)
@@ -220,6 +226,42 @@ def unshaped(name, source):
         said = any(map(SHAPE.search, around)) or SAID.search(around[0])
         if changes and not said:
             yield f"{name}, line {node.lineno}: {lines[node.lineno - 1].strip()}"
+
+
+# Words for what becomes of a shape: (N, D) -> (N,), "of any shape", "the shape stays".
+OF_A_SHAPE = re.compile(r"\([^()]*(, ?|\.\.\.)[^()]*\)|\bshaped?\b|element by element")
+
+# Operations that work element by element, which needs no words in each.
+BY_ELEMENT = {
+    *ONE, *TWO, "cast", "sign", "invert", "bit_and", "bit_or", "floor_div", "mod",
+    "equal", "not_equal", "less", "less_equal",
+}  # fmt: skip
+
+
+def test_public_names_begin_their_docstrings_with_a_sentence():
+    named = {f"minidl.{name}": getattr(minidl, name) for name in minidl.__all__}
+    named |= {f"nn.{name}": getattr(nn, name) for name in nn.__all__}
+    first = {name: (inspect.getdoc(x) or "").partition("\n")[0] for name, x in named.items()}
+    assert not [name for name, line in first.items() if not line.endswith(".")]
+
+
+def test_what_takes_arrays_says_their_shapes():
+    """Operations, but for those that work element by element, functions and layers."""
+    said = {
+        f"the operation {name}": op.__doc__
+        for name, op in primitives.items()
+        if op.forward.__module__.startswith("minidl.") and name not in BY_ELEMENT
+    }
+    for name, f in vars(nn.functional).items():
+        here = inspect.isfunction(f) and f.__module__ == "minidl.nn.functional"
+        if here and not name.startswith("_") and name != "check_share":
+            said[f"functional.{name}"] = f.__doc__
+    for name in nn.__all__:
+        kind = getattr(nn, name)
+        layer = inspect.isclass(kind) and issubclass(kind, nn.Module)
+        if layer and kind not in (nn.Module, nn.Sequential):  # which take what theirs take
+            said[f"nn.{name}"] = f"{kind.__doc__} {kind.forward.__doc__}"
+    assert not [name for name, text in said.items() if not OF_A_SHAPE.search(text or "")]
 
 
 # --- the package ---------------------------------------------------------------------------

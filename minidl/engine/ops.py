@@ -360,7 +360,7 @@ def _(g, y, a, b):
 
 @primitive
 def where(xp, condition, a, b):
-    """a where `condition` holds, else b"""
+    """a where `condition` holds, else b, element by element; the three broadcast to one shape."""
     if condition is True or condition is False:
         condition = xp.asarray(condition)
     return xp.where(condition, a, b)

@@ -16,34 +16,34 @@ from .tensor import primitive, without_gradient
 @without_gradient
 @primitive
 def argmax(xp, a, *, axis=-1, keepdims=False):
-    """The index of the (first) maximum along `axis`"""
+    """The index of the (first) maximum along `axis`: (N, K), axis 1 -> (N,) in [0, K)"""
     return xp.argmax(a, axis=axis, keepdims=keepdims)
 
 
 @without_gradient
 @primitive
 def argmin(xp, a, *, axis=-1, keepdims=False):
-    """The index of the (first) minimum along `axis`"""
+    """The index of the (first) minimum along `axis`: (N, K), axis 1 -> (N,) in [0, K)"""
     return xp.argmin(a, axis=axis, keepdims=keepdims)
 
 
 @without_gradient
 @primitive
 def any(xp, a, *, axis=None, keepdims=False):
-    """Whether an element of a is not 0, over `axis`"""
+    """Whether an element of a is not 0, over `axis`: (N, K), axis 1 -> (N,)"""
     return xp.any(a, axis=axis, keepdims=keepdims)
 
 
 @without_gradient
 @primitive
 def all(xp, a, *, axis=None, keepdims=False):
-    """Whether no element of a is 0, over `axis`"""
+    """Whether no element of a is 0, over `axis`: (N, K), axis 1 -> (N,)"""
     return xp.all(a, axis=axis, keepdims=keepdims)
 
 
 @primitive
 def max(xp, a, *, axis=None, keepdims=False):
-    """The maximum of a over `axis`; equal maxima share the gradient"""
+    """The maximum of a over `axis`: (N, K), axis 1 -> (N,); equal maxima share the gradient"""
     # (N, T, K), axis 1 -> (N, K), or with keepdims (N, 1, K)
     return a.max(axis=axis, keepdims=keepdims)
 
@@ -57,7 +57,7 @@ def _(g, y, a, *, axis=None, keepdims=False):
 
 @primitive
 def min(xp, a, *, axis=None, keepdims=False):
-    """The minimum of a over `axis`; equal minima share the gradient"""
+    """The minimum of a over `axis`: (N, K), axis 1 -> (N,); equal minima share the gradient"""
     # (N, T, K), axis 1 -> (N, K), or with keepdims (N, 1, K)
     return xp.min(a, axis=axis, keepdims=keepdims)
 
@@ -67,7 +67,10 @@ min.gradient(max.rule)  # in which y may be either
 
 @primitive
 def standardise(xp, a, *, axis, eps):
-    """a minus its mean over `axis`, divided by its standard deviation"""
+    """a minus its mean over `axis`, divided by its standard deviation; the shape stays.
+
+    eps is added to the variance, so that the division is possible where a is constant.
+    """
     x, scale = _centred(a, axis, eps)
     return x * scale
 
@@ -94,7 +97,8 @@ def _mean(a, axis):
 def softmax(xp, a, *, axis=-1):
     """exp(a) over its sum along `axis`; 0 where a is -inf, even along the whole axis.
 
-    The maximum is subtracted first, so exp cannot overflow, and the sum is 1 or more.
+    The shape stays.  The maximum is subtracted first, so exp cannot overflow, and the sum is 1 or
+    more.
     """
     top = a.max(axis=axis, keepdims=True)  # (N, K), axis 1 -> (N, 1)
     y = xp.exp(a - xp.maximum(top, xp.finfo(a.dtype).min))
@@ -127,7 +131,7 @@ def _(g, y, logits, labels):
 
 @primitive
 def logsumexp(xp, a, *, axis=-1):
-    """log(sum(exp(a))) over `axis`, which stays as length 1.
+    """log(sum(exp(a))) over `axis`, which stays as length 1: (N, K), axis 1 -> (N, 1).
 
     The maximum is subtracted first, so exp cannot overflow.
     """

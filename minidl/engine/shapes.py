@@ -95,7 +95,10 @@ def _(g, y, a, *, shape):
 
 @primitive
 def transpose(xp, a, *, axes=None):
-    """The axes of a in the order `axes` (reversed if None), which must change something"""
+    """The axes of a in the order `axes` (reversed if None): (N, T, D), axes (1, 0, 2) -> (T, N, D).
+
+    Raises ValueError for an order that changes nothing: it would be PyTorch's swap, misread.
+    """
     if axes is not None and not _reorder(axes, a.ndim):
         raise ValueError(
             f"the axes are all {a.ndim} in another order, not two to swap, got {(*axes,)}; to swap "
@@ -118,7 +121,10 @@ def _reorder(axes, n):
 
 @primitive
 def getitem(xp, a, *indices, key):
-    """a[key], where the arrays of the index are inputs and stand as ARRAY in `key`"""
+    """a[key], of the shape that NumPy gives it: a (N, D) at [0] -> (D,).
+
+    The arrays of the index are inputs, `indices`; in `key`, ARRAY stands where each of them was.
+    """
     return a[_fill(key, indices)]
 
 
@@ -154,7 +160,7 @@ def _fill(key, indices):
 
 @primitive
 def concatenate(xp, *arrays, axis=0):
-    """The arrays joined along `axis`"""
+    """The arrays joined along `axis`: (N, D) and (M, D), axis 0 -> (N + M, D)"""
     return xp.concatenate(arrays, axis=axis)
 
 
@@ -282,7 +288,10 @@ def _(g, y, g_before, w, *, shape, **how):
 
 @primitive
 def conv_to_w(xp, x, g, *, size, stride, padding, dilation, groups):
-    """For each element of a filter of `size` the sum of g times what that element saw of x."""
+    """For each element of a filter of `size` the sum of g times what that element saw of x.
+
+    x (N, C, H, W), g (N, F, OH, OW), size (KH, KW) -> (F, C / G, KH, KW); G = groups.
+    """
     flat = _flat(g, groups)
     w = 0
     for band in _bands(x, x.shape, size, g.shape, stride, dilation):
@@ -409,7 +418,10 @@ def _(g, y, g_before, a, top, *, size, stride):
 
 @primitive
 def from_first(xp, x, a, y, *, size, stride):
-    """The elements of x (shaped as a) where each window of a has its maximum y first."""
+    """The elements of x (shaped as a) where each window of a has its maximum y first.
+
+    x, a (N, C, H, W), y (N, C, OH, OW) -> (N, C, OH, OW).
+    """
     found = _samples_last(xp.zeros, y.shape, x.dtype)
     for here, key in _first(xp, a, y, size, stride):
         found += x[key] * here

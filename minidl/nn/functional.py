@@ -65,7 +65,10 @@ def softmax(x: Values, axis: int = -1) -> Values:
 
 
 def log_softmax(x: Values, axis: int = -1) -> Values:
-    """The logarithm of `softmax`; exact also where softmax itself would round to 0."""
+    """The logarithm of `softmax`; exact also where softmax itself would round to 0.
+
+    x of any shape, which stays.
+    """
     return x - reductions.logsumexp(x, axis=axis)
 
 
