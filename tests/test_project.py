@@ -56,13 +56,13 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
     "advice and differences": (230, "advice differences"),
-    "engine": (1300, "engine"),
-    "nn": (1070, "nn"),
+    "engine": (1292, "engine"),
+    "nn": (1064, "nn"),
     "optim": (245, "optim"),
     "data": (620, "data"),
     "train": (1015, "train"),
     "graph": (1880, "graph"),
-    "gpu": (130, "gpu"),
+    "gpu": (121, "gpu"),
     "files and estimators": (430, "io estimators pytorch"),
     "onnx, web and distributed": (650, "onnx distributed"),
 }
@@ -71,8 +71,8 @@ FUNCTION_STATEMENTS = 40
 # `a if condition else b`, for 100 statements: one now and then reads well, many make a puzzle.
 CONDITIONALS = {
     "advice and differences": 0.6,
-    "engine": 1.7,
-    "nn": 3.0,
+    "engine": 1.4,
+    "nn": 2.9,
     "optim": 1.7,
     "data": 2.8,
     "train": 3.0,
