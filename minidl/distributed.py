@@ -70,9 +70,9 @@ class Group:
     def start(self, model: Module) -> None:
         """Give every process the weights and buffers that process 0 has."""
         for t in _once(model):
-            flat = t.data.reshape(-1).copy()
+            flat = t.data.reshape(-1).copy()  # (a, b, ...) -> (n,)
             self.broadcast(flat.view("uint8"))  # bytes, whatever they mean
-            t.data = flat.reshape(t.shape)
+            t.data = flat.reshape(t.shape)  # (n,) -> (a, b, ...)
 
     def average(self, arrays: Iterable[Any], weight: float = 1.0) -> list[Any]:
         """The means of arrays over all processes.
@@ -86,7 +86,7 @@ class Group:
         """
         arrays = list(arrays)
         if not weight:  # who takes out no loss hears of failures here
-            devices.to_numpy(arrays[0].reshape(-1)[:1])
+            devices.to_numpy(arrays[0].reshape(-1)[:1])  # (a, b, ...) -> (n,) -> (1,)
         found, totals = self._summed(arrays, weight)
         for total in totals:
             doubt(devices.array_module(total), ~(total > 0), FAILED)
@@ -133,11 +133,13 @@ class Group:
             places = [i for i, a in enumerate(arrays) if a.dtype == kind]
             parts = [arrays[i] for i in places]
             xp = devices.array_module(*parts)
+            # (a, b, ...) of each -> (n,) of each -> (all elements and the weight,)
             sums = xp.concatenate([*(a.reshape(-1) for a in parts), xp.ones(1, kind)]) * weight
             self.all_reduce(sums)
             totals[kind], end = sums[-1], 0
             for i, a in zip(places, parts):
                 end += a.size
+                # (n,) -> (a, b, ...)
                 arrays[i] = (sums[end - a.size : end] / totals[kind]).reshape(a.shape)
         return arrays, totals.values()
 

@@ -124,7 +124,7 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
                 a = np.frombuffer(data, _READ[code])
                 if code == "BF16":
                     a = (a.astype("<u4") << 16).view("<f4")
-                found[name] = a.reshape(shape)
+                found[name] = a.reshape(shape)  # (n,) -> (a, b, ...)
         except ValueError as wrong:
             raise ValueError(f"{path} is no valid safetensors file: {wrong}") from None
     return found, metadata

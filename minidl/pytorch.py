@@ -252,7 +252,7 @@ def _cut(array, n, turned):
     """The n arrays here that `_joined` makes one there."""
     # (n n_out, n_in) -> n times (n_out, n_in)
     arrays = np.split(array, n) if n > 1 else [array]
-    return [a.T for a in arrays] if turned else arrays
+    return [a.T for a in arrays] if turned else arrays  # (n_out, n_in) -> (n_in, n_out)
 
 
 def _other_kinds(model, theirs):

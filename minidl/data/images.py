@@ -152,6 +152,7 @@ def color_jitter(
     for kind, amount in enumerate(amounts):
         factor = rng.uniform(max(0, 1 - amount), 1 + amount, (len(x), 1, 1, 1)).astype(x.dtype)
         grey = np.average(x, axis=1, weights=shares, keepdims=True).astype(x.dtype)
+        # the mean grey: (N, 1, H, W) -> (N, 1, 1, 1)
         away_from = (0, grey.mean((2, 3), keepdims=True), grey)[kind]
         x = np.clip(factor * x + (1 - factor) * away_from, 0, 1)
     return x

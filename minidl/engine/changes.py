@@ -91,8 +91,8 @@ def change(x: Tensor, name: str, other: Operand) -> Tensor:
         )
     if other is x:
         other = before
-    elif not getattr(other, "requires_grad", False) and _overlaps(x, _bare(other)):
-        other = _bare(other).copy()  # else it would change with x, under the record
+    elif not getattr(other, "requires_grad", False) and _overlaps(x, _operand(other)):
+        other = _operand(other).copy()  # else it would change with x, under the record
     new = primitives[name](before, other)
     if new.shape != x.shape:
         raise ValueError(f"{name} in place: {x.shape} cannot become {new.shape}; write x = ...")
@@ -140,11 +140,11 @@ def _before(x, name):
 def write(x: Tensor, key: Any, value: Operand) -> None:
     """Write x[key] = value into the memory of the Tensor x, and note the change."""
     data = captured(x)
-    value = _bare(value)
+    value = _operand(value)
     if isinstance(key, tuple):
-        key = tuple(map(_bare, key))
+        key = tuple(map(_operand, key))
     else:
-        key = _bare(key)
+        key = _operand(key)
     array_module(data, value)  # raises unless both live on one device
     kind = getattr(value, "dtype", None) or np.result_type(data.dtype, value)
     if not np.can_cast(kind, data.dtype, "same_kind"):
@@ -161,8 +161,8 @@ def write(x: Tensor, key: Any, value: Operand) -> None:
     mark_changed(data)
 
 
-def _bare(x):
-    """The array of a Tensor; anything else as it is."""
+def _operand(x):
+    """What `x[i] = value` works with: the `captured` array of a Tensor; anything else as it is."""
     return captured(x) if hasattr(x, "requires_grad") else x
 
 

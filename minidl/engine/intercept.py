@@ -29,8 +29,8 @@ handlers: dict[int, Handler] = {}  # by thread: where its operations go, inside 
 class _Modes(threading.local):
     """The modes of the engine, one set for each thread."""
 
-    recording = True  # whether results remember how they were made
-    tracing: Record | None = None  # the run that `minidl.compile` is writing down
+    recording = True  # whether results get a record, that is, remember how they were made
+    tracing: Record | None = None  # what `minidl.compile` has traced so far of this thread's run
 
 
 modes: _Modes = _Modes()
@@ -108,31 +108,37 @@ def intercepted(handler: Handler) -> Iterator[Handler | None]:
             handlers[thread] = outer
 
 
-# ---- what the rest of minidl says while `compile` writes a run down (graph/record.py).  At any
-# other time each of these does what the first sentence of its docstring says.
+# ---- what the rest of minidl says while `compile` traces a run, that is, writes down every call
+# that is made on arrays, which is more than the records of Tensors hold (graph/record.py).
+# Meanwhile Tensors hold Traced arrays, each of which has an ordinary one inside.  At any other time
+# each of these does what the first sentence of its docstring says.
 
 
 def fresh(function: Callable[[], float]) -> float:
-    """The number function().  While `compile` writes down, each later run asks for it anew."""
+    """The number function().  While `compile` traces, later runs are made to ask for it anew."""
     return modes.tracing.fresh(function) if modes.tracing else function()
 
 
 def effect(function: Callable[..., object], *args: Any) -> object:
-    """Call function(*args) for what it does.  While `compile` writes down, so does each later run.
+    """Call function(*args) for what it does, and give what it gives.
 
-    Gives what the function gives.
+    While `compile` traces, later runs are made to call it too: where it stands among the other
+    calls, if a Traced array is among `args`; after each run, the first included, if there are none.
     """
     return modes.tracing.effect(function, *args) if modes.tracing else function(*args)
 
 
 def untraced(a: Any) -> Any:
-    """The array `a`.  While `compile` writes down, the ordinary array behind a Traced one."""
+    """The array `a`.  While `compile` traces, the ordinary array inside a Traced one.
+
+    For who asks only where or how it lies in memory, which no later run need do.
+    """
     return a.array if modes.tracing and hasattr(a, "array") else a
 
 
 def captured(x: Tensor) -> Array:
-    """The array of the Tensor x.  While `compile` writes down, the Traced array that stands for it.
+    """The array of the Tensor x.  While `compile` traces, the Traced array that stands for it.
 
-    So what is done with it is written down.
+    So what is done with it is traced.  (`array_of` takes what x holds as it is.)
     """
     return modes.tracing.capture(x) if modes.tracing else x.data

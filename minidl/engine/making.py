@@ -120,7 +120,7 @@ def _drawn(draw, like, requires_grad):
     if like.dtype.kind != "f":
         raise TypeError(f"random numbers are floating-point, not {like.dtype}; convert them after: "
                         'minidl.rand(3).astype("int64")')  # fmt: skip
-    captured(like)  # so that a run that is written down writes the draw down
+    captured(like)  # so that `compile` traces the draw
     y = draw(like)
     y.requires_grad = requires_grad
     return y

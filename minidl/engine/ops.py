@@ -112,11 +112,13 @@ def matmul(xp, a, b):
 def _(g, y, a, b):
     if len(a.shape) == 1 or len(b.shape) == 1:
         return _matmul_vector_gradient(g, a, b)
-    # to a: (..., n, m) @ (..., m, k) -> (..., n, k); to b: (..., k, n) @ (..., n, m) -> (..., k, m)
     if len(a.shape) > 2 and len(b.shape) == 2:
+        # to a: (..., n, m) @ (m, k) -> (..., n, k); to b: (k, rows) @ (rows, m) -> (k, m)
         return lambda: matmul(g, swap(b)), lambda: swap(_tall(a)) @ _tall(g)
     if len(a.shape) == len(b.shape) == 2:
+        # to a: (n, m) @ (m, k) -> (n, k); to b: (k, n) @ (n, m) -> (k, m)
         return lambda: Product(g, swap(b)), lambda: Product(swap(a), g)
+    # to a: (..., n, m) @ (..., m, k) -> (..., n, k); to b: (..., k, n) @ (..., n, m) -> (..., k, m)
     return lambda: g @ swap(b), lambda: swap(a) @ g
 
 
@@ -141,7 +143,7 @@ def swap(a: Any) -> Any:
     """The last two axes of `a`, an array or a Tensor, exchanged: (..., n, m) -> (..., m, n)."""
     n = len(a.shape)
     if n == 2:
-        return a.T
+        return a.T  # (n, m) -> (m, n)
     return transpose(a, axes=(*range(n - 2), n - 1, n - 2))  # (..., n, m) -> (..., m, n)
 
 
@@ -358,7 +360,7 @@ def _(g, y, a, b):
 
 @primitive
 def where(xp, condition, a, b):
-    """a where `condition` holds, else b"""
+    """a where `condition` holds, else b, element by element; the three broadcast to one shape."""
     if condition is True or condition is False:
         condition = xp.asarray(condition)
     return xp.where(condition, a, b)
@@ -380,8 +382,9 @@ def _(g, y, a, *, dtype):
     return (cast(g, dtype=a.dtype),)
 
 
-# ---- masks and draws: operations all the same, so that they are recorded; each says that it has
-# no gradient, for without a word that is an error on the way back
+# ---- masks and draws: operations all the same, so that rules can use them on Tensors, and whoever
+# intercepts operations sees them; each says that it has no gradient, for without a word that is an
+# error on the way back
 
 
 @without_gradient
@@ -431,7 +434,7 @@ def one_hot(xp, labels, *, classes, dtype="float32"):
 def check_labels(classes: int, labels: Any) -> None:
     """Raise TypeError unless the array `labels` holds integers, ValueError unless in [0, classes).
 
-    While `compile` writes down, the second is asked again at each run.
+    While `compile` traces, the second is asked again at each later run.
     """
     if labels.dtype.kind not in "iu":
         raise TypeError(f"class indices must be integers, got {labels.dtype}")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @primitive
 def sum(xp, a, *, axis=None, keepdims=False):
     """The sum of a over `axis` (an int, a tuple of them, or None for all)"""
+    # (N, T, K), axis 1 -> (N, K), or with keepdims (N, 1, K)
     return a.sum(axis=axis, keepdims=keepdims)
 
 
@@ -84,30 +85,33 @@ def _(g, y, a, *, shape):
 @primitive
 def reshape(xp, a, *, shape):
     """The elements of a in `shape`; one length may be -1"""
-    return a.reshape(shape)
+    return a.reshape(shape)  # (N, T, D), for shape (N, -1) -> (N, T D)
 
 
 @reshape.gradient
 def _(g, y, a, *, shape):
-    return (reshape(g, shape=a.shape),)
+    return (reshape(g, shape=a.shape),)  # (N, T D) -> (N, T, D)
 
 
 @primitive
 def transpose(xp, a, *, axes=None):
-    """The axes of a in the order `axes` (reversed if None), which must change something"""
+    """The axes of a in the order `axes` (reversed if None): (N, T, D), axes (1, 0, 2) -> (T, N, D).
+
+    Raises ValueError for an order that changes nothing: it would be PyTorch's swap, misread.
+    """
     if axes is not None and not _reorder(axes, a.ndim):
         raise ValueError(
             f"the axes are all {a.ndim} in another order, not two to swap, got {(*axes,)}; to swap "
             f"two, exchange them in {(*range(a.ndim),)}: for a matrix .T or .transpose(1, 0)"
         )
-    return a.transpose(axes)
+    return a.transpose(axes)  # (N, T, D), axes (1, 0, 2) -> (T, N, D)
 
 
 @transpose.gradient
 def _(g, y, a, *, axes=None):
     # Reversed axes are reversed again; else the axis that went to place i comes back from there.
     back = axes and tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes)))
-    return (transpose(g, axes=back),)
+    return (transpose(g, axes=back),)  # (T, N, D) -> (N, T, D)
 
 
 def _reorder(axes, n):
@@ -117,7 +121,10 @@ def _reorder(axes, n):
 
 @primitive
 def getitem(xp, a, *indices, key):
-    """a[key], where the arrays of the index are inputs and stand as ARRAY in `key`"""
+    """a[key], of the shape that NumPy gives it: a (N, D) at [0] -> (D,).
+
+    The arrays of the index are inputs, `indices`; in `key`, ARRAY stands where each of them was.
+    """
     return a[_fill(key, indices)]
 
 
@@ -153,7 +160,7 @@ def _fill(key, indices):
 
 @primitive
 def concatenate(xp, *arrays, axis=0):
-    """The arrays joined along `axis`"""
+    """The arrays joined along `axis`: (N, D) and (M, D), axis 0 -> (N + M, D)"""
     return xp.concatenate(arrays, axis=axis)
 
 
@@ -226,7 +233,7 @@ def _(g, y, a, *, shape, stride=(1, 1), dilation=(1, 1)):
 # all there: they are made for a few rows of the result at a time, forwards and again backwards.
 
 BAND = 1 << 20  # bytes: windows that are there at the same time take about this, for the cache,
-BANDS = 32  # or this share of all, if that is more: a recorded step has lines for each
+BANDS = 32  # or this share of all, if that is more: a compiled step has lines for each
 
 
 @primitive
@@ -263,8 +270,9 @@ def conv_to_x(xp, g, w, *, shape, stride, padding, dilation, groups):
     flat = _flat(g, groups)
     columns = _by_group(w, groups).transpose(0, 2, 1)  # (G, F / G, K) -> (G, K, F / G)
     for band in _bands(g, shape, size, g.shape, stride, dilation):
-        # (G, K, F / G) @ (G, F / G, n OW N) -> (G, K, n OW N) -> (C, KH, KW, n, OW, N)
+        # (G, K, F / G) @ (G, F / G, n OW N) -> (G, K, n OW N)
         spread = columns @ flat[:, :, band.columns]
+        # (G, K, n OW N) -> (C, KH, KW, n, OW, N)
         spread = spread.reshape(shape[1], *size, band.rows, g.shape[3], shape[0])
         part = y[:, :, band.top : band.bottom]
         for i, j, key in _elements(size, stride, dilation, spread.shape[3:5]):
@@ -280,7 +288,10 @@ def _(g, y, g_before, w, *, shape, **how):
 
 @primitive
 def conv_to_w(xp, x, g, *, size, stride, padding, dilation, groups):
-    """For each element of a filter of `size` the sum of g times what that element saw of x."""
+    """For each element of a filter of `size` the sum of g times what that element saw of x.
+
+    x (N, C, H, W), g (N, F, OH, OW), size (KH, KW) -> (F, C / G, KH, KW); G = groups.
+    """
     flat = _flat(g, groups)
     w = 0
     for band in _bands(x, x.shape, size, g.shape, stride, dilation):
@@ -407,7 +418,10 @@ def _(g, y, g_before, a, top, *, size, stride):
 
 @primitive
 def from_first(xp, x, a, y, *, size, stride):
-    """The elements of x (shaped as a) where each window of a has its maximum y first."""
+    """The elements of x (shaped as a) where each window of a has its maximum y first.
+
+    x, a (N, C, H, W), y (N, C, OH, OW) -> (N, C, OH, OW).
+    """
     found = _samples_last(xp.zeros, y.shape, x.dtype)
     for here, key in _first(xp, a, y, size, stride):
         found += x[key] * here

@@ -100,7 +100,7 @@ class Tensor(advice.Elsewhere):
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "data":
             if type(value) not in ARRAYS:
-                value = _as_array(value)
+                value = _checked_array(value)
             if hasattr(self, "data"):  # what was made of the old array finds it changed
                 self.number = changes.note_change()
                 if self.requires_grad:
@@ -143,7 +143,7 @@ class Tensor(advice.Elsewhere):
     @property
     def T(self) -> Tensor:
         """The axes in reversed order."""
-        return self.transpose()
+        return self.transpose()  # (A, B, C) -> (C, B, A)
 
     def __len__(self) -> int:
         if self.ndim == 0:
@@ -192,8 +192,8 @@ class Tensor(advice.Elsewhere):
     def __array_function__(
         self, function: Callable[..., Any], types: Any, args: Any, options: dict[str, Any]
     ) -> Any:
-        options = {name: _arrays(value) for name, value in options.items()}
-        return function(*_arrays(args), **options)
+        options = {name: _for_numpy(value) for name, value in options.items()}
+        return function(*_for_numpy(args), **options)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Tensor:
         """What an operator gives that has a NumPy array on its left."""
@@ -302,7 +302,7 @@ class Tensor(advice.Elsewhere):
     @advised
     def mean(self, axis: Axes = None, keepdims: bool = False) -> Tensor:
         """The mean over `axis`, which is as in `sum`; of no elements it is nan."""
-        total = self.sum(axis, keepdims)
+        total = self.sum(axis, keepdims)  # (N, D), axis 1 -> (N,), or with keepdims (N, 1)
         return total * (total.size / (self.size or np.nan))
 
     @advised
@@ -341,15 +341,15 @@ class Tensor(advice.Elsewhere):
 
         Divided by the number of elements less ddof.  As in NumPy; PyTorch's has ddof=1.
         """
-        error = self - self.mean(axis, keepdims=True)
-        total = (error * error).sum(axis, keepdims)
+        error = self - self.mean(axis, keepdims=True)  # (N, D), axis 1: (N, D) - (N, 1)
+        total = (error * error).sum(axis, keepdims)  # (N, D) -> (N,), or with keepdims (N, 1)
         count = self.size / (total.size or np.nan)
         return total * (1 / (count - ddof or np.nan))
 
     @advised
     def std(self, axis: Axes = None, keepdims: bool = False, *, ddof: int = 0) -> Tensor:
         """The square root of `var`; where that is 0, the gradient is not finite."""
-        return self.var(axis, keepdims, ddof=ddof).sqrt()
+        return self.var(axis, keepdims, ddof=ddof).sqrt()  # (N, D), axis 1 -> (N,)
 
     @advised
     def clip(self, low: Operand | None = None, high: Operand | None = None) -> Tensor:
@@ -436,12 +436,16 @@ def result(
 
 
 def array_of(x: Any) -> Any:
-    """The array of a Tensor; anything else as it is."""
+    """The array that a Tensor holds; anything else as it is.
+
+    It only looks.  Who computes with the array, or writes into it, and not by way of an operation,
+    asks `intercept.captured`, so that `compile` notices.
+    """
     return x.data if isinstance(x, Tensor) else x
 
 
-def _as_array(value):
-    """What `x.data = value` keeps: an array; of a NumPy scalar, as 0-d arithmetic gives it, one."""
+def _checked_array(value):
+    """`value`, which must be an array to be a Tensor's data; a NumPy scalar becomes one, 0-d."""
     if isinstance(value, np.generic):
         return np.asarray(value)
     if not devices.is_array(value):
@@ -469,10 +473,13 @@ def _check_grad(x, g):
         )
 
 
-def _arrays(parts):
-    """The arguments of a NumPy function with the array in place of each Tensor."""
+def _for_numpy(parts):
+    """The arguments of a NumPy function, with a NumPy array in place of each Tensor in them.
+
+    Raises TypeError for a Tensor with requires_grad, as `Tensor.__array__` does.
+    """
     if type(parts) in (list, tuple):
-        return type(parts)(_arrays(part) for part in parts)
+        return type(parts)(_for_numpy(part) for part in parts)
     return np.asarray(parts) if isinstance(parts, Tensor) else parts
 
 
@@ -642,7 +649,7 @@ def _may_widen(shape, wide):
     return len(last) == len(shape) and all(n in (1, m) for n, m in zip(shape, last))
 
 
-_FREED = "the graph of this {!r} was freed by an earlier backward; keep it with retain_graph=True"
+_FREED = "the record of this {!r} was freed by an earlier backward; keep it with retain_graph=True"
 
 
 def _python_scalars(inputs):
@@ -766,7 +773,7 @@ def _gradients(outputs, gradients, retain_graph, create_graph, targets):
         if g.dtype != x.dtype:
             g = primitives["cast"](g, dtype=x.dtype)
         if not isinstance(g, Tensor):
-            g = result(_as_array(g))
+            g = result(_checked_array(g))
         yield x, g
 
 
@@ -789,7 +796,7 @@ def _start(y, g):
         g = xp.ones_like(y.data)
     if not isinstance(g, Tensor):
         g = Tensor(xp.asarray(g, dtype=y.dtype))
-    captured(g)  # of a recorded run, one of its inputs
+    captured(g)  # while `compile` traces, one of what it is given
     array_module(y.data, g.data)  # raises unless both live on one device
     if g.shape != y.shape:
         raise ValueError(f"the gradient has shape {g.shape}, the tensor {y.shape}; must agree")

@@ -38,9 +38,10 @@ def brought(xp: ModuleType, a: Any) -> np.ndarray:
     if not doubts:
         return xp.asnumpy(a)
     if a.size == 1 and a.dtype.kind == "f":  # a loss: one transfer for all
+        # of one element each, such as (1, 1) -> ()
         values = [xp.asarray(v).reshape(()).astype("f8") for v in (a, *doubts.values())]
         found, *answers = xp.asnumpy(xp.stack(values))
-        found = np.asarray(found, a.dtype).reshape(a.shape)
+        found = np.asarray(found, a.dtype).reshape(a.shape)  # () -> such as (1, 1)
     else:
         found = xp.asnumpy(a)
         answers = xp.asnumpy(xp.stack([*doubts.values()]))

@@ -624,8 +624,10 @@ def compile(
     threads: int = 1,
     cuda_graph: bool = False,
 ) -> Compiled[P, R]:
-    """`function`, which runs as one piece of NumPy source from its second call on: the first call
-    of each signature (shapes, types, whole numbers, texts, modes) is recorded, and simplified.
+    """`function`, which runs as one piece of NumPy source from its second call on.
+
+    The first call of each signature (shapes, types, whole numbers, texts, modes) is recorded, and
+    simplified.
 
     A whole training step may be one function: gradients, optimiser, running statistics, random
     draws and schedules are recorded with it.  What is not an operation (print, an if on a value)

@@ -65,7 +65,10 @@ def softmax(x: Values, axis: int = -1) -> Values:
 
 
 def log_softmax(x: Values, axis: int = -1) -> Values:
-    """The logarithm of `softmax`; exact also where softmax itself would round to 0."""
+    """The logarithm of `softmax`; exact also where softmax itself would round to 0.
+
+    x of any shape, which stays.
+    """
     return x - reductions.logsumexp(x, axis=axis)
 
 
@@ -217,7 +220,10 @@ def max_pool2d(x: Values, size: Size, stride: Size | None = None, padding: Size 
 
 
 def avg_pool2d(x: Values, size: Size, stride: Size | None = None, padding: Size = 0) -> Values:
-    """The mean of each window of `size`, zeros of the padding included; shapes: `max_pool2d`."""
+    """The mean of each window of `size`: (N, C, H, W) -> (N, C, OH, OW).
+
+    The zeros of the padding are included.  OH, OW and stride: as in `max_pool2d`.
+    """
     size, stride = pair(size), pair(size if stride is None else stride)
     seen = windows(pad(x, padding), size=size, stride=stride)  # (N, C, KH, KW, OH, OW)
     return seen.sum(axis=(2, 3)) * (1 / math.prod(size))  # (N, C, OH, OW)

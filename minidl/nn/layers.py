@@ -328,7 +328,10 @@ class MaxPool2d(_Layer):
 
 
 class AvgPool2d(MaxPool2d):
-    """`functional.avg_pool2d`: the mean of each window; shapes and options as MaxPool2d's."""
+    """`functional.avg_pool2d`: the mean of each window.
+
+    x (N, C, H, W) -> (N, C, OH, OW).  Options: as MaxPool2d's.
+    """
 
     function = staticmethod(F.avg_pool2d)
 

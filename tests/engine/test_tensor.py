@@ -399,7 +399,7 @@ def test_retain_graph(device):
     y.backward(retain_graph=True)
     y.backward()
     assert values(x.grad) == [4, 8]
-    with pytest.raises(RuntimeError, match=r"graph .*'sum' was freed .*retain_graph=True"):
+    with pytest.raises(RuntimeError, match=r"record .*'sum' was freed .*retain_graph=True"):
         y.backward()
 
 
