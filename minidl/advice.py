@@ -860,7 +860,7 @@ return_X_y as_frame train download root: leave it out: `rows, labels = data.data
 angle: =degrees
 height width: =size, a number or a pair (height, width)
 probability prob: =p
-max_tokens max_size max_features vocab_size: =size
+max_tokens max_features vocab_size: =max_size
 idx: =indices
 target_transform: a transform= of `data.DataLoader(dataset, 2)`: a function (batch, rng) -> batch
 # estimators
