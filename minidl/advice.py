@@ -199,7 +199,8 @@ roll: `minidl.concatenate([x[-1:], x[:-1]])`
 tril triu: `x * np.NAME(np.ones(x.shape, "float32"))`
 diag diagonal: `x[np.arange(2), np.arange(2)]`
 unfold: `minidl.engine.shapes.windows(images, size=(3, 3))`
-multinomial: `nn.sample(logits.numpy())`, one draw for each row
+multinomial: of probabilities, `nn.sample(x.log().numpy())`, one draw for each row; of logits,
+    `nn.sample(logits.numpy())`
 bernoulli: `minidl.rand_like(x) < x`
 new_zeros new_ones: `minidl.zeros(2, 3)`
 new new_empty new_full new_tensor: `minidl.tensor([1.0, 2.0])`
@@ -298,6 +299,8 @@ Trainer EarlyStopping Checkpoint: `train.NAME`
 MLPClassifier MinidlClassifier: `minidl.estimators.MinidlClassifier()`
 MLPRegressor MinidlRegressor: `minidl.estimators.MinidlRegressor()`
 checkpoint summary: `nn.NAME`
+cross_entropy nll bce bce_with_logits mse l1 huber gelu leaky_relu dropout pad conv1d conv2d
+    conv_transpose2d max_pool2d avg_pool2d attention rms_norm: `nn.functional.NAME`
 """
 NAMES["nn"] = """
 Dense LazyLinear: `nn.Linear(3, 4)`, n_in and n_out; an activation is a layer of its own
@@ -317,6 +320,7 @@ Wrapper Pipeline: `nn.Sequential(nn.Linear(3, 4), nn.ReLU())`
 # activations
 Softmax LogSoftmax: `nn.functional.softmax(x, axis=1)`, log_softmax; cross_entropy takes logits
 relu tanh sigmoid: `x.NAME()`
+logistic: `nn.Sigmoid()`
 Softmax2d: `nn.functional.softmax(images, axis=1)`
 SiLU swish: in forward, `x * x.sigmoid()`
 Mish: in forward, `x * minidl.engine.ops.softplus(x).tanh()`
@@ -426,16 +430,19 @@ CutMix AugMix RandAugment AutoContrast RandomZoom RandomShear RandomTranslation:
 TextVectorization StringLookup: `data.text.Vocabulary(words)`
 IntegerLookup Discretization Hashing: on the arrays: `np.digitize(array, [0.0, 1.0])`
 # losses
-CrossEntropyLoss SparseCategoricalCrossentropy CategoricalCrossentropy linear_cross_entropy:
+CrossEntropyLoss SparseCategoricalCrossentropy CategoricalCrossentropy linear_cross_entropy
+    Crossentropy softmax_cross_entropy log_loss logistic_loss ce xent:
     `nn.functional.cross_entropy(logits, labels)`, of logits: no softmax before it
-BCEWithLogitsLoss binary_cross_entropy_with_logits: `nn.functional.bce_with_logits(z, t)`
+BCEWithLogitsLoss binary_cross_entropy_with_logits sigmoid_cross_entropy bce_logits:
+    `nn.functional.bce_with_logits(z, t)`
 BCELoss binary_cross_entropy BinaryCrossentropy: `nn.functional.bce_with_logits(z, t)`, of logits:
     leave out the sigmoid before it
-MSELoss MeanSquaredError: `nn.functional.mse(x, y)`
-L1Loss MeanAbsoluteError mae: `nn.functional.l1(x, y)`
-HuberLoss SmoothL1Loss smooth_l1: `nn.functional.huber(x, y)`
-NLLLoss NLLLoss2d: `nn.functional.nll(log_p, labels)`
-KLDivLoss kl_div KLDivergence: of probabilities, `(q * (q.log() - log_p)).sum(-1).mean()`
+MSELoss MeanSquaredError squared_error l2 l2_loss squared_loss quadratic: `nn.functional.mse(x, y)`
+L1Loss MeanAbsoluteError mae mae_loss absolute_error: `nn.functional.l1(x, y)`
+HuberLoss SmoothL1Loss smooth_l1 huber_regression: `nn.functional.huber(x, y)`
+NLLLoss NLLLoss2d negative_log_likelihood: `nn.functional.nll(log_p, labels)`
+KLDivLoss kl_div KLDivergence kl kld kullback_leibler_divergence: of probabilities, `(q * (q.log()
+    - log_p)).sum(-1).mean()`
 GaussianNLLLoss: `(0.5 * (y.log() + (x - z) ** 2 / y)).mean()`, y the variance
 PoissonNLLLoss Poisson: `(x.exp() - t * x).mean()`, x the logarithm of the rate
 CosineSimilarity CosineEmbeddingLoss: `(u @ v) / ((u @ u) * (v @ v)) ** 0.5`
@@ -447,11 +454,13 @@ MarginRankingLoss: `(y - x + 0.1).relu().mean()`
 TripletMarginLoss TripletMarginWithDistanceLoss: `(((x - y) ** 2).sum(1) - ((x - z) ** 2).sum(1) +
     1).relu().mean()`
 MultiLabelSoftMarginLoss: `nn.functional.bce_with_logits(z, t)`
+RootMeanSquaredError rmse: `nn.functional.mse(x, y) ** 0.5`
 LogCosh: `nn.functional.huber(x, y)` is much like it
-MeanAbsolutePercentageError: `((x - y).abs() / y.abs()).mean()`
-MeanSquaredLogarithmicError: `nn.functional.mse((1 + x).log(), (1 + y).log())`
+MeanAbsolutePercentageError mape: `((x - y).abs() / y.abs()).mean()`
+MeanSquaredLogarithmicError msle: `nn.functional.mse((1 + x).log(), (1 + y).log())`
 Dice Tversky: `1 - 2 * (z.sigmoid() * t).sum() / (z.sigmoid().sum() + t.sum())`
-BinaryFocalCrossentropy CategoricalFocalCrossentropy: `nn.functional.cross_entropy(logits, labels,
+BinaryFocalCrossentropy CategoricalFocalCrossentropy focal focal_loss:
+    `nn.functional.cross_entropy(logits, labels,
     class_weight=weights)`
 CTCLoss CTC Circle: minidl has no such loss; any function (output, target) -> Tensor is one
 Loss: a function (output, target) -> Tensor
@@ -538,14 +547,15 @@ clip_grad_norm_: `optim.clip_grad_norm(model.parameters(), 1.0)`
 clip_grad_value_: `optim.clip_grad_value(model.parameters(), 1.0)`
 """
 NAMES["Optimizer"] = """
-param_groups: `optimizer.groups`, of one made of groups:
-    `optim.SGD([{"params": model.parameters()}], lr=0.1)`
+param_groups: the rate is `optimizer.lr`; of one made of groups, `optim.SGD([{"params":
+    model.parameters(), "lr": 0.1}], lr=0.01).groups[0].lr`
 add_param_group: an optimiser for each group, such as `optim.SGD(model[2].parameters(), lr=0.01)`
 learning_rate defaults: `optimizer.lr`
 iterations: `optimizer.steps`
 minimize: `loss.backward()`, then `optimizer.step()`
 apply_gradients apply: `optimizer.step()`, which takes them from `p.grad`
 get_lr get_last_lr: `optimizer.rate()`
+zero_gradients: `optimizer.zero_grad()`
 """
 NAMES["train"] = """
 ModelCheckpoint OrbaxCheckpoint: `train.Checkpoint("run.safetensors", best_only=True)`
@@ -560,19 +570,23 @@ History: `trainer.history`, name -> a number for each epoch
 ProgbarLogger: `train.Progress()`, which fit adds by itself
 SwapEMAWeights: `train.AverageWeights()`
 fit Model: `train.Trainer(model, optimizer, "cross_entropy").fit(dataset)`
-BinaryAccuracy CategoricalAccuracy SparseCategoricalAccuracy: `train.accuracy`, or "accuracy"
-TopKCategoricalAccuracy SparseTopKCategoricalAccuracy: `train.top5`, or "top5"
-MeanSquaredError mse: "mse", or `nn.functional.mse`
-MeanAbsoluteError mae: "mae", or `nn.functional.l1`
-RootMeanSquaredError: `nn.functional.mse(x, y) ** 0.5`
-MeanAbsolutePercentageError: `lambda y, t: ((y - t).abs() / t.abs()).mean()`
-CategoricalCrossentropy SparseCategoricalCrossentropy: `nn.functional.cross_entropy`
-BinaryCrossentropy: `nn.functional.bce_with_logits`
-huber Huber: `nn.functional.huber`
+acc BinaryAccuracy CategoricalAccuracy SparseCategoricalAccuracy accuracy_score: `train.accuracy`,
+    or "accuracy"
+TopKCategoricalAccuracy SparseTopKCategoricalAccuracy top_5 top_5_accuracy top_k
+    top_k_accuracy: `train.top5`, or "top5"
+MeanSquaredError mse squared_error neg_mean_squared_error: "mse", or `nn.functional.mse`
+MeanAbsoluteError mae l1 absolute_error neg_mean_absolute_error: "mae", or `nn.functional.l1`
+RootMeanSquaredError rmse: of a batch, `lambda y, t: nn.functional.mse(y, t) ** 0.5`
+MeanAbsolutePercentageError mape: `lambda y, t: ((y - t).abs() / t.abs()).mean()`
+CategoricalCrossentropy SparseCategoricalCrossentropy cross_entropy log_loss:
+    `nn.functional.cross_entropy`
+BinaryCrossentropy bce bce_with_logits: `nn.functional.bce_with_logits`
+huber: `nn.functional.huber`
 AUC Precision Recall F1Score FBetaScore MeanIoU IoU R2Score TruePositives FalsePositives
     TrueNegatives FalseNegatives PrecisionAtRecall RecallAtPrecision BinaryIoU OneHotIoU
     OneHotMeanIoU SensitivityAtSpecificity SpecificityAtSensitivity PearsonCorrelation
-    ConcordanceCorrelation CosineSimilarity: sklearn.metrics has it, for the outputs that
+    ConcordanceCorrelation CosineSimilarity r2 f1 f1_macro roc_auc roc_auc_score balanced_accuracy
+    confusion_matrix: sklearn.metrics has it, for the outputs that
     `trainer.predict(rows)` gives
 Metric Mean Sum MeanMetricWrapper: a metric is a function (output, target) -> float: `lambda y, t:
     float((y - t).abs().mean())`
@@ -587,6 +601,36 @@ save_weights: `minidl.io.save("weights.safetensors", model.state_dict())`
 score: `trainer.evaluate(dataset)`
 train: `trainer.fit(dataset)`
 test validate: `trainer.evaluate(dataset)`
+predict_proba: of logits, `nn.functional.softmax(trainer.predict(rows))`
+predict_classes: `trainer.predict(rows).argmax(1)`
+save_model: `trainer.save("run.safetensors")`, the whole run; the weights alone,
+    `minidl.io.save("weights.safetensors", model.state_dict())`
+load_weights load_model: `model.load_state_dict(minidl.io.load("weights.safetensors")[0])`
+metrics_names: `[*trainer.metrics]`
+val_loss valid_loss: `trainer.logs`, `trainer.history`: name -> numbers
+lr learning_rate: `trainer.optimizer.lr`
+global_step step_count: `trainer.optimizer.steps`
+current_epoch: `trainer.epoch`
+params: `trainer.n_epochs`, `trainer.n_batches`
+stop_training should_stop: `trainer.stopped = True`
+callback_metrics keys get items: `trainer.logs`, name -> number
+"""
+NAMES["Callback"] = """
+model params: each event is given the trainer: `trainer.model`, `trainer.n_epochs`
+validation_data history: each event is given the trainer: `trainer.history`
+set_model set_params: leave it out: each event is given the trainer
+"""
+NAMES["ArrayDataset"] = """
+x X data features tensors inputs: `dataset.arrays[0]`
+y targets labels target: `dataset.arrays[-1]`
+shape: `dataset.arrays[0].shape`
+map: transform=, a function (batch, rng) -> batch, of `data.DataLoader(dataset, 2)`
+batch: `data.DataLoader(dataset, 2)`
+shuffle: `data.DataLoader(dataset, shuffle=True)`
+prefetch cache repeat: leave it out: a DataLoader works ahead, `data.DataLoader(dataset, 2)`
+take skip head: `data.Subset(dataset, range(2))`
+concatenate: `data.ArrayDataset(np.concatenate([rows, rows]))`
+train_test_split random_split: `data.split(dataset, 0.8)`
 """
 NAMES["nn.init"] = """
 xavier_uniform_ xavier_uniform glorot_uniform GlorotUniform:
@@ -610,7 +654,7 @@ MLPRegressor NeuralNetRegressor KerasRegressor: `minidl.estimators.MinidlRegress
 NAMES["data"] = """
 IterableDataset: any class with a length whose items are tuples, or
     `data.ArrayDataset(rows, classes)`
-TensorDataset: `data.ArrayDataset(rows, classes)`
+TensorDataset from_tensor_slices from_tensors: `data.ArrayDataset(rows, classes)`
 random_split train_test_split: `data.split(dataset, 0.8)`
 ConcatDataset: `data.ArrayDataset(np.concatenate([rows, rows]))`
 WeightedRandomSampler: `data.DataLoader(dataset, sampler=data.weighted([1, 1, 2, 2]))`
@@ -622,7 +666,19 @@ transforms Compose: `data.images.augment(data.images.flip)`
 ImageFolder image_dataset_from_directory: `data.images.read_folder`
 # around
 utils: `data.DataLoader(dataset, 2)`
+load_csv read_table genfromtxt loadtxt read_excel read_parquet read_json DataFrame: a CSV file,
+    data.read_csv(path, target=...); else pandas, and `data.ArrayDataset(rows, classes)`
+StandardScaler MinMaxScaler normalize standardize: on the arrays: `(array - array.mean(0)) /
+    array.std(0)`
+one_hot OneHotEncoder get_dummies to_categorical: `minidl.engine.ops.one_hot(labels, classes=5)`;
+    of words in a file, words="one-hot" of data.read_csv
+LabelEncoder: `np.unique(words, return_inverse=True)`
 load_iris: `data.datasets.iris`
+load_digits: `data.datasets.digits`
+load_wine: `data.datasets.wine`
+load_breast_cancer: `data.datasets.breast_cancer`
+load_diabetes: `data.datasets.diabetes`
+make_moons make_circles make_blobs: `data.datasets.moons()`, `data.datasets.spirals()`
 MNIST: `data.datasets.mnist`
 FashionMNIST: `data.datasets.fashion_mnist`
 """
@@ -645,7 +701,7 @@ to_sparse_csc to_sparse_csr unique_consecutive unsafe_split_with_sizes volatile 
 """
 
 # A keyword -> what to write.  Words that begin with = are names of arguments: the first of them
-# that the function has is meant.
+# that the function has is meant; what follows a | is said where it has none.
 KEYWORDS: str = """
 # tensors and functions
 dim dims: =axis
@@ -724,18 +780,46 @@ clipnorm clip_norm max_grad_norm gradient_clip_val: clip_norm= of a Trainer, or
 clipvalue: `optim.clip_grad_value(model.parameters(), 1.0)`
 amsgrad centered maximize foreach capturable differentiable fused dampening lr_decay ema_momentum
     use_ema: minidl has no such option
+T_max total_steps decay_steps: =total
+eta_min: =last
+step_size: =every
+gamma decay_rate: =factor =decay
+pct_start: =peak_at
+div_factor max_lr: =highest | the rate at the top is the optimiser's lr
+scheduler lr_scheduler: =schedule | schedule= of the optimiser:
+    `optim.Adam(model.parameters(), schedule=optim.cosine(1000))`
+last_epoch: leave it out: a schedule is told the number of steps done
+clip_value: =limit
+norm max_grad: =max_norm
+l2 decay: =weight_decay
+warmup_steps num_warmup_steps: =steps
 set_to_none: leave it out: the gradients become None
 closure: leave it out: `loss.backward()`, then `optimizer.step()`
 # training
 validation_data validation_split val_data validation_loader valid_data: =valid
 verbose: =progress
 max_iter: =epochs
-max_epochs num_epochs n_epochs nb_epoch: `trainer.fit(dataset, epochs=3)`
+max_epochs num_epochs n_epochs nb_epoch nb_epochs epochs: =epochs | `trainer.fit(dataset, epochs=3)`
 loss_fn criterion loss_function: =loss
 validation_batch_size: =batch_size
 initial_epoch: =resume
 steps_per_epoch validation_steps: give data of that size, such as `data.split(dataset, 0.5)[0]`
 shuffle: training data is shuffled; else `data.DataLoader(dataset, shuffle=False)`
+callback callbacks: =callbacks | `trainer.fit(dataset, callbacks=[train.EarlyStopping()],
+    valid=0.2)`
+batch: =batch_size
+batch_size valid progress seed resume: of fit: `trainer.fit(dataset, batch_size=64, valid=0.2)`
+lr: lr= of the optimiser: `optim.Adam(model.parameters(), lr=0.01)`
+optimizer loss metrics: of the Trainer: `train.Trainer(model, optimizer, "mse", ["mae"])`
+fp16 bf16 amp precision autocast: =mixed_precision
+jit_compile mode dynamic fullgraph backend options disable: =compile =largest | leave it out:
+    every shape is recorded by itself, as one graph of NumPy calls
+accumulate_grad_batches gradient_accumulation_steps accumulation_steps: =accumulate
+accelerator devices gpus: =device
+return_dict: leave it out: it is a dict name -> number
+save_top_k: =best_only
+append separator: leave it out: the file is written anew after each epoch
+function: the function, in first place: `minidl.compile(step)`
 weighted_metrics loss_weights: a loss of one's own: any function (output, target) -> Tensor
 x y: the data, first, by position
 num_workers use_multiprocessing: =workers
@@ -748,10 +832,37 @@ filepath filename: =path
 save_best_only: =best_only
 save_weights_only: leave it out: a checkpoint holds the whole run
 save_freq: =every
-mode: =largest
 min_delta threshold cooldown baseline start_from_epoch: minidl has no such option
 restore_best_weights: leave it out: EarlyStopping always does
-min_lr: =lowest
+min_lr start_lr: =lowest
+end_lr: =highest
+num_iter num_training: =steps
+# data
+sep: =delimiter
+usecols columns feature_columns feature_names: =features
+label label_column label_name labels y_col target_column: =target | classes=, the names of the
+    classes, of `data.ArrayDataset(rows, classes, classes=["a", "b", "c", "d", "e"])`
+na_filter keep_default_na fill_value fillna: =empty
+na_values missing_values na: leave such cells empty in the file, and say empty="mean"
+header names index_col skiprows nrows chunksize parse_dates converters encoding engine: a file in
+    UTF-8, whose first line names the columns; else pandas.read_csv, and
+    `data.ArrayDataset(rows, classes)`
+class_names: =classes
+train_size lengths ratio frac: =fraction
+test_size: =fraction, of the first part: `data.split(dataset, 0.8)`
+random_state: =seed
+stratify: leave it out: samples are drawn without regard to their class
+padding_value: =value
+padding truncating maxlen: leave it out: each row is as long as the longest sequence
+num_samples replacement: leave it out: as many are drawn, each anew, as there are samples
+n_samples: =n
+return_X_y as_frame train download root: leave it out: `rows, labels = data.datasets.iris()[:]`
+angle: =degrees
+height width: =size, a number or a pair (height, width)
+probability prob: =p
+max_tokens max_features vocab_size: =max_size
+idx: =indices
+target_transform: a transform= of `data.DataLoader(dataset, 2)`: a function (batch, rng) -> batch
 # estimators
 hidden_layer_sizes: =hidden
 solver: =optimizer
@@ -764,7 +875,10 @@ tol: =patience, the epochs without improvement
 
 
 # Where else a name is looked up that a place has no line for.
-_ALSO = {"minidl": ["Tensor"], "nn.functional": ["nn", "Tensor"], "train": ["nn"]}
+_ALSO = {
+    "minidl": ["Tensor"], "nn.functional": ["nn", "Tensor"], "train": ["nn"],
+    "data.images": ["nn", "data"], "data.text": ["nn", "data"], "data.datasets": ["data"],
+}  # fmt: skip
 _IN_PLACE = "write x = ..., a new tensor; in place are `x *= 2` and `x[...] = y`"
 
 
@@ -798,6 +912,12 @@ def missing(where: str, name: str, known: Iterable[str]) -> str:
             if key in lines.get(place, {}):
                 return lines[place][key].replace("NAME", name)
     return f"{_nearest(name, known)}; see {PAGE}"
+
+
+def instead(where: str, name: object) -> str:
+    """The line about `name` at the place `where`, to end a sentence with; "" if there is none."""
+    line = _alike[where].get(_plain(str(name)), "")
+    return line and f"; {line.replace('NAME', str(name))}"
 
 
 def _nearest(name, known):
@@ -881,12 +1001,15 @@ for _name in _ABSENT:
 def keyword(name: str, known: Collection[str]) -> str:
     """What to write in place of the keyword `name`, which a function lacks that has those known."""
     line = _keywords.get(name, "")
-    names = re.findall(r"(?:^|\s)=(\w+)", line)
+    named, either, else_ = line.partition(" | ")
+    names = re.findall(r"(?:^|\s)=(\w+)", named)
     for other in names:
         if other in known:
-            return f"write {other}={line.rpartition('=' + names[-1])[2]}"
+            return f"write {other}={named.rpartition('=' + names[-1])[2]}"
     if line and not names:
-        return line
+        return named
+    if either:
+        return else_
     return f"it has {', '.join(known) or 'none'}; see {PAGE}"
 
 
@@ -931,14 +1054,18 @@ def about_arguments(
     if own and not wrong:
         mine = [p.replace(annotation=p.empty) for p in parameters]
         called = signature.replace(parameters=mine, return_annotation=inspect.Signature.empty)
-        return f"{text}; it is called {name}{called}"
+        text = f"{text}; it is called {name}{called}"
+        if "*, " in text:
+            text += ": what follows the * goes by its name"
+        return text
     return None
 
 
 def constructors(cls: type) -> None:
     """Let the constructor that `cls` itself defines give advice, for an `__init_subclass__`."""
-    if "__init__" in vars(cls):
-        cls.__init__ = advised(cls.__init__)
+    f = vars(cls).get("__init__")
+    if f and f.__module__ == cls.__module__ and not hasattr(f, "__wrapped__"):
+        cls.__init__ = advised(f)
 
 
 def methods(cls: type) -> None:
@@ -949,8 +1076,14 @@ def methods(cls: type) -> None:
 
 
 def functions(module: str) -> None:
-    """Let all public functions that `module`, by its dotted name, defines give advice."""
+    """Let all public functions and constructors that `module`, by its dotted name, defines give
+    advice.
+    """
     names = vars(sys.modules[module])
     for name, f in list(names.items()):
-        if inspect.isfunction(f) and f.__module__ == module and not name.startswith("_"):
+        if name.startswith("_") or getattr(f, "__module__", None) != module:
+            continue
+        if inspect.isfunction(f):
             names[name] = advised(f)
+        elif inspect.isclass(f):
+            constructors(f)

@@ -226,9 +226,10 @@ def _named(kind, given, known):
     for name, found in known.items():
         if name.lower() == given.lower():
             return found
+    line = advice.instead({"optimizer": "optim"}.get(kind, "nn"), given)
     raise ValueError(
         f"{kind}: expected one of {[*known]}, in small letters or large, or a class or function of "
-        f"your own, got {given!r}{meant(given, known)}"
+        f"your own, got {given!r}{line or meant(given, known)}"
     )
 
 

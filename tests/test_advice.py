@@ -48,6 +48,8 @@ def trainer():
 
 
 OBJECTS["Trainer"] = trainer()
+OBJECTS["Callback"] = train.Progress()
+OBJECTS["ArrayDataset"] = data.ArrayDataset(np.zeros((4, 3)), np.arange(4))
 
 
 def test_there_is_an_object_for_every_place():
@@ -199,7 +201,7 @@ CALLS = {
     "optim.RMSProp(model.parameters(), alpha=0.9)": "write decay=",
     "optim.AdamW(model.parameters(), amsgrad=True)": "minidl has no such option",
     "optim.SGD(params=model.parameters())": "write parameters=",
-    "optim.step_decay(step_size=10)": "it has every, factor",
+    "optim.step_decay(step_size=10)": "write every=",
     "train.EarlyStopping(restore_best_weights=True)": "leave it out",
     'train.EarlyStopping(mode="max")': "write largest=",
     'train.Checkpoint(filepath="a")': "write path=",
@@ -211,7 +213,8 @@ CALLS = {
     "trainer.fit(dataset, steps_per_epoch=3)": "give data of that size",
     "trainer.fit(dataset, initial_epoch=3)": "write resume=",
     'train.Trainer(model, optimizer, "mse", max_epochs=3)': "`trainer.fit(dataset, epochs=3)`",
-    'train.Trainer(model, optimizer, "mse", gpus=1)': "it has model, optimizer, loss",
+    'train.Trainer(model, optimizer, "mse", gpus=1)': "write device=",
+    'train.Trainer(model, optimizer, "mse", foo=1)': "it has model, optimizer, loss",
     "train.Trainer(model, optimizer, loss_fn=1)": "write loss=",
     "trainer.predict(rows, verbose=0)": "it has x, batch_size",
     "optimizer.zero_grad(set_to_none=True)": "leave it out: the gradients become None",
@@ -233,9 +236,67 @@ CALLS = {
     "minidl.where(mask)": "it is called where(condition, a, b)",
     "data.DataLoader(dataset, num_workers=2)": "write workers=",
     "data.DataLoader(dataset, collate_fn=list)": "write collate=",
+    'data.read_csv("t.csv", target="y", sep=";")': "write delimiter=",
+    'data.read_csv("t.csv", target="y", usecols=["a"])': "write features=",
+    'data.read_csv("t.csv", label="y")': "write target=",
+    'data.read_csv("t.csv", "y")': "what follows the * goes by its name",
+    "data.split(dataset, test_size=0.2)": "write fraction=",
+    "data.split(dataset, 0.8, random_state=0)": "write seed=",
+    "data.pad_sequence([[1]], padding_value=0)": "write value=",
+    "data.weighted([1, 2], num_samples=3)": "leave it out",
+    "data.Subset(dataset, idx=[1])": "write indices=",
+    'data.ArrayDataset(rows, classes, labels=["a"])': "classes=",
+    "data.datasets.moons(n_samples=10)": "write n=",
+    "data.datasets.iris(return_X_y=True)": "leave it out",
+    "data.images.rotate(images.numpy(), angle=3)": "write degrees=",
+    'minidl.compile(step, mode="max-autotune")': "leave it out",
+    "minidl.compile(step, dynamic=True)": "leave it out",
+    "minidl.compile()": "it is called compile(function, *",
+    "minidl.compile(3)": "expected a function or a Module",
+    'minidl.compile(step, passes="all")': "functions Graph -> Graph",
+    "optim.cosine(T_max=10)": "write total=",
+    "optim.step_decay(10, gamma=0.1)": "write factor=",
+    "trainer.fit(dataset, callback=None)": "write callbacks=",
+    'train.Trainer(model, optimizer, "mse", epochs=3)': "`trainer.fit(dataset, epochs=3)`",
+    "trainer.fit(rows, classes, 0.2, epochs=2)": "what follows the * goes by its name",
     "minidl.estimators.MinidlClassifier(hidden_layer_sizes=(3,))": "write hidden=",
     "minidl.estimators.MinidlClassifier(max_iter=3)": "write epochs=",
 }
+
+
+# A name of a loss or a metric elsewhere -> what its error must say.
+LOSSES = {
+    "mae": "nn.functional.l1(", "mean_absolute_error": "nn.functional.l1(",
+    "mean_squared_error": "nn.functional.mse(", "MSE": "did you mean 'mse'",
+    "binary_crossentropy": "nn.functional.bce_with_logits(", "kld": "log_p",
+    "sparse_categorical_crossentropy": "nn.functional.cross_entropy(",
+    "categorical_crossentropy": "nn.functional.cross_entropy(",
+    "log_loss": "nn.functional.cross_entropy(", "smooth_l1": "nn.functional.huber(",
+    "l2": "nn.functional.mse(", "huber_loss": "nn.functional.huber(", "hinge": "relu",
+    "nll_loss": "nn.functional.nll(", "rmse": "** 0.5",
+}  # fmt: skip
+METRICS = {
+    "acc": '"accuracy"', "sparse_categorical_accuracy": '"accuracy"', "auc": "sklearn.metrics",
+    "AUC": "sklearn.metrics", "f1": "sklearn.metrics", "r2": "sklearn.metrics", "l1": '"mae"',
+    "mean_absolute_error": '"mae"', "mean_squared_error": '"mse"', "top_5_accuracy": '"top5"',
+    "rmse": "** 0.5",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_by_another_name_points_to_what_does_it(name):
+    us = trainer()
+    with pytest.raises(ValueError) as caught:
+        train.Trainer(us.model, us.optimizer, name)
+    assert LOSSES[name] in str(caught.value)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_by_another_name_points_to_what_does_it(name):
+    us = trainer()
+    with pytest.raises(ValueError) as caught:
+        train.Trainer(us.model, us.optimizer, "mse", [name])
+    assert METRICS[name] in str(caught.value)
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -250,7 +311,18 @@ def test_a_wrong_argument_is_told_what_to_write(call, tmp_path):
 
 def test_every_name_of_an_argument_that_is_advised_is_one():
     """Somewhere in minidl a public function or constructor has it."""
-    there = [minidl, nn, F, optim, data, train, train.Trainer, minidl.Tensor, nn.MultiHeadAttention]
+    there = [data.datasets, data.images, data.text]
+    there += [
+        minidl,
+        nn,
+        F,
+        optim,
+        data,
+        train,
+        train.Trainer,
+        minidl.Tensor,
+        nn.MultiHeadAttention,
+    ]
     there.append(pytest.importorskip("minidl.estimators", reason="waits for scikit-learn"))
     known = set()
     for place in there:

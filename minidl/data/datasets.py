@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import advice
 from .loader import ArrayDataset, split
 
 _URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
@@ -204,3 +205,7 @@ def available() -> dict[str, str]:
         there = importlib.util.find_spec(package)
         state[name] = f"in {package}" if there else 'needs pip install "minidl[course]"'
     return state
+
+
+advice.functions(__name__)
+__getattr__ = advice.of_module(__name__)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import advice
 from .loader import ArrayDataset
 
 
@@ -239,3 +240,7 @@ def read_folder(path: str | PathLike[str], size: int | Sequence[int] | None = No
             raise ValueError(f"{file} cannot be used: {error}") from error
     y = np.array([classes.index(file.parent.name) for file in files])
     return ArrayDataset(np.stack(images), y, classes=classes)
+
+
+advice.functions(__name__)
+__getattr__ = advice.of_module(__name__)

@@ -59,6 +59,8 @@ class ArrayDataset:
         if not lengths or None in lengths or len(set(lengths)) != 1:
             raise ValueError(f"arrays of one length are needed, got lengths {lengths}")
 
+    __getattr__ = advice.of_object("ArrayDataset")
+
     def __len__(self) -> int:
         """How many samples there are."""
         return self.arrays[0].shape[0]
@@ -236,7 +238,6 @@ class DataLoader:
     epoch: the number of the next `for` loop's epoch.  A loop that is left early does not count.
     """
 
-    @advice.advised
     def __init__(
         self,
         dataset: Dataset,
@@ -358,3 +359,6 @@ def _ahead(make, jobs, workers, room):
         # Where the collector ends this generator inside a thread, that cannot wait for itself.
         inside = current_thread().name.startswith("minidl-loader")
         pool.shutdown(wait=not inside, cancel_futures=True)
+
+
+advice.functions(__name__)

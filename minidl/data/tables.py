@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import advice
 from .loader import ArrayDataset
 
 
@@ -178,3 +179,6 @@ def _mean(path, rows, name):
     if not there:
         raise ValueError(f"{path}, column {name!r}: no number to take the mean of")
     return float(np.mean([*_cells(path, there, name, float, "a number")]))
+
+
+advice.functions(__name__)

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import advice
+
 
 def _expect(fits, wanted, got):
     if not fits:
@@ -245,3 +247,7 @@ def next_token_pairs(
     # (M,) -> (M - length, length + 1) -> (N, length + 1)
     both = np.lib.stride_tricks.sliding_window_view(numbers, length + 1)[::step]
     return both[:, :-1], both[:, 1:]
+
+
+advice.functions(__name__)
+__getattr__ = advice.of_module(__name__)

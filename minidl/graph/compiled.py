@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
+from .. import advice
 from ..engine import devices, intercept, random
 from ..engine.changes import mark_changed
 from ..engine.tensor import Tensor, array_of, result
@@ -634,7 +635,9 @@ def compile(
     happens at recording only; asking for a value raises RuntimeError.
     Arguments: Tensors, arrays and floats, which are given anew at each call; other numbers, texts
     and None, which belong to the signature; lists, tuples and dicts of these.
-    Tensors from outside are read anew at each run; bare arrays and plain variables are constants.
+    Tensors from outside are read anew at each run.  Bare arrays and plain variables from there are
+    constants: a global number keeps the value that it had when the function was recorded, so give
+    what changes as an argument, or keep it in a Tensor, a module or an optimiser.
     Where a module or an optimiser has other attributes than at recording, it is recorded anew.
     Results and `.grad` are as without compiling; parameters and states keep one array each, which
     runs change in place (`state_dict` copies).
@@ -643,4 +646,12 @@ def compile(
     on half of the batch (the first axis of all inputs) with one BLAS thread; see Halves.
     cuda_graph: on a GPU, what runs between matrix products and sums is captured and replayed.
     """
+    if not callable(function) or not all(map(callable, passes)):
+        raise TypeError(
+            "compile: expected a function or a Module, and passes that are functions Graph -> "
+            f"Graph, got {function!r:.60} and {passes!r:.60}"
+        )
     return Compiled(function, passes, threads, cuda_graph)
+
+
+advice.functions(__name__)

@@ -12,6 +12,7 @@ from functools import partial
 from inspect import isfunction, signature
 from typing import TYPE_CHECKING
 
+from .. import advice
 from ..engine.ops import one_hot, where
 from ..engine.reductions import argmax
 from ..engine.tensor import Tensor
@@ -88,7 +89,7 @@ def called(kind: str, given: Any, known: Mapping[str, Any]) -> Any:
     if not isinstance(given, str) or given not in known:
         raise ValueError(
             f"{kind}: expected a function or one of {sorted(known)}, got {given!r}"
-            f"{meant(given, known)}"
+            f"{advice.instead(_PLACES[kind], given) or meant(given, known)}"
         )
     return known[given]
 
@@ -169,6 +170,7 @@ def takes_weight(function: object) -> bool:
     return all(callable(f) and "sample_weight" in signature(f).parameters for f in losses)
 
 
+_PLACES = {"loss": "nn", "metrics": "train"}  # where advice has their names elsewhere
 METRICS = {"accuracy": accuracy, "top5": top5, "mae": functional.l1, "mse": functional.mse}
 LOSSES = {name: f for name, f in vars(functional).items() if isfunction(f) and takes_weight(f)}
 _TAKEN = "loss", "epoch", "rate"  # names in a history that are no metric's
