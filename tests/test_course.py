@@ -1073,3 +1073,135 @@ def test_copying_runs_what_changed_and_nothing_else(copy_of_course, capsys):
     made = (copy_of_course / "exercises" / "07_tensor.ipynb").read_bytes()
     assert made == (ROOT / "exercises" / "07_tensor.ipynb").read_bytes()
     assert b"BEGIN SOLUTION" not in made and b"NotImplementedError" in made
+
+
+# --- the answers of your-turns ------------------------------------------------------------------
+
+
+def answered(nb):
+    """A copy of a lesson with the answer of each your-turn in its cell."""
+    nb = copy.deepcopy(nb)
+    for _, blank, _, answer in your_turns(nb):
+        blank.source = ANSWER.search(answer.source)[1]
+    return nb
+
+
+def answers(nb, folder=ROOT / "course"):
+    """With its own answers, each check says that they are right, and nothing else changes."""
+    filled = answered(nb)
+    try:
+        build.execute(filled, folder, ROOT)
+    except build.BuildError as error:
+        yield f"with the answers: {error}"
+        return
+    for before, after in zip(cells(nb, "code"), cells(filled, "code")):
+        lines = printed(after).splitlines()
+        if "check" in tags(after):
+            if lines != ["Right."] * len(printed(before).splitlines()):
+                yield f"{after.id}: with the answer it says {lines}"
+        elif "nbval-ignore-output" not in tags(after) and "your-turn" not in tags(after):
+            if lines != printed(before).splitlines():
+                yield f"{after.id}: with the answers it shows something else: {lines}"
+        elif "your-turn" in tags(after) and lines:
+            yield f"{after.id}: the answer prints {lines}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", [p for p in LESSONS if second(NOTEBOOKS[number_of(p)])], ids=lambda path: path.stem
+)
+def test_answers_are_right(path):
+    assert list(answers(NOTEBOOKS[number_of(path)])) == []
+
+
+def small():
+    """A lesson that runs: a your-turn, and a cell after it."""
+    nb = build.v4.new_notebook()
+    code = "from course.lesson import turn", BLANK, CHECK, "print(7)"
+    said = "", "", "Your turn: not tried yet.\n", "7\n"
+    labels = [], ["your-turn"], ["check", "hide-input"], []
+    for i, (source, text, tag) in enumerate(zip(code, said, labels)):
+        cell = build.v4.new_code_cell(source, id=f"c{i}", metadata={"tags": tag})
+        cell.outputs = [build.v4.new_output("stream", text=text)] if text else []
+        nb.cells.append(cell)
+    nb.cells.insert(3, build.v4.new_markdown_cell(ANSWER_CELL))
+    return nb
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "before, after, kind, sentence",
+    [
+        ("twice", "twice", "code", None),
+        ("3 * 2", "3 * 3", "markdown", "with the answer it says ['Not yet: yours is 9, wanted 6"),
+        ("3 * 2", "1 / 0", "markdown", "division by zero"),
+        ("print(7)", "print(twice)", "code", "shows something else: ['6']"),
+        ("print(7)", "print(7 if twice is ... else 8)", "code", "shows something else: ['8']"),
+        ("3 * 2", "3 * 2\nprint(1)", "markdown", "the answer prints"),
+    ],
+)
+def test_wrong_answers_are_noticed(before, after, kind, sentence):
+    nb = small()
+    replace(before, after, kind)(nb)
+    found = list(answers(nb))
+    assert found == [] if sentence is None else any(sentence in fault for fault in found), found
+
+
+# --- later lessons ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(tmp_path):
+    """A course of the lessons 05 and 07, and a solution of 05."""
+    for name in ("course/05_a.ipynb", "course/07_c.ipynb", "solutions/05_a.ipynb"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    return tmp_path
+
+
+LINKED, WAITING = "[lesson 07, later](07_c.ipynb)", "lesson 14 (later, not written yet)"
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ("See lesson 07 (later).", f"See {LINKED}."),
+        ("See lesson 07 (later, not written yet).", f"See {LINKED}."),
+        ("See [lesson 07, later](07_old_name.ipynb).", f"See {LINKED}."),
+        (f"See {LINKED}.", None),
+        ("See lesson 14 (later).", f"See {WAITING}."),
+        ("See [lesson 14, later](14_x.ipynb).", f"See {WAITING}."),
+        (f"See {WAITING}.", None),
+        ("Lesson 14 (later) and lesson 07 (later)", f"L{WAITING[1:]} and {LINKED}"),
+        ("See lesson 05, lessons 07 and 14; [lesson 07](07_c.ipynb)", None),
+    ],
+)
+def test_later_lessons_are_named_as_they_are(three, before, after):
+    nb = build.v4.new_notebook(cells=[build.v4.new_markdown_cell(before)])
+    nb.cells.append(build.v4.new_code_cell("# lesson 07 (later)"))
+    changed = build.name_later(nb, three / "course" / "05_a.ipynb", three)
+    assert nb.cells[0].source == (after or before) and bool(changed) == bool(after)
+    assert nb.cells[1].source == "# lesson 07 (later)"
+    assert build.name_later(nb, three / "course" / "05_a.ipynb", three) == []
+
+
+def test_a_solution_names_them_too(three):
+    nb = build.v4.new_notebook(cells=[build.v4.new_markdown_cell("lesson 07 (later)")])
+    build.name_later(nb, three / "solutions" / "05_a.ipynb", three)
+    assert nb.cells[0].source == "[lesson 07, later](../course/07_c.ipynb)"
+
+
+def test_a_lesson_that_appears_makes_others_stale(copy_of_course, capsys):
+    lesson = copy_of_course / "course" / "07_tensor.ipynb"
+    nb = build.read(lesson)
+    nb.cells[1].source += "\nLesson 09 (later, not written yet)."
+    lesson.write_text(build.text(nb), encoding="utf-8")
+    assert stale(copy_of_course, capsys) == "everything is up to date\n"
+    (copy_of_course / "course" / "09_mlp.ipynb").write_text("")
+    assert build.main(["--check", str(lesson)], root=copy_of_course) == 1
+    assert "lesson 09 is written" in capsys.readouterr().out
+    assert build.main([str(lesson)], root=copy_of_course) == 0
+    capsys.readouterr()
+    assert "[Lesson 09, later](09_mlp.ipynb)." in lesson.read_text(encoding="utf-8")
+    (copy_of_course / "course" / "09_mlp.ipynb").unlink()
+    assert "lesson 09 is not written yet" in stale(copy_of_course, capsys)
