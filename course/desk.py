@@ -27,6 +27,10 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from course.start import page  # noqa: E402
+
 FOLDERS = "course", "exercises"
 NEW = "_new"
 STYLE = "course.mplstyle"
@@ -49,7 +53,7 @@ def moved(notebook):
 
 
 def version_of(notebook):
-    """A short name for what a notebook says: its cells' kinds, texts and tags, not their outputs."""
+    """A short name for what a notebook says: kinds, texts and tags of its cells, not outputs."""
     said = [
         [cell.cell_type, cell.source, *filter(None, [cell.metadata.get("tags")])]
         for cell in notebook.cells
@@ -159,6 +163,13 @@ class Desk:
                     yield told
         self._lay_style()
 
+    def lay_start(self):
+        """Make the start page anew; like all here, beside its place first."""
+        beside = self.my / "start.md.part"
+        beside.parent.mkdir(exist_ok=True)
+        beside.write_text(page(self.root), encoding="utf-8")
+        os.replace(beside, self.my / "start.md")
+
     def _lay_style(self):
         """Copy the figures' style to where lessons look for it, unless the learner changed it."""
         source, path = self.root / "course" / STYLE, self.my / "course" / STYLE
@@ -212,8 +223,10 @@ class Desk:
 
 
 def main():
-    for told in Desk().lay_out():
+    desk = Desk()
+    for told in desk.lay_out():
         print(told)
+    desk.lay_start()
     return 0
 
 

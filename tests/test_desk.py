@@ -237,6 +237,46 @@ def test_the_style_of_figures_lies_beside_the_lessons(root):
     assert mine.read_text() == "font.size: 30"  # the learner's
 
 
+# --- the start page
+
+
+def start(root, points="{}"):
+    (root / "my/exercises/.progress.json").write_text(points)
+    Desk(root).lay_start()
+    return (root / "my/start.md").read_text(encoding="utf-8")
+
+
+def test_the_start_page_tells_what_is_done_and_what_comes_next(root):
+    head = "# 00 · How does | it work?\n\n**Minutes** 90, exercises 40."
+    publish(root, [("markdown", head)], "course")
+    about = {"nbgrader": {"grade_id": "check-00-1", "points": 3}}
+    publish(root, [("code", "check()", about)])
+    shutil.copy(root / "course/00_a.ipynb", root / "course/01_b.ipynb")
+    shutil.copy(root / "course/00_a.ipynb", root / "course/02_damaged.ipynb")
+    (root / "course/02_damaged.ipynb").write_text("{")
+    lay_out(root)
+    text = start(root)
+    link = "[How does / it work?](course/00_a.ipynb)"
+    assert f"Next: lesson 00, {link}" in text
+    assert f"| 00 | {link} | 90 + 40 | [00](exercises/00_a.ipynb) | 0 of 3 | **next** |" in text
+    assert text.count("not written yet") == 25 and "| 27 | Does yours work? |" in text
+    assert "| 02 | [What can a toolbox do?](course/02_damaged.ipynb) |" in text
+    assert "| 2 of 3 | **next** |" in start(root, '{"00.1": 2}')
+    done = start(root, '{"00.1": 30, "09.9": 1}')
+    assert "| 3 of 3 | done |" in done and "Next: lesson 01" in done
+    for damage in ("", "{", "[]", '{"00.1": []}', '{"00.1": NaN}', "[" * 10**5, '{"00.1": -5}'):
+        assert "| 0 of 3 | **next** |" in start(root, damage)
+    (root / "my/start.md").write_text("mine")
+    assert start(root) == text
+
+
+def test_make_course_opens_the_start_page():
+    assert "/lab/tree/my/start.md" in (ROOT / "Makefile").read_text()
+    settings = (ROOT / "course/lab/labconfig/default_setting_overrides.json").read_text()
+    viewers = json.loads(settings)["@jupyterlab/docmanager-extension:plugin"]["defaultViewers"]
+    assert viewers == {"markdown": "Markdown Preview"}  # rendered, without a click
+
+
 # --- the course's own notebooks -------------------------------------------------------------
 
 
