@@ -110,8 +110,9 @@ def page(root):
             following, state = (number, name, question), "**next**"
         elif got:
             state = "begun"
+        minutes += f" + {more}" if more else ""
         rows.append(
-            f"| {number:02} | [{question}](course/{name}) | {minutes}{f' + {more}' if more else ''} "
+            f"| {number:02} | [{question}](course/{name}) | {minutes} "
             f"| {f'[{number:02}](exercises/{name})' if most else ''} "
             f"| {f'{got:g} of {sum(most.values()):g}' if most else ''} | {state} |"
         )

@@ -253,8 +253,8 @@ def test_the_start_page_tells_what_is_done_and_what_comes_next(root):
     publish(root, [("code", "check()", about)])
     shutil.copy(root / "course/00_a.ipynb", root / "course/01_b.ipynb")
     shutil.copy(root / "course/00_a.ipynb", root / "course/02_damaged.ipynb")
-    (root / "course/02_damaged.ipynb").write_text("{")
     lay_out(root)
+    (root / "course/02_damaged.ipynb").write_text("{")
     text = start(root)
     link = "[How does / it work?](course/00_a.ipynb)"
     assert f"Next: lesson 00, {link}" in text
