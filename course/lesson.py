@@ -35,7 +35,8 @@ def show(words):
         plt.show()
         return
     words = " ".join(words.split())
-    data["text/plain"] = words
+    # JupyterLab shows the first line in place of a folded output: it must not tell the answer.
+    data["text/plain"] = f"A figure, in words:\n{words}"
     metadata["image/png"] = {**metadata.get("image/png", {}), "alt": words}
     display(data, metadata=metadata, raw=True)
     folded = f"<details><summary>The figure in words</summary>{html.escape(words)}</details>"

@@ -309,7 +309,7 @@ def test_a_figure_has_its_words(shell):
     show("A line that\n  falls & <rises>.")
     image, folded = shell
     words = "A line that falls & <rises>."
-    assert image[0] == {"image/png": "...", "text/plain": words}
+    assert image[0] == {"image/png": "...", "text/plain": f"A figure, in words:\n{words}"}
     assert image[1] == {"image/png": {"width": 6, "alt": words}}
     assert (
         "<summary>The figure in words</summary>A line that falls &amp; &lt;"
