@@ -4,7 +4,6 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
-FIRST := $(firstword $(sort $(wildcard course/*.ipynb)))
 
 # All parts run, also when one fails; the last lines and the exit status tell which failed.
 PARTS = failed=""; trap 'exit 130' INT TERM; \
@@ -30,7 +29,7 @@ endif
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
-course: $(INSTALLED) ## open JupyterLab at the first lesson, in your own copies: my/
+course: $(INSTALLED) ## open JupyterLab at the list of lessons, in your own copies: my/
 	@flags=""; \
 	if [ "$$(id -u)" = 0 ]; then flags="--allow-root"; fi; \
 	if [ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY$$WSL_DISTRO_NAME" ]; then \
@@ -39,7 +38,7 @@ course: $(INSTALLED) ## open JupyterLab at the first lesson, in your own copies:
 	fi; \
 	$(PY) course/desk.py && \
 	JUPYTER_CONFIG_PATH="$(CURDIR)/course/lab:$$JUPYTER_CONFIG_PATH" $(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.log_level=WARN \
-	    --LabApp.default_url=/lab/tree/my/$(or $(FIRST),course) $$flags
+	    --LabApp.default_url=/lab/tree/my/start.md $$flags
 
 test: $(INSTALLED) ## run everything that CI runs, the fast part first: 5 minutes on two cores
 	@$(PARTS); \

@@ -15,6 +15,10 @@ program writes, is all the rest of it:
     # minidl/engine/tensor.py: Tensor.backward
                                           a method, moved to the left so that it runs as it stands
 
+Later lessons.  A lesson that comes later is named `lesson 14 (later)`; this program makes of it
+`[lesson 14, later](14_shift.ipynb)`, or `lesson 14 (later, not written yet)` while it is not there,
+and of these the other one when that changes.
+
 Metadata of a notebook, under `minidl`:
 
     home       lesson: what it explains, by its path inside minidl: ["engine.devices",
@@ -34,6 +38,7 @@ import re
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -116,6 +121,37 @@ def quote(nb, root):
             raise BuildError(f"cell {number} ({cell.get('id', 'no id')}): {error}") from None
         if cell.source != before:
             changed.append(f"cell {number}, {before.splitlines()[0]}")
+    return changed
+
+
+# ---- later lessons
+
+_LATER = re.compile(
+    r"\[(?P<a>[Ll]esson) (?P<m>\d\d), later\]\([^)\s]*\)"
+    r"|(?P<b>[Ll]esson) (?P<n>\d\d) \(later(?:, not written yet)?\)"
+)
+
+
+def name_later(nb, path, root):
+    """Have `nb`, of the file `path`, name later lessons as they are; return what changed."""
+    changed = []
+
+    def named(at, match):
+        word, number = match["a"] or match["b"], match["m"] or match["n"]
+        found = sorted((root / "course").glob(f"{number}_*.ipynb"))
+        if not found:
+            after = f"{word} {number} (later, not written yet)"
+        else:
+            away = "" if path.parent.name == "course" else "../course/"
+            after = f"[{word} {number}, later]({away}{found[0].name})"
+        if after != match[0]:
+            state = "is written" if found else "is not written yet"
+            changed.append(f"cell {at}, {match[0]!r}: lesson {number} {state}")
+        return after
+
+    for at, cell in enumerate(nb.cells, 1):
+        if cell.cell_type == "markdown":
+            cell.source = _LATER.sub(partial(named, at), cell.source)
     return changed
 
 
@@ -282,6 +318,8 @@ def build(path, root, *, check=False, force=False):
     nb = read(path)
     for where in quote(nb, root):
         yield f"{where}: is not what the package says" if check else f"{where}: copied"
+    for what in name_later(nb, path, root):
+        yield what if check else f"{what}: named so"
     if not check:
         nb = normal(nb)  # so that every cell has the name by which an error names it
     elif text(nb := read(path)).encode() != before or text(normal(nb)) != text(nb):

@@ -2,6 +2,9 @@
 
     python course/desk.py
 
+my/start.md, which `make course` opens, tells what there is, what is done and what comes next; it is
+made anew each time (course/start.py).
+
 my/course and my/exercises hold what a learner writes; git ignores them, so an update of the course
 neither overwrites an answer nor is stopped by one.
 
@@ -24,8 +27,13 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from course.start import page  # noqa: E402
+
 FOLDERS = "course", "exercises"
 NEW = "_new"
+STYLE = "course.mplstyle"
 
 # What a notebook names by its place in the repository lies one folder further away.
 _LINK = re.compile(r"\]\(\.\./(?!course/|exercises/)")
@@ -45,8 +53,11 @@ def moved(notebook):
 
 
 def version_of(notebook):
-    """A short name for what a notebook says: its cells' kinds and texts, not their outputs."""
-    said = [[cell.cell_type, cell.source] for cell in notebook.cells]
+    """A short name for what a notebook says: kinds, texts and tags of its cells, not outputs."""
+    said = [
+        [cell.cell_type, cell.source, *filter(None, [cell.metadata.get("tags")])]
+        for cell in notebook.cells
+    ]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
@@ -61,15 +72,21 @@ def written(base, mine):
 
 
 def _place(cell, cells):
-    """Where `cells` has the same cell: of one task's answer, or with the same text; or None."""
+    """Where `cells` has the same cell: of one task's answer, or with the same text; or None.
+
+    Of several with the same text (`return ...`), the one with the same id.
+    """
     task = cell.metadata.get("nbgrader", {}).get("grade_id")
     for i, other in enumerate(cells):
         if task is not None and other.metadata.get("nbgrader", {}).get("grade_id") == task:
             return i
-    for i, other in enumerate(cells):
-        if (other.cell_type, other.source) == (cell.cell_type, cell.source):
-            return i
-    return None
+    found = [
+        i
+        for i, other in enumerate(cells)
+        if (other.cell_type, other.source) == (cell.cell_type, cell.source)
+    ]
+    same = [i for i in found if cells[i].get("id") == cell.get("id")]
+    return (same or found or [None])[0]
 
 
 def carried(base, mine, newer):
@@ -87,7 +104,10 @@ def carried(base, mine, newer):
         before = of_base.get(cell.get("id"))
         place = None
         if before is not None:
-            place = _place(before, result.cells)
+            place = _place(before, newer.cells)
+        if place is not None:  # cells put in before it have moved it on
+            name = newer.cells[place].get("id")
+            place = next(i for i, c in enumerate(result.cells) if c.get("id") == name)
         if place is not None:
             if id(cell) in theirs:
                 result.cells[place].source = cell.source
@@ -141,6 +161,26 @@ class Desk:
                 told = self._lay(source, self.my / folder / source.name)
                 if told:
                     yield told
+        self._lay_style()
+
+    def lay_start(self):
+        """Make the start page anew; like all here, beside its place first."""
+        beside = self.my / "start.md.part"
+        beside.parent.mkdir(exist_ok=True)
+        beside.write_text(page(self.root), encoding="utf-8")
+        os.replace(beside, self.my / "start.md")
+
+    def _lay_style(self):
+        """Copy the figures' style to where lessons look for it, unless the learner changed it."""
+        source, path = self.root / "course" / STYLE, self.my / "course" / STYLE
+        last = self.my / ".versions" / STYLE
+        if not source.exists():
+            return
+        text = source.read_bytes()
+        if not path.exists() or (last.exists() and path.read_bytes() == last.read_bytes() != text):
+            for target in (path, last):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(text)
 
     def _version(self, version):
         return self.my / ".versions" / f"{version}.ipynb"
@@ -183,8 +223,10 @@ class Desk:
 
 
 def main():
-    for told in Desk().lay_out():
+    desk = Desk()
+    for told in desk.lay_out():
         print(told)
+    desk.lay_start()
     return 0
 
 

@@ -179,6 +179,104 @@ def test_what_cannot_be_read_stays_and_is_told(root, damage):
     assert path.read_text() == damage
 
 
+def tagged(*names):
+    return {"tags": list(names)}
+
+
+TURNS = [
+    ("markdown", "**Your turn.** Twice."),
+    ("code", "def f(x):\n    return ...", tagged("your-turn")),
+    ("code", "turn(f, 4)", tagged("check")),
+    ("markdown", "**Predict.** More?\n\n*Your prediction:* ........"),
+    ("code", "print(3)"),
+    ("code", "def f(x):\n    return ...", tagged("your-turn")),
+]
+
+
+def test_answers_and_predictions_survive_and_new_tags_come(root):
+    """Of two blank cells with one text, each keeps its own answer; a tag alone is a new version."""
+    publish(root, TURNS, "course")
+    lay_out(root)
+    path = root / "my/course/00_a.ipynb"
+    one, two = "def f(x):\n    return 2 * x", "def f(x):\n    return 3 * x"
+    edit(path, {1: one, 3: "**Predict.** More?\n\n*Your prediction:* yes", 5: two}, [(1, "f(3)")])
+    newer = [*TURNS]
+    newer[2] = (*newer[2][:2], tagged("check", "hide-input") | {"jupyter": {"source_hidden": True}})
+    newer[4] = (*newer[4][:2], tagged("hide-output") | {"jupyter": {"outputs_hidden": True}})
+    publish(root, newer, "course")
+    (told,) = lay_out(root)
+    assert "newer version" in told
+    found = nbformat.read(root / "my/course/00_a_new.ipynb", as_version=4).cells
+    assert [c.source for c in found] == [
+        *(TURNS[0][1], one, "f(3)", TURNS[2][1]),
+        *("**Predict.** More?\n\n*Your prediction:* yes", "print(3)", two),
+    ]
+    assert found[1].metadata == tagged("your-turn")
+    assert found[3].metadata == newer[2][2] and found[5].metadata == newer[4][2]
+
+
+def test_a_tag_alone_exchanges_a_copy_without_a_word(root):
+    publish(root, TURNS, "course")
+    lay_out(root)
+    publish(root, [*TURNS[:4], (*TURNS[4], tagged("hide-output")), TURNS[5]], "course")
+    (told,) = lay_out(root)
+    assert "was exchanged" in told
+    found = nbformat.read(root / "my/course/00_a.ipynb", as_version=4).cells
+    assert found[4].metadata == tagged("hide-output")
+
+
+def test_the_style_of_figures_lies_beside_the_lessons(root):
+    style, mine = root / "course/course.mplstyle", root / "my/course/course.mplstyle"
+    for text in ("font.size: 11", "font.size: 12"):
+        style.write_text(text)
+        lay_out(root)
+        assert mine.read_text() == text
+    mine.write_text("font.size: 30")
+    style.write_text("font.size: 13")
+    lay_out(root)
+    assert mine.read_text() == "font.size: 30"  # the learner's
+
+
+# --- the start page
+
+
+def start(root, points="{}"):
+    (root / "my/exercises/.progress.json").write_text(points)
+    Desk(root).lay_start()
+    return (root / "my/start.md").read_text(encoding="utf-8")
+
+
+def test_the_start_page_tells_what_is_done_and_what_comes_next(root):
+    head = "# 00 · How does | it work?\n\n**Minutes** 90, exercises 40."
+    publish(root, [("markdown", head)], "course")
+    about = {"nbgrader": {"grade_id": "check-00-1", "points": 3}}
+    publish(root, [("code", "check()", about)])
+    shutil.copy(root / "course/00_a.ipynb", root / "course/01_b.ipynb")
+    shutil.copy(root / "course/00_a.ipynb", root / "course/02_damaged.ipynb")
+    lay_out(root)
+    (root / "course/02_damaged.ipynb").write_text("{")
+    text = start(root)
+    link = "[How does / it work?](course/00_a.ipynb)"
+    assert f"Next: lesson 00, {link}" in text
+    assert f"| 00 | {link} | 90 + 40 | [00](exercises/00_a.ipynb) | 0 of 3 | **next** |" in text
+    assert text.count("not written yet") == 25 and "| 27 | Does yours work? |" in text
+    assert "| 02 | [What can a toolbox do?](course/02_damaged.ipynb) |" in text
+    assert "| 2 of 3 | **next** |" in start(root, '{"00.1": 2}')
+    done = start(root, '{"00.1": 30, "09.9": 1}')
+    assert "| 3 of 3 | done |" in done and "Next: lesson 01" in done
+    for damage in ("", "{", "[]", '{"00.1": []}', '{"00.1": NaN}', "[" * 10**5, '{"00.1": -5}'):
+        assert "| 0 of 3 | **next** |" in start(root, damage)
+    (root / "my/start.md").write_text("mine")
+    assert start(root) == text
+
+
+def test_make_course_opens_the_start_page():
+    assert "/lab/tree/my/start.md" in (ROOT / "Makefile").read_text()
+    settings = (ROOT / "course/lab/labconfig/default_setting_overrides.json").read_text()
+    viewers = json.loads(settings)["@jupyterlab/docmanager-extension:plugin"]["defaultViewers"]
+    assert viewers == {"markdown": "Markdown Preview"}  # rendered, without a click
+
+
 # --- the course's own notebooks -------------------------------------------------------------
 
 
@@ -245,6 +343,17 @@ def test_quotations_are_live_there(here):
     lesson = v4.new_notebook(cells=cells)
     NotebookClient(lesson, resources={"metadata": {"path": str(path.parent)}}).execute()
     assert lesson.cells[-1].outputs[0]["text"] == "5.0\n"
+
+
+@pytest.mark.slow
+def test_the_lessons_helpers_are_found_there(here):
+    shutil.copy(ROOT / "course" / desk.STYLE, here / "course")
+    list(Desk(here).lay_out())
+    source = "from course.lesson import show\nimport matplotlib.pyplot as plt\n"
+    source += 'plt.style.use("course.mplstyle")\nprint(plt.rcParams["figure.dpi"])'
+    lesson = v4.new_notebook(cells=[v4.new_code_cell(source)])
+    NotebookClient(lesson, resources={"metadata": {"path": str(here / "my/course")}}).execute()
+    assert lesson.cells[0].outputs[-1]["text"] == "100.0\n"
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import types
 from pathlib import Path
 
@@ -133,10 +134,13 @@ def _remembered():
 
 
 def _remember(task, points):
-    _points[task.id] = max(points, (_remembered() | _points).get(task.id, 0.0))
+    _points[task.id] = max(points, _points.get(task.id, 0.0))
     path = _file()
     if path is not None:
-        beside = path.with_name(".progress.json.new")
+        best = _remembered()
+        for name, n in _points.items():  # another kernel may have got more meanwhile
+            _points[name] = best[name] = max(n, best.get(name, 0.0))
+        beside = path.with_name(f".progress.json.{os.getpid()}.new")
         with contextlib.suppress(OSError):
-            beside.write_text(json.dumps(_remembered() | _points))
+            beside.write_text(json.dumps(best))
             beside.replace(path)
