@@ -36,7 +36,7 @@ SECONDS_PER_CELL = 8
 PATIENCE = 3
 DEEPEST = 16  # lists in lists, and axes of an array
 LARGEST = 1 << 64  # of whole numbers
-# A graph of 20,000 nodes crosses in half the time if Python looks for garbage less often.
+# A graph of 10,000 nodes crosses in half the time if Python looks for garbage less often.
 COLLECT = 200_000, 20, 50
 DTYPE = re.compile(r"[<>|=]?[biufc]\d{1,2}")
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .task import Stopped, draw
+from .task import Stopped, copied, draw
 
 LIKE = "like the right answer, "
 # Words of changes that are understood without the program that was changed.
@@ -82,7 +82,7 @@ def result_kinds(task):
     for _, arguments in draw(task, 0):
         try:
             with np.errstate(all="ignore"):
-                value = np.asarray(task.reference(*copy.deepcopy(arguments)))
+                value = np.asarray(task.reference(*copied(arguments)))
                 broken = bool((value % 1 > 0).any()) if value.dtype.kind == "f" else False
         except Exception:
             continue  # an error is right there, or the result is no array

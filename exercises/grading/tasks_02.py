@@ -439,7 +439,7 @@ HONEST = Task(
     cases=honest_cases,
     reference=honest_reference,
     opens=("sklearn",),
-    twice_up_to=100,
+    twice_up_to=60,
     **PRECISION,
     equal=(
         ("labels = abs", CLASSES),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .task import Task, sent
+from .task import Task
 
 # Of what a number may be off, as the notebook says.
 PRECISION = {"rtol": 1e-6, "atol": 1e-8}
@@ -445,7 +445,6 @@ SCALED = Task(
 # ---- 04.4
 
 
-@sent
 def roll(answer, bowl, bottom, w, rate, beta, steps, tolerance):
     """The path on the loss with the Hessian `bowl` and its least value at `bottom`."""
     asked = []

@@ -4,7 +4,7 @@ from decimal import Decimal, localcontext
 
 import numpy as np
 
-from .task import Task, sent
+from .task import Task
 
 # ---- 06.1
 
@@ -300,7 +300,6 @@ SLOPES = Task(
 # ---- 06.3
 
 
-@sent
 class Node:
     """As in the exercise: a node of a graph, which knows what it was made of."""
 
@@ -308,7 +307,6 @@ class Node:
         self.inputs = inputs
 
 
-@sent
 def draw_it(answer, inputs):
     """inputs: of each node the numbers of its inputs; the last is the result."""
     nodes = []
@@ -395,7 +393,6 @@ PICTURE = Task(
         ("-> arrows += tuple(([s, node] for s in node.inputs)); columns", "two things apart"),
     ),
     drive=draw_it,
-    seconds=5.0,
     hints=(
         "You know a node's column as soon as you know those of its inputs. For a leaf: 0.",
         "Visit as in the lesson's `topological`: first the inputs, then the node itself, and "
@@ -625,7 +622,6 @@ SHEET = Task(
         ("def __mul__(self, o):; def __sub__", "the order of definitions"),
         ("def __truediv__(self, o):; def __mul__", "the order of definitions"),
     ),
-    seconds=5.0,
     rtol=1e-6,
     hints=(
         "First find an order in which every cell comes after the two that it names. Then all is "

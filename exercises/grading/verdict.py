@@ -45,6 +45,7 @@ START = 30.0  # seconds of processor time for Python and NumPy to start
 SPARE = 2.0  # seconds that a cell may use beyond its limit before its process is ended
 ALL_CELLS = 150.0  # seconds of processor time for all cells of a notebook
 RESTARTS = 12  # of a submission's process, after which it is not started again
+LOOK = 0.05  # seconds between two looks at what a process has used; most replies come before
 LINE = 1 << 16  # bytes of a reply, beside its values
 
 
@@ -111,6 +112,7 @@ class Child:
         self.threads = [threading.Thread(target=f, daemon=True) for f in (self._read, self._write)]
         for thread in self.threads:
             thread.start()
+        self.known = 0.0  # as `used` said last
         self.allow(START)
         self.send(frame(
             closed=sandbox.closed(opens), memory=memory, disk=sandbox.DISK, seconds=3600
@@ -118,16 +120,22 @@ class Child:
 
     def allow(self, seconds):
         """From now on it may use so many seconds of processor time, by the clock PATIENCE times."""
-        self.most = self.used() + seconds
+        self.most = self.known + seconds
         self.deadline = time.monotonic() + PATIENCE * seconds
+        self.look = time.monotonic() + LOOK
 
     def used(self):
         """Seconds of processor time that it has used."""
-        return sandbox.seconds_used(self.process.pid)
+        self.known = sandbox.seconds_used(self.process.pid)
+        return self.known
 
     def _left(self):
         """It cannot have used up its time before so many seconds from now."""
-        return min(self.deadline - time.monotonic(), self.most - self.used())
+        now = time.monotonic()
+        if now >= self.look:
+            self.used()
+            self.look = now + LOOK
+        return min(self.deadline - now, self.most - self.known)
 
     def _read(self):
         with contextlib.suppress(OSError, ValueError):
@@ -260,7 +268,7 @@ class Remote:
 
     def _call(self, message):
         """(head, read) of the reply; until it comes, functions that were lent are called."""
-        before = self.child.used()
+        before = self.child.known  # between two calls it has nothing to do
         self.child.allow(min(self.seconds, self.left))
         self.child.send(message)
         most = LINE + 4 * (len(message) + self.room)
@@ -384,6 +392,7 @@ class Sitting:
         """Wait until the process is there; until then nothing of the submission has run."""
         try:
             child.receive()
+            child.used()
         except (Broken, Late) as error:
             raise RuntimeError(f"no process for a submission starts: {error}") from None
 
@@ -396,7 +405,7 @@ class Sitting:
             self.errors[number] = {"kinds": [], "text": text}
             return True
         child.allow(SECONDS_PER_CELL + SPARE)
-        before, began = child.used(), time.monotonic()
+        before, began = child.known, time.monotonic()
         try:
             reply = child.ask(cell=self.book.sources[number], number=number)
             if reply.get("ran") != number:
