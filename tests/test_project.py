@@ -250,7 +250,7 @@ def test_what_takes_arrays_says_their_shapes():
     said = {
         f"the operation {name}": op.__doc__
         for name, op in primitives.items()
-        if op.forward.__module__.startswith("minidl.") and name not in BY_ELEMENT
+        if (op.forward.__module__ or "").startswith("minidl.") and name not in BY_ELEMENT
     }
     for name, f in vars(nn.functional).items():
         here = inspect.isfunction(f) and f.__module__ == "minidl.nn.functional"
