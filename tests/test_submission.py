@@ -252,7 +252,7 @@ def test_an_export_with_a_folder_on_top_keeps_its_students_apart(tmp_path):
     assert sorted(lines(filled(tmp_path / "a", tree))) == ["Ann_12_file_", "Bo_13_file_"]
     alone = {"ann/07/07_tensor.ipynb": GOOD, "ann/06/06_scalars.ipynb": b"{"}
     assert list(lines(filled(tmp_path / "b", alone))) == ["ann"]
-    assert list(lines(filled(tmp_path / "c", {"ann/work/07_tensor.ipynb": GOOD}))) == ["ann"]
+    assert list(lines(filled(tmp_path / "c", {"ann/week 7/07_tensor.ipynb": GOOD}))) == ["ann"]
 
 
 def test_of_several_versions_the_newest_counts(tmp_path):

@@ -89,9 +89,8 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     shape = np.frombuffer(data[4:].ljust(4 * data[3], b"\0"), ">u4", data[3]).tolist()
     if len(data) != (wanted := 4 + 4 * data[3] + np.prod(shape, dtype=object)):
         raise ValueError(f"{path}: shape {shape} makes {wanted} bytes, the file has {len(data)}")
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(
-        shape
-    )  # (bytes,) -> (N, ...)
+    # (bytes,) -> (N, ...)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
 
 
 def mnist(*, flat: bool = False) -> ArrayDataset:

@@ -9,6 +9,7 @@ Explained in course/12.
 from __future__ import annotations
 
 import csv
+import inspect
 import sys
 import time
 from contextlib import suppress
@@ -39,8 +40,11 @@ class Callback:
     """Watches a run; a subclass writes those of the methods below, the events, that it needs.
 
     kept: names of attributes that a checkpoint saves, each a number, None, or a dict of arrays.
-    Raises TypeError for a subclass with a method `on_...` that is none of the events.
+    Raises TypeError for a subclass with a method `on_...` that is none of the events, or that takes
+    what Keras gives.
     """
+
+    __getattr__ = advice.of_object("Callback")
 
     kept: tuple[str, ...] = ()
 
@@ -51,6 +55,11 @@ class Callback:
             if name.startswith("on_") and name not in events:
                 raise TypeError(f"{cls.__name__}.{name} would never be called; the events are "
                                 f"{', '.join(events)}{meant(name, events)}")  # fmt: skip
+            if name in events and "logs" in inspect.signature(vars(cls)[name]).parameters:
+                raise TypeError(
+                    f"{cls.__name__}.{name} is given the trainer alone, not epoch and logs as "
+                    f"in Keras: def {name}(self, trainer), in which trainer.epoch and trainer.logs are these"
+                )
 
     def renew(self, trainer: Trainer) -> None:
         """A fit begins, and has not loaded yet what it resumes: forget what another fit left."""

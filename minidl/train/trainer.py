@@ -97,6 +97,11 @@ class Trainer:
 
     __getattr__ = advice.of_object("Trainer")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if line := advice.instead("Trainer", name):
+            raise AttributeError(f"{type(self).__name__}.{name} = ... would change nothing{line}")
+        super().__setattr__(name, value)
+
     @advice.advised
     def __init__(
         self,

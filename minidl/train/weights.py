@@ -37,6 +37,12 @@ class _Changed(Subset):
         return self.change(sample, index)
 
 
+def _check_weights(name, weights):
+    wrong = [w for w in np.ravel(weights).tolist() if not 0 <= w < np.inf]
+    if wrong:
+        raise ValueError(f"{name}: expected numbers from 0 on, got {wrong[0]}")
+
+
 def prepared(
     train: DataLoader | Dataset, valid: Any, weight: ArrayLike | bool | None, seed: int
 ) -> tuple[Any, Any]:
@@ -45,7 +51,8 @@ def prepared(
     weight: None, True (the weights are there already), or a number for each sample, (N,).
     valid: a float is a share of `train` to be held out, without its weights; anything else is
     returned as it is.
-    Raises ValueError where the weights are not as many as the samples, or `train` is a DataLoader.
+    Raises ValueError where the weights are not as many as the samples, or one is negative or nan,
+    or `train` is a DataLoader.
     """
     if weight is not None and weight is not True:
         weight = np.asarray(weight)
@@ -55,6 +62,7 @@ def prepared(
                 f"{weight.shape} for a {type(train).__name__} of length {len(train)}; elsewhere, "
                 "weights are the last array of the data set, and sample_weight=True"
             )
+        _check_weights("sample_weight", weight)
         train = _Changed(train, lambda sample, i: (*sample, weight[i]))
     if isinstance(valid, float):
         valid, train = split(train, valid, seed=seed)
@@ -75,11 +83,14 @@ def weigher(
         return None
     if by_class is not None and not isinstance(by_class, dict):
         by_class = dict(enumerate(by_class))
+    if by_class is not None:
+        _check_weights("class_weight", [*by_class.values()])
 
     def weigh(batch):
         weight = 1.0
         if given:
             *batch, weight = batch
+            _check_weights("sample_weight, the last array of the data set", weight)
         if by_class is not None:
             classes, which = np.unique(batch[-1], return_inverse=True)
             if missing := set(classes.tolist()) - by_class.keys():

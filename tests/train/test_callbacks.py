@@ -614,3 +614,31 @@ def test_a_log_that_cannot_be_written_leaves_the_old_one_whole(tmp_path, monkeyp
         fit(trainer, log, epochs=1)
     assert (tmp_path / "log.csv").read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        lambda self, epoch, logs=None: None,
+        lambda self, logs=None: None,
+        lambda self, epoch, logs: None,
+    ],
+)
+def test_events_as_keras_calls_them_are_refused(event):
+    with pytest.raises(TypeError, match=r"on_epoch_end is given the trainer alone.*trainer\.logs"):
+        type("Mine", (Callback,), {"on_epoch_end": event})
+
+
+def test_an_attribute_of_keras_callbacks_is_told_where_it_is():
+    with pytest.raises(AttributeError, match=r"trainer\.model"):
+        _ = type("Mine", (Callback,), {})().model
+
+
+@pytest.mark.parametrize("name", ["stop_training", "should_stop"])
+def test_to_stop_by_another_name_is_refused(name):
+    model = nn.Linear(3, 2)
+    trainer = Trainer(model, optim.SGD(model.parameters(), 0.1), "mse")
+    with pytest.raises(AttributeError, match=r"would change nothing; .*trainer\.stopped = True"):
+        setattr(trainer, name, True)
+    trainer.stopped = True
+    trainer.mine = 3

@@ -108,3 +108,18 @@ def test_nothing_on_disk_is_copied_on_the_way_into_batches(tmp_path):
         finally:
             tracemalloc.stop()
         assert peak < x.nbytes / 10
+
+
+@pytest.mark.parametrize("wrong", [-1.0, np.nan, np.inf])
+def test_a_weight_below_zero_or_not_a_number_is_refused(wrong):
+    weight = np.where(np.arange(30) == 20, wrong, 1.0)
+    model = nn.Linear(3, 2)
+    trainer = Trainer(model, optim.SGD(model.parameters(), 0.1), "cross_entropy")
+    said = rf"sample_weight.*: expected numbers from 0 on, got {wrong}"
+    with pytest.raises(ValueError, match=said):
+        trainer.fit(X, Y, epochs=1, sample_weight=weight, progress=False)
+    with pytest.raises(ValueError, match=said):
+        trainer.fit(ArrayDataset(X, Y, weight), epochs=1, sample_weight=True, progress=False)
+    for given in ({0: 1.0, 1: wrong}, [1.0, wrong]):
+        with pytest.raises(ValueError, match="class_weight: expected numbers from 0 on"):
+            trainer.fit(X, Y, epochs=1, class_weight=given, progress=False)
