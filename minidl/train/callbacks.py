@@ -58,7 +58,7 @@ class Callback:
             if name in events and "logs" in inspect.signature(vars(cls)[name]).parameters:
                 raise TypeError(
                     f"{cls.__name__}.{name} is given the trainer alone, not epoch and logs as "
-                    f"in Keras: def {name}(self, trainer), in which trainer.epoch and trainer.logs are these"
+                    f"in Keras: def {name}(self, trainer); these are trainer.epoch and trainer.logs"
                 )
 
     def renew(self, trainer: Trainer) -> None:
