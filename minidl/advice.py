@@ -813,7 +813,7 @@ lr: lr= of the optimiser: `optim.Adam(model.parameters(), lr=0.01)`
 optimizer loss metrics: of the Trainer: `train.Trainer(model, optimizer, "mse", ["mae"])`
 fp16 bf16 amp precision autocast: =mixed_precision
 jit_compile mode dynamic fullgraph backend options disable: =compile =largest | leave it out:
-    every shape is recorded by itself, as one graph of NumPy calls
+    every shape is traced by itself, as one graph of NumPy calls
 accumulate_grad_batches gradient_accumulation_steps accumulation_steps: =accumulate
 accelerator devices gpus: =device
 return_dict: leave it out: it is a dict name -> number

@@ -1,7 +1,7 @@
 """Optimisers: from a parameter and its gradient to the next parameter.
 
 The one rule of this file: an optimiser writes one `update`, in operators and operations only, for
-one parameter; so the same lines run on arrays, and can be recorded into a graph.  Nothing is
+one parameter; so the same lines run on arrays, and can be traced into a graph.  Nothing is
 changed in place: a step gives each parameter a new array.  A group of parameters with options of
 its own is an optimiser of its own, and the one it belongs to says when it steps.
 
@@ -130,12 +130,12 @@ class Optimizer:
 
     def step(self) -> None:
         """Give every parameter that has a gradient its next value."""
-        record = intercept.modes.tracing
-        ahead = record.after.count(self._count) if record else 0
+        trace = intercept.modes.tracing
+        ahead = trace.after.count(self._count) if trace else 0
         t = intercept.fresh(lambda: self.steps + ahead + 1)
         calls = [group._call(ahead) for group in self.groups or [self]]
-        if record:
-            record.update(calls, t)
+        if trace:
+            trace.update(calls, t)
             calls = []
         for group, jobs, lr in calls:
             for p, state in jobs:

@@ -192,7 +192,7 @@ def test_what_another_thread_does_while_one_records_is_not_recorded():
     np.testing.assert_array_equal(y, [11.0])
     np.testing.assert_array_equal(grad, [3.0])
     np.testing.assert_array_equal(w.grad.numpy(), [3.0])
-    assert len(compiled.program.record_graph.lines) == 2
+    assert len(compiled.program.traced_graph.lines) == 2
 
 
 def trained(seed, kind, steps=40):
@@ -293,7 +293,7 @@ def test_an_error_in_a_recording_leaves_others_free():
             return x
         return w
 
-    with pytest.raises(RuntimeError, match="while a graph was recorded"):
+    with pytest.raises(RuntimeError, match="while a graph was traced"):
         bad(np.float32([1.0]))
     assert type(w.data) is np.ndarray
     found = together([lambda: minidl.compile(lambda x: x * w)(np.float32([2.0])).item()] * 3)

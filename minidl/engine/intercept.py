@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from ..graph.record import Record
+    from ..graph.trace import Trace
     from .devices import Array
     from .tensor import Primitive, Tensor
 
@@ -30,7 +30,7 @@ class _Modes(threading.local):
     """The modes of the engine, one set for each thread."""
 
     recording = True  # whether results get a record, that is, remember how they were made
-    tracing: Record | None = None  # what `minidl.compile` has traced so far of this thread's run
+    tracing: Trace | None = None  # what `minidl.compile` has traced so far of this thread's run
 
 
 modes: _Modes = _Modes()
@@ -109,7 +109,7 @@ def intercepted(handler: Handler) -> Iterator[Handler | None]:
 
 
 # ---- what the rest of minidl says while `compile` traces a run, that is, writes down every call
-# that is made on arrays, which is more than the records of Tensors hold (graph/record.py).
+# that is made on arrays, which is more than the records of Tensors hold (graph/trace.py).
 # Meanwhile Tensors hold Traced arrays, each of which has an ordinary one inside.  At any other time
 # each of these does what the first sentence of its docstring says.
 

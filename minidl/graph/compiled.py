@@ -1,4 +1,4 @@
-"""`minidl.compile`: a function that is recorded once, and run as NumPy source afterwards.
+"""`minidl.compile`: a function that is traced once, and run as NumPy source afterwards.
 
 The one rule of this file: a compiled function does to Tensors what the function itself would do,
 whichever thread calls it.
@@ -31,8 +31,8 @@ from . import costs, drawing
 from .lines import DRAWS, Graph, Value, mapped, with_values
 from .memory import Plan
 from .passes import PASSES, Pass
-from .record import EarlierGradients, as_result, inputs, record, recording
 from .source import Source
+from .trace import EarlierGradients, as_result, inputs, trace, tracing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")  # the parameters of a function, and what it returns
 R = TypeVar("R")
 WHOLE = (bool, int, str, type(None), np.bool_, np.integer)  # another one has another program
-MANY = 50  # recordings: then a warning
+MANY = 50  # traces: then a warning
 _OFTEN = (
-    "{} was recorded {} times, each of which takes as long as many calls: every other shape, whole "
+    "{} was traced {} times, each of which takes as long as many calls: every other shape, whole "
     "number or text among its arguments, and every other setting of a module or optimiser, has a "
     "program of its own; give a number that changes often as a float, or as an array"
 )
@@ -50,16 +50,16 @@ _owned = weakref.WeakValueDictionary()  # id -> array: the memory of states of a
 
 
 class Program:
-    """A recorded function for one signature.
+    """A traced function for one signature.
 
-    source: the NumPy that runs.  record_graph, graph: the lines before and after the passes.
+    source: the NumPy that runs.  traced_graph, graph: the lines before and after the passes.
     memory: the bytes that its arrays take, without states, inputs and constants; each thread that
     runs it at the same time has as much again.  changes: whether a run leaves anything behind (new
     states, gradients, counts).  stepped: Tensors whose gradients it must not find there before.
     """
 
     def __init__(self, graph: Graph, passes: Sequence[Pass] = PASSES, cuda_graph: bool = False):
-        self.record_graph = graph
+        self.traced_graph = graph
         for change in passes:
             graph = change(graph)
         self.graph = graph
@@ -96,11 +96,11 @@ class Program:
 
     @property
     def before(self) -> str:
-        """The lines as they were recorded."""
-        return str(self.record_graph)
+        """The lines as they were traced."""
+        return str(self.traced_graph)
 
     def outdated(self) -> bool:
-        """Whether a setting is no longer what the recording read."""
+        """Whether a setting is no longer what was read while it was traced."""
         return self.graph.settings is not None and self.graph.settings.changed()
 
     def fits(self) -> bool:
@@ -176,11 +176,11 @@ class Program:
             for t, a in zip(tensors, arrays):
                 self._keep(t, a)
             return block
-        block = self.graph.xp.concatenate([a.reshape(-1) for a in arrays])
+        block = self.graph.xp.concatenate([a.reshape(-1) for a in arrays])  # (all elements,)
         end = 0
         for t, a in zip(tensors, arrays):
             start, end = end, end + a.size
-            self._keep(t, block[start:end].reshape(a.shape))
+            self._keep(t, block[start:end].reshape(a.shape))  # (elements,) -> (..., n)
         return block
 
     def _keep(self, tensor, array):
@@ -245,7 +245,7 @@ class Halves:
 
     Then they meet: the gradients become those of the whole batch, and one thread updates.  The
     results equal those of one thread to rounding: that is checked, on the first batch.
-    first: the result of that.  whole: its Record.
+    first: the result of that.  whole: its Trace.
     """
 
     changes = True
@@ -254,13 +254,13 @@ class Halves:
         given = inputs(args)
         self.half = _half(given)
         self.blas = _blas()
-        gradients, update = _cut(record(function, *mapped(args, self._low), dry=True))
+        gradients, update = _cut(trace(function, *mapped(args, self._low), dry=True))
         first = Program(gradients, passes)
         self.parts = [first, first.twin()]
         self.update = Program(update, passes)
         self.pool = ThreadPoolExecutor(1, "minidl-half")
         _, grads = self._gradients([array_of(x) for x in given])
-        self.whole = record(function, *args)
+        self.whole = trace(function, *args)
         self.first = self.whole.first
         self.stepped = self.whole.stepped
         _, wanted = self.whole.first_update
@@ -319,7 +319,7 @@ def _half(given):
 
 
 def _cut(found):
-    """A Record's Graph in two: the lines up to where the gradients are known, and those after,
+    """A Trace's Graph in two: the lines up to where the gradients are known, and those after,
     which take the gradients as inputs and update with them.
 
     Raises ValueError where gradients are left, where the update needs anything else of what came
@@ -390,7 +390,7 @@ class Compiled(Generic[P, R]):
     """What `minidl.compile` makes of a function: called alike, it gives the same.
 
     function: the one that was given.  passes, threads, cuda_graph: as in `compile`.  programs: dict
-    signature -> Program (with two threads: Halves), one for each that was recorded.
+    signature -> Program (with two threads: Halves), one for each that was traced.
     """
 
     def __init__(
@@ -412,11 +412,11 @@ class Compiled(Generic[P, R]):
             Parameter
         ] = []  # those that it uses: so has each choice of what is trained
         self.leaves: list[Tensor] = []  # Tensors that the function is known to leave gradients in
-        self.records = 0  # how often it was recorded
+        self.traces = 0  # how often it was traced
         self.turn = threading.RLock()  # whose call may change states now
         self.__doc__ = function.__doc__
 
-    def __getstate__(self) -> dict[str, Any]:  # a copy, or what is unpickled, records anew
+    def __getstate__(self) -> dict[str, Any]:  # a copy, or what is unpickled, traces anew
         kept = {name: value for name, value in vars(self).items() if name != "turn"}
         return kept | {"programs": {}}
 
@@ -434,13 +434,13 @@ class Compiled(Generic[P, R]):
         form, given = _split(args, options)
         program = self.programs.get(self._signature(form))
         if program is None:
-            return self._recorded(args, options)
+            return self._traced(args, options)
         if any([p.grad is not None for p in program.stepped]):
             return self._plainly(args, options)  # gradients from before, of which no program knows
         with self.turn if program.changes else nullcontext():
             if program.fits():
                 return program(given)
-        return self._recorded(args, options)
+        return self._traced(args, options)
 
     def _plainly(self, args, options):
         """What the function itself gives."""
@@ -451,7 +451,7 @@ class Compiled(Generic[P, R]):
         """What must be the same for a program to serve again: the form of the arguments, which
         gradients are there, which modules train, and which parameters.
 
-        grads: what `_grads` said before the call that is recorded, if it is over.
+        grads: what `_grads` said before the call that is traced, if it is over.
         """
         written, modes = self.modes
         if written is not writes.last:
@@ -466,19 +466,19 @@ class Compiled(Generic[P, R]):
     def _grads(self):
         return tuple([leaf.grad is None for leaf in self.leaves])
 
-    def _recorded(self, args, options):
-        """The result of a call that records, or of the plain function where no program can do
+    def _traced(self, args, options):
+        """The result of a call that traces, or of the plain function where no program can do
         what it does.
         """
         args, options = mapped((args, options), _as_given)
         form, given = _split(args, options)
         self._check(given)
-        with recording, self.turn:
+        with tracing, self.turn:
             program = self.programs.get(self._signature(form))
-            if program is not None and program.fits():  # another thread has recorded meanwhile
+            if program is not None and program.fits():  # another thread has traced meanwhile
                 return program(given)
             try:
-                return self._record((args, options), form)
+                return self._trace((args, options), form)
             except EarlierGradients:
                 pass
         return self.function(*args, **options)
@@ -492,8 +492,8 @@ class Compiled(Generic[P, R]):
         if self.cuda_graph and arrays and xp is np:
             raise ValueError("cuda_graph=True is for arrays on a GPU; move them with .to('cuda')")
 
-    def _record(self, args, form):
-        """The result of a call that is recorded; its program is kept."""
+    def _trace(self, args, form):
+        """The result of a call that is traced; its program is kept."""
         grads = self._grads()
         if self.threads == 2:
             with _halving:
@@ -501,26 +501,26 @@ class Compiled(Generic[P, R]):
             found = program.whole
         else:
             program = None
-            found = record(self.function, *args, leaves=self.leaves)
+            found = trace(self.function, *args, leaves=self.leaves)
             if all(_like(v) == _like(new) for v, new in found.updates.items()):
                 program = Program(found.graph(), self.passes, self.cuda_graph)
         self._note(found)
         key = self._signature(form, grads)
         self.programs.pop(key, None)
-        if program is not None:  # else a state became another type: the next call records again
+        if program is not None:  # else a state became another type: the next call traces again
             self.programs[key] = program
         return found.first
 
     def _note(self, found):
-        """Note what a Record met on which signatures depend; forget programs that are outdated."""
+        """Note what a Trace met on which signatures depend; forget programs that are outdated."""
         met = [state.tensor for state in found.states.values()]
         met = [t for t in met if t.requires_grad or isinstance(t, Parameter)]
         left = [leaf for leaf, _ in found.grads if isinstance(leaf, Tensor)]
         modules = [part for part in found.settings.met if isinstance(part, Module)]
         self.modules = list(dict.fromkeys([*self.modules, *modules]))
         self.modes = object(), ()
-        self.records += 1
-        if self.records == MANY:
+        self.traces += 1
+        if self.traces == MANY:
             warnings.warn(_OFTEN.format(self.function, MANY), stacklevel=5)
         self.parameters = list(dict.fromkeys([*self.parameters, *met]))
         self.leaves = list(dict.fromkeys([*self.leaves, *left]))
@@ -529,12 +529,12 @@ class Compiled(Generic[P, R]):
 
     @property
     def program(self) -> Program:
-        """The Program that was recorded last; with two threads, that of a half.
+        """The Program that was traced last; with two threads, that of a half.
 
         Raises RuntimeError before the first call.
         """
         if not self.programs:
-            raise RuntimeError("nothing is recorded yet: call the compiled function first")
+            raise RuntimeError("nothing is traced yet: call the compiled function first")
         last = list(self.programs.values())[-1]
         if isinstance(last, Halves):
             return last.parts[0]
@@ -560,7 +560,7 @@ class Compiled(Generic[P, R]):
         do: see `costs.Profile`.  It runs on copies: parameters, states and random draws stay as
         they are.
 
-        Raises ValueError when no call with such arguments was recorded.
+        Raises ValueError when no call with such arguments was traced.
         """
         _, given = _split(args, options)
         arrays = [array_of(x) for x in given]
@@ -568,11 +568,11 @@ class Compiled(Generic[P, R]):
         for program in reversed(self.programs.values()):
             if [_like(v) for v in program.graph.inputs] == given:
                 return costs.profile(program, arrays, repeats)
-        raise ValueError(f"no call with such arguments is recorded yet, call it first: {given}")
+        raise ValueError(f"no call with such arguments is traced yet, call it first: {given}")
 
     def draw(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """A figure of the graph before and after the passes: see `drawing.draw`."""
-        return drawing.draw(self.program.record_graph, self.program.graph, path)
+        return drawing.draw(self.program.traced_graph, self.program.graph, path)
 
 
 def _as_given(a):
@@ -627,18 +627,18 @@ def compile(
 ) -> Compiled[P, R]:
     """`function`, which runs as one piece of NumPy source from its second call on.
 
-    The first call of each signature (shapes, types, whole numbers, texts, modes) is recorded, and
+    The first call of each signature (shapes, types, whole numbers, texts, modes) is traced, and
     simplified.
 
     A whole training step may be one function: gradients, optimiser, running statistics, random
-    draws and schedules are recorded with it.  What is not an operation (print, an if on a value)
-    happens at recording only; asking for a value raises RuntimeError.
+    draws and schedules are traced with it.  What is not an operation (print, an if on a value)
+    happens while it is traced only; asking for a value raises RuntimeError.
     Arguments: Tensors, arrays and floats, which are given anew at each call; other numbers, texts
     and None, which belong to the signature; lists, tuples and dicts of these.
     Tensors from outside are read anew at each run.  Bare arrays and plain variables from there are
-    constants: a global number keeps the value that it had when the function was recorded, so give
+    constants: a global number keeps the value that it had when the function was traced, so give
     what changes as an argument, or keep it in a Tensor, a module or an optimiser.
-    Where a module or an optimiser has other attributes than at recording, it is recorded anew.
+    Where a module or an optimiser has other attributes than when it was traced, it is traced anew.
     Results and `.grad` are as without compiling; parameters and states keep one array each, which
     runs change in place (`state_dict` copies).
     Several threads may call it: at once where a run changes nothing, in turns where it does.

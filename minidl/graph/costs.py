@@ -106,9 +106,9 @@ def _copies(program):
             whole = a
             if a.base is not None:
                 whole = a.base
-            block = blocks.setdefault(id(whole), whole.reshape(-1).copy())
+            block = blocks.setdefault(id(whole), whole.reshape(-1).copy())  # (all elements,)
             start = (a.ctypes.data - whole.ctypes.data) // a.itemsize
-            a = block[start : start + a.size].reshape(a.shape)
+            a = block[start : start + a.size].reshape(a.shape)  # (elements,) -> (..., n)
         found.append(a)
     return found
 

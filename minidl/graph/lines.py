@@ -1,4 +1,4 @@
-"""What is recorded: Values, the Lines that make them, and the Graph that holds both.
+"""What is traced: Values, the Lines that make them, and the Graph that holds both.
 
 The one rule of this file: a Graph is never changed.  Whoever wants another makes it, by `changed`,
 and the old one, its Lines and its Values stay as they were.  So a pass can be tried, printed and
@@ -26,7 +26,7 @@ ELSEWHERE = {"add.reduce": "sum", "maximum.reduce": "max"}  # CuPy's maximum has
 
 
 class Value:
-    """An array, or a Python number, in a record: its shape and type, not its elements.
+    """An array, or a Python number, in a trace: its shape and type, not its elements.
 
     kind: "input" (given at each run), "state" (the data of Tensors, kept from run to run),
     "constant", "number" (asked for at each run) or "made" (by a line).  data: the Tensor of a
@@ -126,7 +126,7 @@ class Graph:
     stepped: Tensors whose gradients an optimiser used although the function had not set them to
     None: gradients from before the call would count.
     after: functions to call after each run.
-    settings: the `Settings` that the recording read, or None.
+    settings: the `Settings` that were read while it was traced, or None.
     xp: the array module.
     """
 

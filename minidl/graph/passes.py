@@ -1,4 +1,4 @@
-"""Passes: what is done to a recorded graph before it becomes source.
+"""Passes: what is done to a traced graph before it becomes source.
 
 The one rule of this file: a pass is a function Graph -> Graph.  It changes no result, and nothing
 in the Graph that it is given.  Where it is not exact to the bit its docstring says so.

@@ -1,7 +1,7 @@
-"""What a recording found in attributes: settings, and which layer or Tensor stands where.
+"""What a trace found in attributes: settings, and which layer or Tensor stands where.
 
 The one rule of this file: a graph is right as long as the modules and optimisers that it was
-recorded with have the attributes that they had.
+traced with have the attributes that they had.
 
 Explained in course/20.
 """
@@ -24,7 +24,7 @@ LONG = 100  # of longer lists and dicts only the layers and Tensors are compared
 
 
 class Settings:
-    """The modules and optimisers that a recording met, and what stood in their attributes.
+    """The modules and optimisers that a trace met, and what stood in their attributes.
 
     met: each of them -> its attributes.  A place (get, key, value) says that get(key) gave the
     value: an attribute, an element of a list or dict in one, or its length.
@@ -60,7 +60,7 @@ class Settings:
                 self.note(part)
 
     def settle(self) -> None:
-        """The recording is done: what it changed itself, such as a counter, is no setting."""
+        """The trace is done: what it changed itself, such as a counter, is no setting."""
         self.seen = writes.last
         modules = [own for holder, own in self.met.items() if isinstance(holder, Module)]
         self.attributes += [(_count, own, _count(own)) for own in modules]

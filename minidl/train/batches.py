@@ -129,7 +129,7 @@ def _numbers(given, what="an array"):
         given = np.stack(columns, axis=1)  # (N,) of each -> (N, D)
     a = np.asarray(given)
     if a.dtype.kind not in "biuf":
-        raise TypeError(f"expected numbers, got {what} with elements such as {a.reshape(-1)[:1]}; "
+        raise TypeError(f"expected numbers, got {what} with elements such as {a.flat[:1]}; "
                         "make numbers of them, as data.read_csv does")  # fmt: skip
     return a
 
@@ -165,7 +165,7 @@ def balanced(dataset: Dataset, place: int) -> dict[Any, float]:
         labels = np.array([dataset[i][place] for i in range(len(dataset))])
     if labels.dtype.kind not in "biuf" or (labels % 1).any():
         raise ValueError("class_weight='balanced' is for targets that are classes, whole numbers, "
-                         f"got {labels.reshape(-1)[:3]} ...")  # fmt: skip
+                         f"got {labels.flat[:3]} ...")  # fmt: skip
     classes, counts = np.unique(labels, return_counts=True)
     return dict(zip(classes.tolist(), (labels.size / (len(classes) * counts)).tolist()))
 

@@ -80,10 +80,10 @@ class EagerStep:
 
 
 class CompiledStep:
-    """A step that `minidl.compile` records when it is first called, and runs as NumPy source.
+    """A step that `minidl.compile` traces when it is first called, and runs as NumPy source.
 
-    options: those of `compile`.  In a group what is recorded ends with the gradients, and the
-    update is recorded by itself.
+    options: those of `compile`.  In a group what is traced ends with the gradients, and the
+    update is traced by itself.
     compiled: the compiled function that ran last, or will run first; its `source` can be read.
     """
 
@@ -125,7 +125,7 @@ class CompiledStep:
         """
         key = repr(form), plain
         if key not in self.steps:
-            self.steps[key] = compile(partial(self._recorded, form, plain), **self.options)
+            self.steps[key] = compile(partial(self._traced, form, plain), **self.options)
         return self.steps[key]
 
     def _trained(self):
@@ -133,7 +133,7 @@ class CompiledStep:
         parameters = self.trainer.optimizer.parameters
         return [p for p in parameters if p.requires_grad and isinstance(p, Parameter)]
 
-    def _recorded(self, form, plain, *arrays):
+    def _traced(self, form, plain, *arrays):
         """The loss and the outputs of a batch in this form; unless plain, it ends with weights."""
         trainer, weight = self.trainer, None
         _noted(trainer)
@@ -149,7 +149,7 @@ class CompiledStep:
 
     def _update(self, *grads):
         _noted(self.trainer)
-        self.trainer.optimizer.zero_grad()  # a record knows of no gradients from before
+        self.trainer.optimizer.zero_grad()  # a trace knows of no gradients from before
         for p, g in zip(self._trained(), grads, strict=True):
             p.grad = g
         _clipped(self.trainer).step()
@@ -217,7 +217,7 @@ def _clipped(trainer):
 
 
 def _noted(trainer):
-    """Let the record that is written know what it reads of the trainer."""
+    """Let the trace that is written know what it reads of the trainer."""
     if intercept.modes.tracing:
         intercept.modes.tracing.settings.note(trainer, "model", "loss", "optimizer", "clip_norm")
 

@@ -224,12 +224,12 @@ def test_what_is_no_argument_is_refused(given):
             f(array(0), what)
 
 
-def test_many_recordings_are_warned_of_once():
+def test_many_trace_are_warned_of_once():
     f = minidl.compile(lambda x, n: x * n)
     for n in range(MANY - 1):
         f(array(0), n)
     with pytest.warns(
-        UserWarning, match=rf"<lambda>.* was recorded {MANY} times.*as a float"
+        UserWarning, match=rf"<lambda>.* was traced {MANY} times.*as a float"
     ) as seen:
         f(array(0), MANY)
     assert seen[0].filename == __file__

@@ -105,7 +105,7 @@ def test_states_that_are_loaded_and_saved(kind, device):
 
     def between(i, parts):
         model, optimizer = parts
-        if i == 2:  # the first two calls record, the third writes into its states
+        if i == 2:  # the first two calls trace, the third writes into its states
             saved[:] = [(model.state_dict(), optimizer.state_dict())]
             before = contents(saved, [])
             saved.append(before)
@@ -265,7 +265,7 @@ def test_a_tensor_before_and_after_its_update(device):
         a = tensor(drawn(3, 2))
 
         def step(x):
-            part, turned = a[1:], a.T  # the first operations on `a`: from here on it is recorded
+            part, turned = a[1:], a.T  # the first operations on `a`: from here on it is traced
             before = Tensor(a.data)
             a.data = (a * x).data
             return before, part, turned, a * 1, part + 1, a.T
@@ -568,7 +568,7 @@ def test_two_threads_are_refused_where_they_would_differ(layer, n, message):
 
 
 def test_a_state_of_another_type_or_device_is_recorded_anew(device):
-    """What a state was given is never turned back into what it was when it was recorded."""
+    """What a state was given is never turned back into what it was when it was traced."""
     w = tensor(drawn(4))
     step = minidl.compile(lambda: w * 2)
     kinds = ("float32", "cpu"), ("float64", "cpu"), ("float64", device), ("float32", "cpu")
@@ -816,7 +816,7 @@ def test_what_is_frozen_or_thawed_later_is_as_without_compiling():
 def test_no_way_back_leads_through_what_a_compiled_function_gave():
     model = nn.Linear(2, 1)
     loss = minidl.compile(lambda x: (model(x) ** 2).mean())
-    for _ in range(3):  # the first call too, which records
+    for _ in range(3):  # the first call too, which traces
         with pytest.raises(RuntimeError, match="call backward inside the function"):
             (loss(drawn(6, 2)) + (model.weight * model.weight).sum()).backward()
         assert model.weight.grad is None

@@ -15,7 +15,7 @@ def array(*shape, dtype="float32"):
 
 
 def lines(function, *args):
-    """The lines of `function` as it is recorded, without any pass."""
+    """The lines of `function` as it is traced, without any pass."""
     compiled = minidl.compile(function, passes=())
     compiled(*args)
     return compiled.program.graph.lines
@@ -170,7 +170,7 @@ def test_a_profile_is_of_the_program_for_its_arguments():
         compiled(array(n))
     assert compiled.flops == 16
     assert sum(row["flops"] for row in compiled.profile(array(4), repeats=1)) == 8
-    with pytest.raises(ValueError, match="no call with such arguments is recorded yet"):
+    with pytest.raises(ValueError, match="no call with such arguments is traced yet"):
         compiled.profile(array(5))
     assert len(compiled.programs) == 2
 

@@ -25,7 +25,7 @@ def compiled():
 
 
 def sides(compiled):
-    graphs = compiled.program.record_graph, compiled.program.graph
+    graphs = compiled.program.traced_graph, compiled.program.graph
     known = [{(line.out, line.function) for line in graph.lines} for graph in graphs]
     return [drawing._nodes(graph, there) for graph, there in zip(graphs, known[::-1])]
 

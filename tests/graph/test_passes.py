@@ -17,14 +17,14 @@ from minidl.graph.compiled import Program
 from minidl.graph.lines import Value, flat
 from minidl.graph.memory import Plan, with_copies
 from minidl.graph.passes import PASSES
-from minidl.graph.record import record
+from minidl.graph.trace import trace
 from minidl.nn import functional as F
 
 TALL = drawn(3, 4)
 
 
-def recorded(function, *arrays, device="cpu"):
-    return record(function, [tensor(a, device=device) for a in arrays]).graph()
+def traced(function, *arrays, device="cpu"):
+    return trace(function, [tensor(a, device=device) for a in arrays]).graph()
 
 
 def module(x):
@@ -86,7 +86,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_what_a_pass_makes_of_a_graph(name, device):
     change, function, before, after = CASES[name]
-    first = recorded(function, TALL, device=device)
+    first = traced(function, TALL, device=device)
     assert str(first).splitlines() == before.split("|")
     after = before if name == "products" and device != "cpu" else after  # it is for the CPU
     assert str(change(first)).splitlines() == after.split("|")
@@ -176,12 +176,12 @@ def all_leave_alone(graph):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_pass_leaves_the_steps_of_models_alone(name, device):
     for program, _ in made(name, device)[:1]:
-        all_leave_alone(program.record_graph)
+        all_leave_alone(program.traced_graph)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_pass_leaves_small_graphs_alone(name, device):
-    all_leave_alone(recorded(CASES[name][1], TALL, device=device))
+    all_leave_alone(traced(CASES[name][1], TALL, device=device))
 
 
 def test_one_graph_is_compiled_as_often_as_one_likes(device):
@@ -193,7 +193,7 @@ def test_one_graph_is_compiled_as_often_as_one_likes(device):
         w.data = w.data - 0.01 * g.data
         return loss
 
-    graph = recorded(step, TALL, device=device)
+    graph = traced(step, TALL, device=device)
     programs = [Program(graph), Program(graph, passes=()), Program(graph)]
     assert programs[0].source == programs[2].source
     x, start, found = tensor(TALL, device=device), w.numpy().copy(), []
@@ -225,7 +225,7 @@ def test_the_snapshot_sees_what_a_pass_could_change():
 
     for change in (rebases, rewrites, drops, forgets):
         with pytest.raises(AssertionError, match="changed what it was given"):
-            leaves_alone(change, recorded(lambda x: x * 2 + x.exp(), TALL))
+            leaves_alone(change, traced(lambda x: x * 2 + x.exp(), TALL))
 
 
 # ---- what passes must not do
@@ -233,7 +233,7 @@ def test_the_snapshot_sees_what_a_pass_could_change():
 
 def test_views_of_what_was_repeated_are_views_of_what_stays(device):
     """Else the plan does not know how long their memory is needed."""
-    g = recorded(lambda x: (x.exp() @ x.exp().T, x.exp()[1:]), TALL, device=device)
+    g = traced(lambda x: (x.exp() @ x.exp().T, x.exp()[1:]), TALL, device=device)
     for change in PASSES:
         g = change(g)
         outs = [out for line in g.lines for out in line.outs]
@@ -457,7 +457,7 @@ def test_graph_says_what_is_needed_at_the_end(device):
         w.data = (w * 2).data
         return {"a": x + 1, "b": [3, None, "text"]}
 
-    g = recorded(step, TALL, device=device)
+    g = traced(step, TALL, device=device)
     result, update, grad = g.ends()
     assert result is g.result["a"] and g.result["b"] == [3, None, "text"]
     assert list(g.updates.values()) == [update] and next(iter(g.updates)).kind == "state"

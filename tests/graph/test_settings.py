@@ -1,4 +1,4 @@
-"""A setting that changes after the recording counts, as it does without compiling."""
+"""A setting that changes after the trace counts, as it does without compiling."""
 
 import threading
 
@@ -159,7 +159,7 @@ def test_a_setting_that_changes_counts(name, device):
         a, b = (devices.to_numpy(x) for x in (a, other_state[path]))
         np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-5, err_msg=path)
     stale = [program for program in step.programs.values() if program.graph.settings.changed()]
-    assert not stale, "the old record is gone"
+    assert not stale, "the old trace is gone"
 
 
 @pytest.mark.parametrize("name, value", [("betas", (0.5, 0.9)), ("eps", 0.1), ("weight_decay", 1)])
@@ -271,7 +271,7 @@ def test_a_setting_can_change_back_and_forth():
     assert len(step.programs) == 1
 
 
-def test_training_and_evaluation_keep_a_record_each():
+def test_training_and_evaluation_keep_a_trace_each():
     model, _optimizer, step = stepped(minidl.compile)
     for i in range(6):
         model.train(i % 2 == 0)
@@ -339,7 +339,7 @@ def test_two_threads_see_a_setting():
     np.testing.assert_allclose(model.weight.numpy(), other.weight.numpy(), rtol=1e-5)
 
 
-def test_another_thread_that_uses_a_module_meanwhile_adds_nothing_to_the_record():
+def test_another_thread_that_uses_a_module_meanwhile_adds_nothing_to_the_trace():
     model = nn.Linear(2, 2)
 
     def reads(x):

@@ -16,13 +16,13 @@ from minidl.engine import devices
 from minidl.graph.lines import Value, flat
 from minidl.graph.memory import Plan, elementwise
 from minidl.graph.passes import PASSES, with_kernels
-from minidl.graph.record import record
+from minidl.graph.trace import trace
 from minidl.nn import transformer
 
 
-def recorded(function, *arrays, passes=(), device="cpu"):
+def traced(function, *arrays, passes=(), device="cpu"):
     """The graph of a function that is called once."""
-    graph = record(function, [tensor(a, device=device) for a in arrays]).graph()
+    graph = trace(function, [tensor(a, device=device) for a in arrays]).graph()
     for change in passes:
         graph = change(graph)
     return graph
@@ -142,18 +142,18 @@ def test_plans_of_every_operation(c, device):
 
     for passes in ((), PASSES):
         arrays = numbers(c, "float32")
-        proof(Plan(recorded(function, *arrays, passes=passes, device=device)))
+        proof(Plan(traced(function, *arrays, passes=passes, device=device)))
 
 
 def test_the_proof_can_fail():
     """A plan in which two arrays that are needed together lie in one place is found out."""
-    plan = Plan(recorded(lambda x: x.exp() @ (x * 2) @ x, drawn(4, 4)))
+    plan = Plan(traced(lambda x: x.exp() @ (x * 2) @ x, drawn(4, 4)))
     proof(plan)
     exp, twice, *_ = (line.out for line in plan.graph.lines)
     plan.places[twice] = plan.places[exp]
     with pytest.raises(AssertionError, match="was overwritten"):
         proof(plan)
-    plan = Plan(recorded(lambda x: (x.exp() * 2) @ x, drawn(4, 4)))
+    plan = Plan(traced(lambda x: (x.exp() * 2) @ x, drawn(4, 4)))
     exp, twice, product = (line.out for line in plan.graph.lines)
     plan.homes[product] = twice
     with pytest.raises(AssertionError, match=r"elementwise"):
@@ -162,7 +162,7 @@ def test_the_proof_can_fail():
 
 def of_one_kernel():
     """A plan of a kernel with two results, and of a product that needs both."""
-    graph = recorded(lambda x: (x * 2).exp() @ (x * 3), drawn(4, 4))
+    graph = traced(lambda x: (x * 2).exp() @ (x * 3), drawn(4, 4))
     graph.xp = SimpleNamespace(ElementwiseKernel=None)  # where there is no compiler, too
     plan = Plan(with_kernels(graph))
     proof(plan)
@@ -187,7 +187,7 @@ def test_nothing_is_written_over_what_is_read_in_another_order(device):
         a = x.exp()
         return a * a[:, ::-1]
 
-    proof(Plan(recorded(mirrored, drawn(3, 4), passes=PASSES, device=device)))
+    proof(Plan(traced(mirrored, drawn(3, 4), passes=PASSES, device=device)))
 
 
 def test_memory_is_used_again():
@@ -198,8 +198,8 @@ def test_memory_is_used_again():
             x = x.exp().tanh()
         return x
 
-    assert Plan(recorded(chain, drawn(64, 64))).size == 64 * 64 * 4
-    assert Plan(recorded(lambda x: x.exp() + x.tanh(), drawn(64, 64))).size == 2 * 64 * 64 * 4
+    assert Plan(traced(chain, drawn(64, 64))).size == 64 * 64 * 4
+    assert Plan(traced(lambda x: x.exp() + x.tanh(), drawn(64, 64))).size == 2 * 64 * 64 * 4
 
 
 def test_memory_of_gpt_is_at_most_seven_tenths_of_eagers_peak():

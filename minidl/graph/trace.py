@@ -1,6 +1,6 @@
 """A run of a function, written down: where its inputs come from, and where its results go.
 
-The one rule of this file: what is recorded is seen by the thread that records, and by no other.  To
+The one rule of this file: what is traced is seen by the thread that traces, and by no other.  To
 all others a Tensor holds its plain array throughout: the old one, and afterwards the new one, or
 after an error still the old one.
 
@@ -25,21 +25,21 @@ from ..engine.intercept import intercepted
 from ..engine.tensor import Primitive, Tensor, array_of, result
 from .lines import Graph, Value, flat, mapped
 from .settings import Settings
-from .tracing import Traced, _here, plain, write
+from .traced import Traced, _here, plain, write
 
 INPUT = (Tensor, float)  # arguments that are given anew at each run
-recording = threading.RLock()  # held while a function is recorded: one thread at a time writes
+tracing = threading.RLock()  # held while a function is traced: one thread at a time writes
 
 
 def _by_thread(slot):
-    """The property `slot` of a Tensor that is being recorded: one thing for the thread that
-    records it, another for the rest.
+    """The property `slot` of a Tensor that is being traced: one thing for the thread that
+    traces it, another for the rest.
     """
     own = getattr(Tensor, slot)  # what reads and writes the Tensor itself
 
     def state(self):
-        record = intercept.modes.tracing
-        return record and record.states.get(id(self))
+        ours = intercept.modes.tracing
+        return ours and ours.states.get(id(self))
 
     def get(self):
         mine = state(self)
@@ -58,7 +58,7 @@ def _by_thread(slot):
 
 
 class _Recorded:
-    """What a Tensor's class is mixed with while it is recorded."""
+    """What a Tensor's class is mixed with while it is traced."""
 
     __slots__ = ()
     data, grad = _by_thread("data"), _by_thread("grad")
@@ -79,10 +79,10 @@ def _unmixed(kind):
 
 @dataclass
 class State:
-    """A Tensor from outside while it is recorded.
+    """A Tensor from outside while it is traced.
 
-    before: its array.  value: the Value of that.  data, grad: what the recording thread sees as
-    the Tensor's own.  inside: whether it was made while this was recorded.
+    before: its array.  value: the Value of that.  data, grad: what the tracing thread sees as
+    the Tensor's own.  inside: whether it was made while this was traced.
     """
 
     tensor: Tensor
@@ -94,8 +94,8 @@ class State:
 
 
 @dataclass(kw_only=True)
-class Record(Graph):
-    """A run written down, by `record`: a Graph, and what its Tensors are until it is done.
+class Trace(Graph):
+    """A run written down, by `trace`: a Graph, and what its Tensors are until it is done.
 
     states: id of a Tensor from outside -> its State.  first_update: None, or, where an optimiser
     steps for the first time, (number of lines before that, the gradients that it uses, Traced).
@@ -112,17 +112,17 @@ class Record(Graph):
     outside: set = field(default_factory=set)  # ids of the arrays of Tensors made before
     blocks: dict = field(default_factory=dict)  # ids of Tensors updated as one -> (array, parts)
     first_update: tuple | None = None
-    frame: object = None  # that of the recorded function, whose variables give names
+    frame: object = None  # that of the traced function, whose variables give names
     first: object = None
 
     def graph(self) -> Graph:
         """The Graph of this run, without the Tensors that it was made with."""
         return Graph(**{part.name: getattr(self, part.name) for part in fields(Graph)})
 
-    # What the rest of minidl calls while `intercept.modes.tracing` is this record.
+    # What the rest of minidl calls while `intercept.modes.tracing` is this trace.
 
     def capture(self, tensor):
-        """The Traced data of a Tensor that no operation of this record made."""
+        """The Traced data of a Tensor that no operation of this trace made."""
         if not isinstance(tensor.data, Traced):
             self._take(tensor)
         return tensor.data
@@ -144,7 +144,7 @@ class Record(Graph):
         tensor.__class__ = _mixed(type(tensor))
 
     def made(self, tensor):
-        """Whether a Tensor was made while this was recorded."""
+        """Whether a Tensor was made while this was traced."""
         state = self.states.get(id(tensor))
         if state is not None:
             return state.inside
@@ -207,7 +207,7 @@ class Record(Graph):
         found = self.constants.setdefault(id(a), Value(a, "constant", data=a))
         if self.outside & self.constants.keys():
             raise RuntimeError(
-                "the .data of a Tensor from outside stands beside one that is recorded, as a bare "
+                "the .data of a Tensor from outside stands beside one that is traced, as a bare "
                 "array, which would be a constant: use the Tensor itself, in an operation"
             )
         return found
@@ -225,7 +225,7 @@ class Record(Graph):
         values = [self.states[id(t)].value for t in tensors]
         if any(part.value is not value.base for part, value in zip(parts, values)):
             return _one(parts)  # changed before
-        block = self.xp.concatenate([part.array.reshape(-1) for part in parts])
+        block = self.xp.concatenate([part.array.reshape(-1) for part in parts])  # (all elements,)
         whole = Value(block, "state", data=list(tensors))
         for value in values:
             value.base = whole
@@ -237,16 +237,16 @@ class Record(Graph):
             tensors[0].data = array
             return
         for t, end in zip(tensors, accumulate(t.size for t in tensors)):
-            t.data = array[end - t.size : end].reshape(t.shape)
+            t.data = array[end - t.size : end].reshape(t.shape)  # (elements,) -> (..., n)
         whole = self.states[id(tensors[0])].value.base
         if isinstance(whole.data, list) and _ids(whole.data) == _ids(tensors):
             self.updates[whole] = array.value
             self.blocks[_ids(tensors)] = array, [t.data for t in tensors]
 
-    # The steps of `record`.
+    # The steps of `trace`.
 
     def handle(self, op, inputs, attrs):
-        """An operation while this record is written: Tensors from outside are captured."""
+        """An operation while this trace is written: Tensors from outside are captured."""
         if self.frame is None:
             self.frame = _frame(self.function)
             if self.frame:
@@ -276,7 +276,7 @@ class Record(Graph):
         )
 
     def name(self):
-        """Give Values the names of the recorded function's variables."""
+        """Give Values the names of the traced function's variables."""
         variables = self.frame.f_locals if self.frame else {}
         for name, x in variables.items():
             if isinstance(x, Tensor) and isinstance(x.data, Traced):
@@ -311,15 +311,15 @@ def inputs(args: Any) -> list[Tensor | float]:
     return [x for x in flat(args) if isinstance(x, INPUT)]
 
 
-def record(
+def trace(
     function: Callable,
     args: Sequence[Any],
     options: Mapping[str, Any] | None = None,
     *,
     leaves: Sequence[Tensor] = (),
     dry: bool = False,
-) -> Record:
-    """Call function(*args, **options) and write down what it does: a Record.
+) -> Trace:
+    """Call function(*args, **options) and write down what it does: a Trace.
 
     leaves: Tensors that it is known to leave gradients in.  dry: the call leaves no trace, as if it
     had not been made.
@@ -327,7 +327,7 @@ def record(
     args, options = list(args), dict(options or {})
     given = inputs((args, options))
     arrays = [x.data for x in given if isinstance(x, Tensor)]
-    found = Record(
+    found = Trace(
         function=function,
         xp=devices.array_module(*arrays),
         placed=bool(arrays),
@@ -372,13 +372,13 @@ def _inside(x, value):
 
 @contextmanager
 def _writing(found):
-    """Inside, this thread writes the Record `found`."""
-    _here.record = intercept.modes.tracing = found
+    """Inside, this thread writes the Trace `found`."""
+    _here.trace = intercept.modes.tracing = found
     try:
         with intercepted(found.handle):
             yield
     finally:
-        _here.record = intercept.modes.tracing = None
+        _here.trace = intercept.modes.tracing = None
 
 
 def _frame(function):
@@ -410,7 +410,7 @@ def _one(arrays):
     """All elements of several Traced arrays in one; a single array stays as it is."""
     if len(arrays) == 1:
         return arrays[0]
-    return write("concatenate", tuple(a.reshape(-1) for a in arrays))
+    return write("concatenate", tuple(a.reshape(-1) for a in arrays))  # (all elements,)
 
 
 def _add_gradient(tensor, array):
@@ -454,8 +454,8 @@ def _no_way_back(g, y):
 
 _COMPILED = Primitive(_compiled)
 _COMPILED.rule = _no_way_back
-_PLAIN_GRAD = Tensor.grad  # reads what a Tensor itself holds, also while it is recorded
+_PLAIN_GRAD = Tensor.grad  # reads what a Tensor itself holds, also while it is traced
 
 
 class EarlierGradients(Exception):
-    """The function uses gradients from before its call, which a record does not know."""
+    """The function uses gradients from before its call, which a trace does not know."""

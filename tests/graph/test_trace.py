@@ -1,4 +1,4 @@
-"""What a record holds, and what it refuses; after an error all is as before."""
+"""What a trace holds, and what it refuses; after an error all is as before."""
 
 import cProfile
 import sys
@@ -13,17 +13,17 @@ import minidl
 from minidl import Tensor, nn, optim, tensor
 from minidl.engine import devices, intercept, ops, random
 from minidl.engine.tensor import handlers
-from minidl.graph import tracing as trace
+from minidl.graph import traced
 from minidl.graph.lines import Value, layout, mapped
-from minidl.graph.record import record
-from minidl.graph.tracing import Traced
+from minidl.graph.trace import trace
+from minidl.graph.traced import Traced
 from minidl.nn import functional as F
 
-ASKED = "the value of a tensor was asked for while a graph was recorded"
+ASKED = "the value of a tensor was asked for while a graph was traced"
 
 
 def lines(function, *arrays, device="cpu"):
-    graph = record(function, [tensor(a, device=device) for a in arrays]).graph()
+    graph = trace(function, [tensor(a, device=device) for a in arrays]).graph()
     return str(graph).splitlines()
 
 
@@ -66,9 +66,9 @@ def network(device):
 
 
 def everything(model, optimizer):
-    """All that a recording touches, to compare before and after."""
+    """All that a trace touches, to compare before and after."""
     modes = intercept.modes.recording, intercept.modes.tracing, sys.getprofile()
-    here = getattr(trace._here, "record", None), dict(handlers)
+    here = getattr(traced._here, "trace", None), dict(handlers)
     arrays = [t.data for _, t in model.tensors()]
     seen = contents([], [model, optimizer])  # `.grad` is not put back after an error
     return {k: v for k, v in seen.items() if "grad" not in k}, (modes, here), arrays
@@ -145,10 +145,10 @@ def test_a_compiled_function_inside_another():
     for i in range(3):
         np.testing.assert_array_equal(outer(drawn(3) * i).numpy(), drawn(3) * i * 2 + 1)
     np.testing.assert_array_equal(inner(drawn(3)).numpy(), drawn(3) * 2)
-    assert intercept.modes.tracing is None and getattr(trace._here, "record", None) is None
+    assert intercept.modes.tracing is None and getattr(traced._here, "trace", None) is None
 
 
-def test_a_tensor_that_was_kept_from_a_recording(device):
+def test_a_tensor_that_was_kept_from_a_trace(device):
     x, seen = tensor(drawn(3), device=device), []
 
     def f(x):
@@ -159,9 +159,9 @@ def test_a_tensor_that_was_kept_from_a_recording(device):
     f = minidl.compile(f)
     f(x)
     for use in (lambda y: y + 1, lambda y: y.sum(), lambda y: y[0], lambda y: y.data * 2):
-        with pytest.raises(RuntimeError, match="made while a graph was recorded"):
+        with pytest.raises(RuntimeError, match="made while a graph was traced"):
             use(seen[0])
-    with pytest.raises(RuntimeError, match="was asked for while a graph was recorded"):
+    with pytest.raises(RuntimeError, match="was asked for while a graph was traced"):
         seen[0].numpy()
     np.testing.assert_allclose(f(x * 3).numpy(), drawn(3) * 6 + 1, rtol=1e-6)
 
@@ -184,12 +184,12 @@ def test_labels_out_of_range_raise_at_every_run():
             run(good - np.array([1, 0]))
 
 
-def test_other_threads_do_not_see_a_recording():
-    """While one thread records, another computes as ever."""
+def test_other_threads_do_not_see_a_trace():
+    """While one thread traces, another computes as ever."""
     started, done, found = threading.Event(), threading.Event(), []
     shared = tensor(drawn(3))
 
-    def recorded(x):
+    def traced(x):
         y = x * 2
         started.set()
         assert done.wait(10)
@@ -202,7 +202,7 @@ def test_other_threads_do_not_see_a_recording():
 
     thread = threading.Thread(target=compute)
     thread.start()
-    minidl.compile(recorded)(drawn(3))
+    minidl.compile(traced)(drawn(3))
     thread.join()
     np.testing.assert_allclose(found, [(drawn(3) * 4).sum()], rtol=1e-5)
 
@@ -210,7 +210,7 @@ def test_other_threads_do_not_see_a_recording():
 # ---- what is written down
 
 
-def test_a_record_is_a_list_of_calls():
+def test_a_trace_is_a_list_of_calls():
     w = tensor(drawn(3, 2), requires_grad=True)
 
     def f(x):
@@ -256,7 +256,7 @@ def test_operators_of_arrays_are_functions_of_numpy(function, written, device):
         return seen[-1]
 
     a = drawn(3, 3)
-    written_down = record(f, [tensor(a, device=device)])
+    written_down = trace(f, [tensor(a, device=device)])
     assert written_down.lines[-1].function == written
     found, expected = written_down.first.numpy(), np.asarray(function(a))
     np.testing.assert_allclose(found, expected, rtol=1e-6 if device == "cuda" else 0)
@@ -328,7 +328,7 @@ def test_values_know_whose_memory_they_are(device):
         whole = x.exp()
         return whole.T, whole[1:].reshape(2, 4)[:, 1:], whole.T.reshape(12), whole * 1
 
-    found = record(f, [tensor(drawn(3, 4), device=device)])
+    found = trace(f, [tensor(drawn(3, 4), device=device)])
     turned, part, flat, product = found.result
     whole = found.lines[0].out
     assert whole.base is whole and turned.base is part.base is whole
@@ -384,7 +384,7 @@ def test_a_left_array_may_stand_before_an_operator():
         np.testing.assert_array_equal(run(x).data, a - x)
 
 
-def test_recording_goes_on_under_a_profiler():
+def test_trace_goes_on_under_a_profiler():
     with cProfile.Profile():
         run = minidl.compile(lambda x: x * 2)
         run(drawn(3))

@@ -1,7 +1,7 @@
 """Recording: arrays that compute as ever, and write down each call that is made with them.
 
-The one rule of this file: a record is a list of NumPy calls in the order in which they happened.
-While it is made, Tensors hold `Traced` arrays; so whatever works on any device can be recorded:
+The one rule of this file: a trace is a list of NumPy calls in the order in which they happened.
+While it is made, Tensors hold `Traced` arrays; so whatever works on any device can be traced:
 operations, gradients, updates, random draws, running statistics.
 
 Explained in course/20.
@@ -19,13 +19,13 @@ from .lines import PLACED, VIEWS, Line, Value, call, layout, mapped
 
 NUMBERS = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
            "divide": operator.truediv, "power": operator.pow}  # fmt: skip
-_here = threading.local()  # .record: the Record that this thread writes
+_here = threading.local()  # .trace: the Trace that this thread writes
 
 
 class Traced:
     """An array whose operators and methods are written down.
 
-    array: what it holds now.  value: its Value in the record.
+    array: what it holds now.  value: its Value in the trace.
     """
 
     __slots__ = ("array", "value")
@@ -39,13 +39,13 @@ class Traced:
     ndim = property(lambda self: len(self.shape))
     size = property(lambda self: math.prod(self.shape))
     dtype = property(lambda self: self.array.dtype)
-    T = property(lambda self: self.transpose())
+    T = property(lambda self: self.transpose())  # (n, ..., m) -> (m, ..., n)
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
         if out is None and ufunc.nin == 2:  # a NumPy array to the left of an operator
             return write(ufunc.__name__, *inputs)
         raise TypeError(
-            "NumPy cannot compute with what is being recorded: use minidl's operations, and change "
+            "NumPy cannot compute with what is being traced: use minidl's operations, and change "
             "in place the .data of such Tensors only that an operation here has used before"
         )
 
@@ -62,7 +62,7 @@ class Traced:
         place = self[parts]
         if place.size and place.value.base is not self.value.base:
             raise RuntimeError(
-                "while a graph is recorded, only slices and single elements are written in place, "
+                "while a graph is traced, only slices and single elements are written in place, "
                 "no places that an array picks: choose with minidl.where"
             )
         same = isinstance(new, Traced) and _same_memory(new.array, place.array)
@@ -95,8 +95,8 @@ class Traced:
 
     def _value(self, *_):
         raise RuntimeError(
-            "the value of a tensor was asked for while a graph was recorded (an `if` or `while` on "
-            "it, .item(), .numpy(), float(), print): the record would keep the answer of this one "
+            "the value of a tensor was asked for while a graph was traced (an `if` or `while` on "
+            "it, .item(), .numpy(), float(), print): the trace would keep the answer of this one "
             "run. Return the tensor and look at it outside, choose with minidl.where, or do not "
             "compile this function. A float that is given as an argument counts as a tensor: one "
             "that decides something belongs into a variable of the function, or functools.partial"
@@ -147,28 +147,28 @@ def write(function, *args, into=None, **options):
     """Compute function(*args, **options), write the call down, and return the Traced result."""
     if any(isinstance(a, Tensor) for a in args):
         return NotImplemented  # number * tensor is the Tensor's to compute
-    record = getattr(_here, "record", None)
-    if record is None:
-        raise RuntimeError("this tensor was made while a graph was recorded; it has no value now")
+    trace = getattr(_here, "trace", None)
+    if trace is None:
+        raise RuntimeError("this tensor was made while a graph was traced; it has no value now")
     arrays = mapped(args, plain)
-    values = mapped(args, record.value)
+    values = mapped(args, trace.value)
     if into is not None:
         place = {} if function in PLACED else {"out": into.array}
-        call(record.xp, function, arrays, options | place)
-        record.lines.append(Line(function, values, options, into.value, into=True))
+        call(trace.xp, function, arrays, options | place)
+        trace.lines.append(Line(function, values, options, into.value, into=True))
         return into
     if all(isinstance(a, (bool, int, float)) for a in arrays):
-        result = _of_numbers(record.xp, function, arrays, options)
+        result = _of_numbers(trace.xp, function, arrays, options)
     else:
-        result = call(record.xp, function, arrays, options)
+        result = call(trace.xp, function, arrays, options)
     base = None
     if isinstance(result, np.generic) or devices.is_array(result):
-        if function in VIEWS and record.xp.may_share_memory(result, arrays[0]):
+        if function in VIEWS and trace.xp.may_share_memory(result, arrays[0]):
             base = args[0].value.base
         else:
-            result = _without_holes(record.xp.asarray(result))
+            result = _without_holes(trace.xp.asarray(result))
     out = Value(result, base=base)
-    record.lines.append(Line(function, values, options, out))
+    trace.lines.append(Line(function, values, options, out))
     return Traced(result, out)
 
 
@@ -188,7 +188,8 @@ def _of_numbers(xp, function, numbers, options):
 
 def _without_holes(a):
     """An array whose elements fill its memory, in whatever order of axes, as planned memory has."""
-    return a if a.transpose(layout(a)).flags.c_contiguous else a.copy("C")
+    whole = a.transpose(layout(a)).flags.c_contiguous  # (n, ..., m) -> axes by their steps
+    return a if whole else a.copy("C")
 
 
 class _Module:
