@@ -707,7 +707,10 @@ def failure(kind, case, device):
             if b is not None:
                 assert a.device == device
                 assert (a.dtype, a.shape) == (b.dtype, b.shape), f"{a.dtype} {a.shape}"
-                np.testing.assert_allclose(a.numpy(), b, rtol=case.rtol, atol=case.atol)
+                # A card sums in another order: two steps of float16 instead of one.
+                coarse = device == "cuda" and b.dtype == np.float16
+                rtol = max(case.rtol, 2e-3) if coarse else case.rtol
+                np.testing.assert_allclose(a.numpy(), b, rtol=rtol, atol=case.atol)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
