@@ -63,6 +63,7 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+import_module(".engine.reductions", __name__)  # Tensor's methods call its operations
 _LATE = {"compile": ".graph.compiled", "gradcheck": ".differences"}
 _absent = advice.of_module(__name__)
 _ROOMS = set("data distributed engine estimators graph io nn optim pytorch train".split())

@@ -4,9 +4,13 @@ import copy
 import gc
 import operator
 import pickle
+import re
+import subprocess
+import sys
 import threading
 import types
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -1420,3 +1424,20 @@ def test_a_rule_that_gives_a_number_is_named():
             same_for_now(tensor(2.0, requires_grad=True)).backward()
     finally:
         del minidl.engine.intercept.primitives["same_for_now"]
+
+
+def test_all_methods_work_where_nothing_else_of_minidl_was_imported():
+    """`tensor([1.0]).max()` was a KeyError until somebody imported nn."""
+    asked = set(
+        re.findall(
+            r'primitives\["(\w+)"\]', Path(sys.modules["minidl.engine.tensor"].__file__).read_text()
+        )
+    )
+    assert {"max", "softmax", "getitem", "sum_to"} <= asked
+    program = (
+        "import minidl; from minidl.engine.tensor import primitives; print(*primitives);"
+        "minidl.tensor([1.0, 2.0]).max()"
+    )
+    known = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert not known.returncode, known.stderr
+    assert asked <= set(known.stdout.split())
