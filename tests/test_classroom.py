@@ -254,8 +254,10 @@ def quick(monkeypatch):
     """Limits of a few seconds, so that loops are cut soon, and two tasks of four."""
     first = dict(list(tasks_module.tasks("07").items())[:2])
     short = {i: replace(task, seconds=2.0) for i, task in first.items()}
+    monkeypatch.setattr(classroom, "_processes", verdict.workers)  # others would not know of it
     for module in (verdict, classroom, gradebook):
         monkeypatch.setattr(module, "tasks", lambda lesson: short)
+    monkeypatch.setattr(classroom, "_processes", verdict.workers)  # others know nothing of this
     monkeypatch.setattr(verdict, "SECONDS_PER_CELL", 1.0)
     monkeypatch.setattr(verdict, "SPARE", 1.0)
 
@@ -382,8 +384,8 @@ def test_ctrl_c_is_answered_at_once_and_leaves_nothing(source, tmp_path):
         answers(folder, "04", {}, [source], name=f"student {i}")
     process = grader(folder, out, "--jobs", "2")
     deadline = time.monotonic() + 120
-    # Each submission is one process in two of bubblewrap; those of the control end soon.
-    while len(mine := _below(process.pid)) < 5:
+    # Each submission is one process in two of bubblewrap; they are started by three of Python.
+    while len(mine := _below(process.pid)) < 8:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.05)
     time.sleep(1)
@@ -488,9 +490,11 @@ def test_without_the_solutions_it_works_too(tmp_path):
 
 
 def test_a_fault_of_the_grader_ends_no_class_and_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(classroom, "_processes", verdict.workers)
     for student in ("ann", "bo"):
         answers(tmp_path, "04", {}, name=student)
     monkeypatch.setattr(classroom, "control", lambda lesson, **options: None)
+    monkeypatch.setattr(classroom, "_processes", verdict.workers)
 
     def broken(lesson, found, **options):
         raise ZeroDivisionError("ours")
@@ -538,6 +542,27 @@ def test_a_killed_grader_goes_on_where_it_was(tmp_path):
 
 
 @pytest.mark.slow
+class Deadly:
+    """Ends the process that reads it."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+@pytest.mark.slow
+def test_a_process_of_the_grader_that_ends_costs_its_own_submission(tmp_path):
+    good = verdict.cells(verdict.content(tasks_module.notebook("00")))
+    waiting = [
+        (classroom.HandIn(name, f"{name}.ipynb", tmp_path, "00", cells=what), tmp_path / name)
+        for name, what in (("a", good), ("b", Deadly()), ("c", good))
+    ]
+    done = classroom._by_processes(waiting, classroom.Seeds(1, True), False, 2)
+    found = {r["student"]: (r["points"] == r["of"], r["problem"]) for r in done}
+    assert found == {
+        "a": (True, ""), "b": (False, "the grader failed here: its process ended"), "c": (True, "")
+    }  # fmt: skip
+
+
 def test_without_a_sandbox_it_refuses_unless_told_so_in_words(tmp_path, monkeypatch, capsys):
     from grading import __main__ as program
 

@@ -5,12 +5,17 @@ file of its own, written whole or not at all, and named by what it depends on, s
 killed goes on where it was.
 """
 
+import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
 import re
+import signal
 import stat
-from concurrent.futures import as_completed
+import threading
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +24,7 @@ from .gradebook import Rules, write
 from .submission import Unreadable, cells, content
 from .task import HERE, notebook, tasks
 from .text import name_of, printable
-from .verdict import UNKNOWN, control, go_on, lesson_of, verdicts, workers
+from .verdict import UNKNOWN, control, leave, lesson_of, verdicts
 
 # What programs leave in folders; nobody hands it in.
 LITTER = {
@@ -251,14 +256,60 @@ def _graded(waiting, seeds, walls, jobs):
     """The results of what has not been graded yet."""
     for lesson in sorted({one.lesson for one, _ in waiting}):
         control(lesson, walls=walls, jobs=jobs)
-    done = []
-    try:
-        with workers(jobs) as pool:
-            futures = [pool.submit(_one, one, path, seeds.of(one), walls) for one, path in waiting]
-            done = [future.result() for future in _bar(as_completed(futures), len(futures))]
-    finally:
-        go_on()
+    return _by_processes(waiting, seeds, walls, jobs)
+
+
+def _by_processes(waiting, seeds, walls, jobs):
+    """The results; where a process of the grader itself ends, the rest goes on one by one."""
+    done, broken = [], []
+    with _processes(jobs) as pool:
+        futures = {pool.submit(_one, *one, seeds.of(one[0]), walls): one for one in waiting}
+        for future in _bar(as_completed(futures), len(futures)):
+            try:
+                done.append(future.result())
+            except BrokenProcessPool:
+                broken.append(futures[future])
+    if broken and len(waiting) == 1:
+        return [_failed(broken[0][0], "its process ended", seeds.of(broken[0][0]))]
+    for one in broken:
+        done += _by_processes([one], seeds, walls, 1)
     return done
+
+
+@contextlib.contextmanager
+def _processes(jobs):
+    """A pool of processes, because judging is Python's own work too: threads would take turns.
+
+    Ctrl-C ends them, and each of them what it has started.
+    """
+    pool = ProcessPoolExecutor(
+        jobs, multiprocessing.get_context("spawn"), initializer=_leave_when_told
+    )
+    try:
+        yield pool
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_when_told():
+    """In a process of the pool: Ctrl-C reaches the first process, which tells the others.
+
+    If that one was killed, it tells nobody; so they watch it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, leave)
+    threading.Thread(
+        target=_leave_after, args=[multiprocessing.parent_process()], daemon=True
+    ).start()
+
+
+def _leave_after(process):
+    process.join()
+    leave()
 
 
 def _bar(futures, n):
@@ -315,12 +366,15 @@ def _one(one, path, seed, walls):
     try:
         rows = [v.record() for v in verdicts(one.lesson, one.cells, seed=seed, walls=walls)]
     except Exception as error:
-        # Ours to mend; the others go on, this one is tried again with the next run.
-        reason = f"the grader failed here: {type(error).__name__}: {str(error)[:200]}"
-        one = replace(one, problem=printable(reason))
-        return _result(one, _nothing(one), seed)
+        return _failed(one, f"{type(error).__name__}: {str(error)[:200]}", seed)
     save(path, json.dumps({"tasks": rows, "seed": seed}, indent=1))
     return _result(one, rows, seed)
+
+
+def _failed(one, why, seed):
+    """The result where the grader fails: ours to mend; with the next run it is tried again."""
+    one = replace(one, problem=printable(f"the grader failed here: {why}"))
+    return _result(one, _nothing(one), seed)
 
 
 def _nothing(one):
