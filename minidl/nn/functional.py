@@ -3,8 +3,8 @@
 The one rule of this file: no gradient is written here, because each function is made of
 operations that have theirs.
 
-Explained in course/10 (softmax, losses), course/13 (dropout, norms), course/14 (convolution,
-pooling) and course/17 (attention).
+Explained in course/09 (gelu, leaky_relu), course/10 (softmax, losses), course/13 (dropout, norms),
+course/14 (convolution, pooling) and course/17 (attention).
 """
 
 import math
