@@ -123,6 +123,7 @@ class MinidlEstimator(BaseEstimator):
 
     def _train(self, X, y, weight, *, new, epochs=None, classes=None):
         """Train a new network or the old for `epochs`, or (None) for one."""
+        check_scalar(self.batch_size, "batch_size", (int, np.integer), min_val=1)
         dtype = [np.float64, np.float32] if new else self._dtype
         options = {"dtype": dtype, "accept_sparse": "csr", "multi_output": True}
         X, y = validate_data(self, X, y, reset=new, **options)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import advice
 from .engine import devices
 
 if TYPE_CHECKING:
@@ -179,3 +180,6 @@ def _check_places(header, available):
         found[k] = name, code, shape, size
     _need(end == available, f"the arrays end at byte {end}, the file at {available} (truncated?)")
     return found
+
+
+advice.functions(__name__)

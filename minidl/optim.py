@@ -375,6 +375,8 @@ class Adam(Optimizer):
         super().__init__(
             parameters, lr, schedule=schedule, betas=betas, eps=eps, weight_decay=weight_decay
         )
+        if np.shape(betas) != (2,):
+            raise ValueError(f"betas: expected two shares, betas=(0.9, 0.999), got {betas!r}")
         for beta in betas:
             check_share(type(self).__name__, "each of betas", beta)
         _check_numbers(eps=eps, weight_decay=weight_decay)

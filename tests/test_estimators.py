@@ -371,7 +371,7 @@ def test_optimisers(given, kind):
     "settings, complaint",
     [
         ({"epochs": 0}, "epochs == 0, must be >= 1"),
-        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": 0}, "batch_size == 0, must be >= 1"),
         (
             {"activation": "rleu"},
             r"activation: expected one of \['GELU', .*'Tanh'.*got 'rleu'; did you mean 'ReLU'",
@@ -683,3 +683,11 @@ def test_partial_fit_after_early_stopping_trains():
     assert (n := model.n_iter_) < 50
     assert model.partial_fit(X, y).n_iter_ == n + 1
     assert len(model.loss_curve_) == len(model.validation_curve_) == n + 1
+
+
+@pytest.mark.parametrize("size, error", [("auto", TypeError), (0, ValueError)])
+def test_the_size_of_a_batch_is_a_whole_number(size, error):
+    with pytest.raises(error, match="batch_size"):
+        MinidlClassifier(batch_size=size).fit(np.eye(4), [0, 1, 0, 1])
+    with pytest.raises(error, match="batch_size"):
+        MinidlClassifier(batch_size=size).partial_fit(np.eye(4), [0, 1, 0, 1])

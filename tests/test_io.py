@@ -472,3 +472,8 @@ for i in range(1_000_000):
         w = io.load(path)[0]["w"]
         assert w.shape == (300_000,)
         np.testing.assert_array_equal(w, w[0])
+
+
+def test_wrong_arguments_say_what_it_is_called_with():
+    with pytest.raises(TypeError, match=r"load\(\) has no argument 'map_location': "):
+        io.load("weights.safetensors", map_location="cpu")

@@ -350,6 +350,8 @@ def made(kind, **options):
         ),
         (lambda: made(optim.SGD, momentum=1), ValueError, r"SGD: momentum must be in \[0, 1\)"),
         (lambda: made(optim.RMSProp, decay=-0.1), ValueError, r"RMSProp: decay must be in"),
+        (lambda: made(optim.Adam, betas=(0.9,)), ValueError, r"expected two shares, betas=\(0"),
+        (lambda: made(optim.Adam, betas=0.9), ValueError, r"expected two shares, betas=\(0"),
         (lambda: made(optim.AdamW, betas=(0.9, 1.5)), ValueError, r"AdamW: each of betas must be"),
         (lambda: made(optim.SGD, weight_decay=-1), ValueError, "weight_decay must be a finite"),
         (lambda: made(optim.AdamW, weight_decay=-1), ValueError, "weight_decay must be a finite"),

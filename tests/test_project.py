@@ -60,7 +60,7 @@ BUDGETS = {
     "nn": (1064, "nn"),
     "optim": (245, "optim"),
     "data": (626, "data"),
-    "train": (1033, "train"),
+    "train": (1058, "train"),
     "graph": (1880, "graph"),
     "gpu": (121, "gpu"),
     "files and estimators": (430, "io estimators pytorch"),

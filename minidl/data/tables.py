@@ -134,9 +134,11 @@ def _cells(path, rows, name, convert, expected):
             if not math.isfinite(value):
                 raise ValueError
         except (ValueError, KeyError):
-            raise ValueError(f"{path}, line {line}, column {name!r}: expected {expected}, got "
-                             f"{row[name]!r}; words=\"one-hot\" and empty=\"mean\" take words and "
-                             "gaps in features") from None  # fmt: skip
+            raise ValueError(
+                f"{path}, line {line}, column {name!r}: expected {expected}, got {row[name]!r}; in "
+                'features words="one-hot" takes a column of words alone and empty="mean" cells '
+                "with nothing in them: empty those that mean a gap, such as NA, in the file"
+            ) from None
         yield value
 
 

@@ -24,6 +24,7 @@ from ..engine import devices
 from ..engine.checks import check_whole
 from ..graph.drawing import figure_of, saved
 from ..io import write_atomically
+from ..nn.functional import check_share
 from .metrics import meant
 
 if TYPE_CHECKING:
@@ -198,6 +199,7 @@ class ReduceOnPlateau(Monitor):
         monitor: str = "valid_loss", largest: bool | None = None,
     ):  # fmt: skip
         super().__init__(patience, monitor=monitor, largest=largest)
+        check_share("ReduceOnPlateau", "factor", factor)
         self.factor, self.lowest = factor, lowest
 
     def on_epoch_end(self, trainer: Trainer) -> None:

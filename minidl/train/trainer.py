@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from contextlib import closing, nullcontext, suppress
 from copy import copy, deepcopy
 from functools import partial
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import advice, io, optim
+from ..data.loader import ArrayDataset
 from ..engine import intercept, random
 from ..engine.checks import check_whole
 from ..engine.tensor import Tensor
@@ -124,6 +126,8 @@ class Trainer:
             raise ValueError("expected an optimizer such as optim.Adam(model.parameters()), got "
                              f"{optimizer!r}")  # fmt: skip
         check_whole("Trainer", accumulate=accumulate)
+        if clip_norm is not None and not (isinstance(clip_norm, Real) and clip_norm > 0):
+            raise ValueError(f"clip_norm: expected None or a length above 0, got {clip_norm!r}")
         if compile and (mixed_precision or accumulate > 1):
             raise ValueError("compile=True goes with neither accumulate nor mixed_precision")
         _check_that_they_belong_together(model, optimizer)
@@ -142,6 +146,7 @@ class Trainer:
         self.batch = self.seen = 0  # how many batches of it are done, and how many samples
         self.logs: dict[str, float] = {}  # the means over these batches
         self.stopped = False  # whether a callback ended the run
+        self.columns = []  # the names of x's columns in training, of a DataFrame or of read_csv
         self.n_inputs = None  # how many arrays of a batch were inputs, in training
         self._checked, self._modes = (None, None), []  # see `_begin_step`
 
@@ -203,12 +208,13 @@ class Trainer:
         if y is not None and valid is None and not are_arrays(x):
             y, valid = None, y
         train, form = given("fit", x, y)
+        self.columns = self._columns("fit", x)
+        _check_classes(class_weight, x, y, sample_weight)
         valid_form = form
         if isinstance(valid, (Real, np.generic)):
             valid = share(valid)
         elif valid is not None:
-            pair = valid if isinstance(valid, tuple) else (valid,)
-            valid, valid_form = given("valid", *pair)
+            valid, valid_form = given("valid", *(valid if isinstance(valid, tuple) else (valid,)))
         train, valid = prepared(train, valid, sample_weight, seed)
         loader = as_loader(train, form, batch_size, "training ", shuffle=True, seed=seed)
         if valid is not None:
@@ -230,6 +236,16 @@ class Trainer:
             finally:
                 self._tell("on_train_end")
         return self.history
+
+    def _columns(self, where, x):
+        """The names of the columns of x, or of those before; raises unless both are the same."""
+        names = [*getattr(x, "columns", [])]
+        if names and self.columns and names != self.columns:
+            raise ValueError(
+                f"{where}: the columns are {names}, in training they were {self.columns}: write "
+                "df[trainer.columns], or x.to_numpy() where only the names differ"
+            )
+        return self.columns or names
 
     def _weigher(self, loader, y, given, by_class):
         """What gives the samples of a batch their weights, see `weigher`; or None."""
@@ -330,6 +346,7 @@ class Trainer:
 
         x, y: arrays, evaluate(x, y); or x alone, a DataLoader or a data set: see `fit`.
         """
+        self._columns("evaluate", x)
         loader = as_loader(*given("evaluate", x, y), batch_size)
         with evaluating(self.model), intercept.no_grad(), closing(loader.batches(0)) as batches:
             return mean([(measure(self, batch)[1], n_samples(batch)) for batch in batches])
@@ -345,6 +362,7 @@ class Trainer:
         Raises ValueError where that does not say which are the inputs, or where one of several
         outputs has no row for each sample.
         """
+        self._columns("predict", x)
         form, chosen = None, partial(inputs_of, self)
         if are_arrays(x):
             (x, form), chosen = dataset(x), list
@@ -426,6 +444,21 @@ def _check_that_they_belong_together(model, optimizer):
 
 
 advice.methods(Trainer)
+
+
+def _check_classes(by_class, x, y, sample_weight):
+    """Warn of weights for classes that no sample has, where the labels are there to be read."""
+    if y is None or are_arrays(x) is False:
+        if not isinstance(x, ArrayDataset):
+            return
+        y = x.arrays[-2 if sample_weight is True else -1]
+    if by_class is None or isinstance(by_class, str) or isinstance(y, (tuple, dict)):
+        return
+    keys = [*by_class] if isinstance(by_class, dict) else range(len(by_class))
+    classes = np.unique(y.numpy() if isinstance(y, Tensor) else y).tolist()
+    if more := {*keys} - {*classes}:
+        text = f"class_weight: no sample has the class {more}, the classes are {classes}"
+        warnings.warn(text, stacklevel=4)
 
 
 def _modes(model):

@@ -83,8 +83,7 @@ def weigher(
         return None
     if by_class is not None and not isinstance(by_class, dict):
         by_class = dict(enumerate(by_class))
-    if by_class is not None:
-        _check_weights("class_weight", [*by_class.values()])
+    _check_weights("class_weight", [*(by_class or {}).values()])
 
     def weigh(batch):
         weight = 1.0
@@ -96,8 +95,8 @@ def weigher(
             if missing := set(classes.tolist()) - by_class.keys():
                 raise ValueError(f"class_weight has nothing for {missing}, only for {[*by_class]}")
             of_class = np.array([by_class[k] for k in classes.tolist()])
-            of_label = of_class[which.reshape(batch[-1].shape)]  # (N,) or (N, T)
-            weight = (of_label.T * weight).T  # a sample's weight counts for all its labels
+            # (N,) or (N, T): a sample's weight counts for all its labels
+            weight = (of_class[which.reshape(batch[-1].shape)].T * weight).T
         return [*batch], np.asarray(weight, np.float32)
 
     return weigh

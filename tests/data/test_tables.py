@@ -173,7 +173,7 @@ def test_a_file_without_answers(table):
     "content, options, message",
     [
         ("a,y\n1,no\nNA,no\n", {"words": "one-hot"}, "line 3, column 'a': .* number, got 'NA'"),
-        ("a,y\nred,no\n", {}, "'a': expected a number, got 'red'; words=\"one-hot\""),
+        ("a,y\nred,no\n", {}, "'a': expected a number, got 'red'; in features words=\"one-hot\""),
         ("a,y\nred,no\n,no\n", {"words": "one-hot"}, "line 3, .*'a': .*one of .*red.*, got ''"),
         ("a,b,y\n,1,no\n", {"empty": "mean"}, "column 'a': no number to take the mean of"),
         ("a,y\nnan,no\n", {"empty": "mean"}, "line 2, column 'a': expected a number, got 'nan'"),

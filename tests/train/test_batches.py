@@ -10,7 +10,7 @@ from minidl.data import ArrayDataset, DataLoader
 from minidl.engine.tensor import Tensor, tensor
 from minidl.graph.passes import EXACT
 from minidl.nn import functional as F
-from minidl.train import Checkpoint, Trainer, accuracy, find_rate
+from minidl.train import Checkpoint, ReduceOnPlateau, Trainer, accuracy, find_rate
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(40, 2)).astype("f")
@@ -482,3 +482,48 @@ def test_a_frozen_part_stays_in_evaluation_while_the_rest_trains(compile, device
     assert [m.training for _, m in trainer.model.modules()] == [True] * 8
     moved = Tensor(trainer.model.state_dict()["0.1.running_mean"]).numpy()
     assert (moved != before["0.1.running_mean"]).any(), "what is no longer frozen stayed"
+
+
+# ---- what passed in silence, or failed late
+
+
+def test_weights_of_classes_that_no_sample_has_are_told():
+    for weight in ([1.0, 2.0, 3.0, 4.0], {0: 1.0, 1: 1.0, 2: 1.0, "9": 2.0}):
+        with pytest.warns(
+            UserWarning, match=r"class_weight: no sample has the class .* are \[0, 1\]"
+        ):
+            linear_trainer("cross_entropy").fit(X, KIND, class_weight=weight, **QUIET)
+        with pytest.warns(UserWarning, match="class_weight: no sample has the class"):
+            linear_trainer("cross_entropy").fit(ArrayDataset(X, KIND), class_weight=weight, **QUIET)
+
+
+def test_columns_are_those_of_training():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X)
+    frame.columns = [f"c{i}" for i in range(X.shape[1])]
+    trainer = linear_trainer("cross_entropy")
+    trainer.fit(frame, KIND, **QUIET)
+    expected = trainer.predict(frame)
+    np.testing.assert_array_equal(trainer.predict(X), expected)
+    turned = frame[[*frame.columns[::-1]]]
+    np.testing.assert_array_equal(trainer.predict(turned[trainer.columns]), expected)
+    for call in (
+        lambda: trainer.predict(turned),
+        lambda: trainer.evaluate(turned, KIND),
+        lambda: trainer.fit(turned, KIND, **QUIET),
+        lambda: trainer.predict(frame.rename(columns={"c0": "z"})),
+    ):
+        with pytest.raises(ValueError, match=r"the columns are .* in training they were \['c0'"):
+            call()
+
+
+@pytest.mark.parametrize("length", [-1, 0, "1", float("nan")])
+def test_a_length_to_cut_to_is_above_zero(length):
+    with pytest.raises(ValueError, match="clip_norm: expected None or a length above 0, got"):
+        linear_trainer("cross_entropy", clip_norm=length)
+
+
+@pytest.mark.parametrize("factor", [2, 1, -0.1])
+def test_a_plateau_makes_the_rate_smaller(factor):
+    with pytest.raises(ValueError, match=r"ReduceOnPlateau: factor must be in \[0, 1\), got"):
+        ReduceOnPlateau(factor=factor)
