@@ -39,7 +39,8 @@ class Mutant:
 
     @property
     def sentence(self):
-        return f"{LIKE}but with {self.change}"
+        joined = "but" if self.change.startswith("as if ") else "but with"
+        return f"{LIKE}{joined} {self.change}"
 
     @property
     def tells(self):
