@@ -430,8 +430,8 @@ def test_a_relation_of_results_is_told_if_it_holds_in_all_cases(got, words):
     def same(a, b):
         return judge.agree(UNBROADCAST, a, b)
 
-    assert words in relations.between([(RIGHT, got)], same)
-    assert words in relations.between([((1.0, RIGHT), (1.0, got))], same)
+    assert words in relations.between([(RIGHT, got)] * 2, same)
+    assert words in relations.between([((1.0, RIGHT), (1.0, got))] * 2, same)
     assert words not in relations.between([(RIGHT, got), (RIGHT, 5 * RIGHT + 1)], same)
 
 

@@ -160,7 +160,35 @@ def frame(foreign=None, **head):
             [number, kind, [*parts], [pack(v, arrays, foreign, 1) for v in parts.values()]]
             for number, kind, parts in objects
         ]
+    if "changed" in head:
+        head["changed"] = [
+            [number, [*parts], [_pack_part(v, arrays, foreign) for v in parts.values()]]
+            for number, parts in head["changed"]
+        ]
     return json.dumps(head).encode() + b"\n" + b"".join(a.tobytes() for a in arrays)
+
+
+def _pack_part(value, arrays, foreign):
+    """An attribute that was changed, which may be anything now."""
+    before = len(arrays)
+    try:
+        return pack(value, arrays, foreign, 1)
+    except Exception:
+        del arrays[before:]
+        return "no longer what it was"
+
+
+def _shallow(value):
+    """`value`, or a copy where it is a list, a dict or an array: to see later what became of it."""
+    return value.copy() if type(value) in (list, dict, np.ndarray) else value
+
+
+def _differs(before, now):
+    if type(before) is not type(now):
+        return True
+    if isinstance(now, np.ndarray):
+        return before.dtype != now.dtype or not np.array_equal(before, now, now.dtype.kind in "fc")
+    return before is not now and before != now
 
 
 def opened(data):
@@ -185,7 +213,7 @@ class Called:
 
     def __init__(self, back):
         self.back, self.classes = back, {}
-        self.things, self.numbers = {}, {}
+        self.things, self.numbers, self.parts = {}, {}, {}
 
     def value(self, head, read):
         """The value of a message; objects that are new in it are made first, then filled."""
@@ -201,6 +229,8 @@ class Called:
         for number, _, names, parts in head.get("objects", []):
             values = (unpack(part, read, self._known) for part in parts)
             vars(self.things[number]).update(zip(names, values))
+            parts = vars(self.things[number])
+            self.parts[number] = {name: _shallow(part) for name, part in parts.items()}
         return found
 
     def _keep(self, number, thing):
@@ -241,7 +271,20 @@ class Called:
             reply["error"]["text"] = f"{type(error).__name__}: the answer ended its process"
         return self._reply(None, (arguments, options), **reply)
 
+    def _changed(self):
+        """Of each object that came over the line, the attributes that are others since then."""
+        found = []
+        for number, parts in self.parts.items():
+            now = vars(self.things[number])
+            other = {n: now.get(n) for n, part in parts.items() if _differs(part, now.get(n))}
+            if other:
+                found.append([number, other])
+                parts.update({name: _shallow(part) for name, part in other.items()})
+        return found
+
     def _reply(self, result, after, **head):
+        if changed := self._changed():
+            head["changed"] = changed
         try:
             return frame(self.foreign, value=(result, after), **head)
         except TypeError:

@@ -17,8 +17,8 @@ import numpy as np
 
 from . import mutate
 from .child import PATIENCE, complaint, plain
-from .relations import ALWAYS, Case, relation
-from .task import Stopped, Task, copied, draw
+from .relations import AGAIN, ALWAYS, Case, relation
+from .task import Refused, Stopped, Task, copied, draw
 
 
 class NotGiven(Exception):
@@ -381,7 +381,7 @@ def in_words(mistake):
     """The sentence for the learner about a mistake that was named."""
     if mistake.startswith(mutate.LIKE):
         return f"You get the same as with a right answer, {mistake.removeprefix(mutate.LIKE)}."
-    if mistake.startswith((ALWAYS, "it fails on ")):
+    if mistake.startswith((ALWAYS, AGAIN, "it fails on ")):
         return f"{mistake[0].upper()}{mistake[1:]}."
     return f"This is what you get when {mistake}."
 
@@ -476,6 +476,8 @@ def _came(task, line, right, got):
         line("got", "this part is not answered yet (NotImplementedError)")
     elif isinstance(got, Broken):
         line("got", f"nothing: {got}")
+    elif isinstance(got, Refused):
+        line("got", f"what cannot be taken: {got}")
     elif isinstance(got, Exception):
         line("got", f"{type(got).__name__}: {str(got)[:200]}")
         if getattr(got, "line", ""):

@@ -39,7 +39,8 @@ class Mutant:
 
     @property
     def sentence(self):
-        return f"{LIKE}but with {self.change}"
+        joined = "but" if self.change.startswith("as if ") else "but with"
+        return f"{LIKE}{joined} {self.change}"
 
     @property
     def tells(self):
@@ -338,7 +339,9 @@ def _arithmetic(node):
     for kept, gone in ((node.left, node.right), (node.right, node.left)):
         part = ast.unparse(gone)
         what = f" (`{part}`)" if isinstance(gone, ast.Constant) else ""
-        yield kept, (kept, node, f"one side of `{sign}` left out{what}")
+        # A learner's code need not have a `//` at all, so of it nothing is said.
+        change = f"one side of `{sign}` left out{what}"
+        yield kept, (kept, node, change if sign != "//" else "a part of the formula left out")
 
 
 def _unary(node):

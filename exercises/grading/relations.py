@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 ALWAYS = "in each case that fails, "
+AGAIN = "the second call with the same inputs gives something else: something is kept between calls"
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ def relation(cases, same):
     kinds = {case.fault for case in failing}
     if kinds == {"inputs"}:
         return f"{ALWAYS}the result is right, and an input is changed by the call"
-    if kinds == {"again"}:
-        return f"{ALWAYS}the first call is right, and a second one with the same inputs is not"
+    if "again" in kinds:
+        return AGAIN
     if kinds == {"value"}:
         found = _errors(failing) or _results(cases, failing, same)
         if found:
@@ -85,10 +86,26 @@ def between(pairs, same):
             return ""
         arrays.append((a, b))
     with np.errstate(all="ignore"):
-        for sentence, holds in [*_of_numbers(arrays, same), *_of_places(same)]:
+        numbers = _of_numbers(arrays) if sum(_telling(a, b) for a, b in arrays) > 1 else []
+        for sentence, holds in [*numbers, *_of_places(same)]:
             if all(holds(a, b) for a, b in arrays):
                 return sentence
     return ""
+
+
+def _telling(right, got):
+    """Whether a pair shows a relation: not by 0 or 1, which many relations leave as they are."""
+    if right.shape != got.shape:
+        return False
+    apart = abs(right - got) > 1e-3 * np.maximum(abs(right), abs(got))
+    return bool((apart & (abs(right) > 1e-3) & (abs(got) > 1e-3) & (abs(right) != 1)).any())
+
+
+def _exact(a, b):
+    """Whether a relation gives b: closer than any task asks, for it must not hold by chance."""
+    top = np.max(abs(a), where=np.isfinite(a), initial=0)
+    near = abs(a - b) <= 1e-4 * np.minimum(abs(a), abs(b)) + 1e-12 * top
+    return bool((near | (a == b) | ((a != a) & (b != b))).all())
 
 
 def _numbers(value):
@@ -159,35 +176,35 @@ def _of_places(same):
     )
 
 
-def _of_numbers(arrays, same):
+def _of_numbers(arrays):
     """Pairs (sentence, holds(right, got)) about the numbers, where the shapes are right."""
 
     def with_shape(holds):
         return lambda right, got: right.shape == got.shape and holds(right, got)
 
     found = [
-        ("the sign is turned round", lambda r, g: same(-r, g)),
-        ("the numbers are right but for their signs", lambda r, g: same(abs(r), abs(g))),
-        ("each number is the square of what it should be", lambda r, g: same(r * r, g)),
-        ("each number is the root of what it should be", lambda r, g: same(np.sqrt(r), g)),
-        ("each number is 1 divided by what it should be", lambda r, g: same(1 / r, g)),
-        ("each number is 1 less what it should be", lambda r, g: same(1 - r, g)),
-        ("the numbers are cut to whole ones", lambda r, g: same(np.trunc(r), g)),
+        ("the sign is turned round", lambda r, g: _exact(-r, g)),
+        ("the numbers are right but for their signs", lambda r, g: _exact(abs(r), abs(g))),
+        ("each number is the square of what it should be", lambda r, g: _exact(r * r, g)),
+        ("each number is the root of what it should be", lambda r, g: _exact(np.sqrt(r), g)),
+        ("each number is 1 divided by what it should be", lambda r, g: _exact(1 / r, g)),
+        ("each number is 1 minus what it should be", lambda r, g: _exact(1 - r, g)),
+        ("the numbers are cut to whole ones", lambda r, g: _exact(np.trunc(r), g)),
     ]
     for n in range(4):
         found.append(
-            (f"the numbers are rounded to {n} digits", lambda r, g, n=n: same(r.round(n), g))
+            (f"the numbers are rounded to {n} digits", lambda r, g, n=n: _exact(r.round(n), g))
         )
     right, got = arrays[0]
     if right.shape == got.shape:
         at = np.unravel_index(np.argmax(abs(right)), right.shape)
         factor, more = got[at] / right[at], (got - right)[at]
-        if np.isfinite(factor) and factor:
+        if np.isfinite(factor) and factor and f"{factor:.4g}" not in ("1", "-1"):
             words = f"each number is {factor:.4g} times what it should be"
-            found.append((words, lambda r, g: same(factor * r, g)))
-        if np.isfinite(more):
+            found.append((words, lambda r, g: _exact(factor * r, g)))
+        if np.isfinite(more) and abs(more) > 1e-3 * abs(right[at]):
             words = f"each number is {abs(more):.4g} too {'large' if more > 0 else 'small'}"
-            found.append((words, lambda r, g: same(r + more, g)))
+            found.append((words, lambda r, g: _exact(r + more, g)))
     return [(sentence, with_shape(holds)) for sentence, holds in found]
 
 

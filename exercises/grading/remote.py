@@ -80,6 +80,9 @@ class Caller:
             problem = error
             found, after = self.value(head, read) if "value" in head else (None, None)
         renew(sent, after)
+        for number, names, parts in head.get("changed", []):
+            values = [unpack(part, read, self._lent) for part in parts]
+            vars(self._lent("object", number)).update(zip(names, values))
         if problem is not None:
             raise problem
         return found
@@ -99,22 +102,35 @@ def renew(old, new):
     elif isinstance(old, tuple) and isinstance(new, tuple):
         for before, after in zip(old, new):
             renew(before, after)
+    elif isinstance(old, set) and isinstance(new, set) and old != new:
+        old.clear()
+        old.update(new)
 
 
 OTHER = "no longer what it was"
 
 
 def _renew_parts(old, new, places):
-    same = len(old) == len(new) and (isinstance(old, list) or old.keys() == new.keys())
+    same = len(old) == len(new) and (isinstance(old, list) or [*old] == [*new])
     if not same:
         old.clear()
         old.extend(new) if isinstance(old, list) else old.update(new)
         return
     for place in places:
-        if isinstance(old[place], (np.ndarray, list, dict, tuple)):
-            renew(old[place], new[place])
-        else:
-            old[place] = new[place]
+        old[place] = _became(old[place], new[place])
+
+
+def _became(old, new):
+    """What stands where `old` stood: `old` itself, changed in place, where it can be."""
+    if isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new):
+        return tuple(map(_became, old, new))
+    arrays = isinstance(old, np.ndarray) and isinstance(new, np.ndarray)
+    if arrays and (old.dtype != new.dtype or old.shape != new.shape):
+        return new
+    if arrays or (isinstance(old, (list, dict, set)) and isinstance(new, type(old))):
+        renew(old, new)
+        return old
+    return new
 
 
 class Local:

@@ -62,6 +62,12 @@ class Stopped(KeyboardInterrupt):
     """Ends an answer that takes too long, as Ctrl-C would: no `except Exception` holds it up."""
 
 
+class Refused(Exception):
+    """What a task says of an answer whose result, or whose ways, it cannot take."""
+
+    no_error = True  # of the learner's own
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """One graded task; `Task(id="07.3", cases=..., ...)`.
@@ -71,6 +77,8 @@ class Task:
     reference(*arguments): what is right, or the exception that is; slow, plain, and independent
     of the package.  drive(answer, *arguments): how the learner's function is asked, by default
     `answer(*arguments)`.
+    lends(*arguments): objects made once for a case, which `drive` gets behind the answer, at both
+    calls the same.
     right: at least two sources of right answers, the first like the solution.
     wrong: (sentence that ends "This is what you get when ...", source), or (sentence, old, new,
     old, new ...): the first right answer with each `old` replaced.
@@ -92,6 +100,7 @@ class Task:
     wrong: tuple
     equal: tuple = ()
     drive: Callable = call
+    lends: Callable | None = None
     replaces: str = ""  # what the answer is in the package
     needs: tuple = ()
     opens: tuple = ()
@@ -114,14 +123,33 @@ class Task:
         than `twice_up_to` numbers together are given once.
         """
         again = copied(arguments) if self.may_change else arguments
-        first = _kept(self.drive(answer, *arguments))
+        lent = () if self.lends is None else (self.lends(*arguments),)
+        first = _kept(self._drive(answer, *lent, *arguments))
         if sum(map(_count, arguments)) > self.twice_up_to:
             return first, first, () if self.may_change else arguments
         try:
-            second = self.drive(answer, *again)
+            second = self._drive(answer, *lent, *again)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             second = "raised", f"{type(error).__name__}: {error}"[:200]
         return first, second, () if self.may_change else arguments
+
+    def _drive(self, answer, *arguments):
+        """What `drive` gives.  An error of its own, which the answer did not raise, is Refused."""
+        raised = []
+
+        def heard(*arguments, **options):
+            try:
+                return answer(*arguments, **options)
+            except BaseException as error:
+                raised.append(error)
+                raise
+
+        try:
+            return self.drive(heard, *arguments)
+        except ValueError as error:
+            if any(error is known for known in raised):
+                raise
+            raise Refused(str(error)) from None
 
     def bank(self):
         """Pairs (sentence, source) of the wrong answers."""

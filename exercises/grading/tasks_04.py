@@ -37,7 +37,7 @@ def weighted_cases(rng):
     group, x, t, r, w, b = case("small errors of large numbers", 5, 2, [1, 2.5, 0.1, 3, 0])
     yield group, x, x @ w + 31234.567 + t / 1000, r, w, 31234.567
     group, x, t, r, w, b = case("some rows without an error", 3, 2, [1, 2, 3])
-    x, w, b = np.round(x), np.round(w), np.round(b)
+    x, w, b = np.round(x), np.round(w), float(round(b))
     yield group, x, x @ w + b, r, w, b
     yield group, x, x @ w + b + [0, 1.5, 0], r, w, b
 
@@ -143,6 +143,8 @@ def rates_cases(rng):
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     yield "curvatures almost alike", wave * lengths @ turn
     yield "many digits", 300 + rng.normal(size=(9, 2))
+    yield "tiny numbers", some(4, 1e4) * 1e-8
+    yield "tiny numbers", some(8, 1e4, 3e4) * [1e-8, 1e-7]
 
 
 def rates_reference(x):
@@ -306,8 +308,26 @@ def scaled_cases(rng):
     x, x_test = rng.normal(rng.uniform(-9, 9, d), 2, (n, d)), rng.normal(0, 9, (30, d))
     yield "many rows and columns", x, 9 * rng.normal(size=n), x_test, 0.02, 12
     digits = case("many digits", 6, 2, [0.0], 0.1, 30)
+    yield from hard_to_scale(rng, case)
     digits[1], digits[3] = 4000 + 3 * rng.normal(size=(6, 2)), 4000 + 3 * rng.normal(size=(2, 2))
     yield digits
+
+
+def hard_to_scale(rng, case):
+    """Columns of tiny numbers and of zeros, and descents that run away or hardly move."""
+    for scale in 1e-9, 1e-8, 1e6:
+        tiny = case("numbers of any size", 5, 2, [2.0, 4.0], 0.1, 20)
+        tiny[1][:, 0] *= scale
+        tiny[3][:, 0] *= scale
+        yield tiny
+    zeros = case("a column of zeros", 4, 2, [2.0, 4.0], 0.1, 9)
+    zeros[1][:, int(rng.integers(2))] = 0.0
+    yield zeros
+    yield case("steps that run away", 4, 2, [2.0], 1.5, 12)
+    yield case("steps that run away", 5, 2, [2.0, -3.0], 1.3, 25)
+    _, x, t, x_test, *_ = case("", 6, 2, [20.0], 0.05, 0)
+    yield "hundreds of steps", x, x[:, 0] / 100, x_test, 0.05, 130
+    yield "small targets", x, t * 1e-7, x_test, 0.05, 30
 
 
 def scaled_reference(x, t, x_test, rate, steps):
@@ -503,6 +523,13 @@ def momentum_cases(rng):
     _, bowl, bottom, start, *rest = case("large numbers", [1.0, 3.0], 0.2, 0.5, 5)
     yield "large numbers", bowl, bottom * 1234.5, start * 4321.7, *rest
     yield case("steps that grow", [1.0, 4.0], 0.7, 0.5, 9)
+    yield case("steps that grow", [1.0], 12.0, 0.0, 40)
+    one, start = np.eye(1), np.array([float(rng.integers(1, 5))])
+    # The second velocity is 0, and the gradient is not.
+    yield "a stop on the way", one, np.zeros(1), start, 1.5, 0.5, 6, 0.0
+    yield "a stop on the way", one, np.zeros(1), -start, 1.5, 0.5, 9, 1e-3
+    yield "small, and still no end", one, np.zeros(1), start, 0.5, 0.0, 60, 0.0
+    yield "small, and still no end", one, np.zeros(1), start * 1e-9, 0.5, 0.5, 30, 1e-16
     yield case("the gradient is small enough", [2.0, 0.5], 0.1, 0.9, 400, 0.02)
 
 

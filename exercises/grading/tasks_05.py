@@ -484,6 +484,10 @@ def temperature_cases(rng):
     yield case("too modest", rng.uniform(0.24, 0.26), 6, 2)
     yield case("too modest", rng.uniform(0.14, 0.16), 12, 3)
     yield case("right already", 1.0, 9, 3)
+    for n in 3, 6, 30:
+        two = np.array([[round(float(rng.uniform(1.5, 2.5)), 1), 0.0]])
+        labels = rng.permutation(np.resize([0, 0, 0, 1], 4 * n))
+        yield "few kinds of samples", np.repeat(two, 4 * n, axis=0), labels
     far = rng.uniform(4000, 6000, (9, 1)) * np.resize([1, -1], (9, 1))
     yield case("a number added to each row", rng.uniform(1.4, 1.6), 9, 3, far)
     yield case("many samples", rng.uniform(2, 3), 120, 10)

@@ -36,6 +36,12 @@ def tape_cases(rng):
     yield "factors below 0", [-a, -b, a], [("*", 0, 1), ("*", 1, 2), ("+", 3, 4), ("*", 5, 1)]
     far = [("*", 0, 1)] + [("+", k, 2) for k in range(4, 98)]
     yield "a long tape", rng.uniform(1, 2, 4).tolist(), [*far, ("*", 98, 3)]
+    doubled = [("+", k, k) for k in range(100)]
+    yield "many paths", some(1), doubled
+    near = [round(1.01 + float(rng.uniform(0, 0.005)), 4)]
+    yield "squares of squares", near, [("*", k, k) for k in range(6)]
+    yield "large numbers", [1000.0 * v for v in some(1)], [("*", k, k) for k in range(3)]
+    yield "large numbers", [1e40, -2e30, 3e20], [("*", 0, 1), ("*", 3, 2), ("+", 4, 4)]
     steps = []
     for k in range(4, 40):
         i, j = (int(v) for v in rng.integers(max(0, k - 5), k, 2))
@@ -160,7 +166,13 @@ def slope_cases(rng):
     yield "tanh, as it was given", "tanh", some(-800, -10)
     yield "tanh, as it was given", "tanh", some(10, 800)
     between = (4, 8), (8, 10), (10, 12), (12, 14.5), (14.6, 16), (16, 20), (20, 30)
+    for size in (0.5, 1), (1, 3), (700, 720), (900, 999):
+        yield "tanh, as it was given", "tanh", some(*size)
+        yield "tanh, as it was given", "tanh", -some(*size)
     for name in "sigmoid", "softplus", "silu":
+        for a in (12.2, 12.9, 18.2, 18.9, 20.3):
+            yield f"{name} from 4 to 30", name, a + some(0, 0.3)
+            yield f"{name} from -30 to -4", name, -a - some(0, 0.3)
         for low, high in between:
             yield f"{name} from 4 to 30", name, some(low, high)
             yield f"{name} from -30 to -4", name, some(-high, -low)
@@ -307,13 +319,20 @@ class Node:
         self.inputs = inputs
 
 
-def draw_it(answer, inputs):
+def drawn_nodes(inputs):
     """inputs: of each node the numbers of its inputs; the last is the result."""
     nodes = []
     for used in inputs:
         nodes.append(Node(*(nodes[k] for k in used)))
+    return nodes
+
+
+def draw_it(answer, nodes, inputs):
+    before = [node.inputs for node in nodes]
     number = {node: k for k, node in enumerate(nodes)}
     columns, arrows = answer(nodes[-1])
+    if [node.inputs for node in nodes] != before:
+        raise ValueError("the inputs of the nodes were changed; they belong to the caller")
     if any(node not in number for node in columns):
         raise ValueError("the dict holds nodes of another graph, from a call before")
     pairs = sorted([number[a], number[b]] for a, b in arrows)
@@ -393,6 +412,7 @@ PICTURE = Task(
         ("-> arrows += tuple(([s, node] for s in node.inputs)); columns", "two things apart"),
     ),
     drive=draw_it,
+    lends=drawn_nodes,
     hints=(
         "You know a node's column as soon as you know those of its inputs. For a leaf: 0.",
         "Visit as in the lesson's `topological`: first the inputs, then the node itself, and "
@@ -561,6 +581,8 @@ def sheet_cases(rng):
     yield "a large sheet", large, "f29"
     links = {f"c{k}": ("+", f"c{k - 1}", f"c{k - 1}") for k in reversed(range(1, 41))}
     yield "many paths", {**links, "c0": a}, "c40"
+    links = {f"c{k}": ("+-"[k % 2], f"c{k - 1}", "d") for k in reversed(range(1, 101))}
+    yield "a long chain", {**links, "c0": a, "d": b}, "c100"
 
 
 def sheet_reference(sheet, goal):

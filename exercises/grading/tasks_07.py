@@ -35,6 +35,10 @@ def unbroadcast_cases(rng):
     yield "a single number", some(2, 3, 2, 2), ()
     yield "many digits", rng.normal(size=(25, 4)), (1, 4)
     yield "many digits", rng.normal(size=(3, 22, 2)), (22, 1)
+    yield "empty arrays", some(0, 3), (3,)
+    yield "empty arrays", some(2, 0, 3), (1, 3)
+    yield "empty arrays", some(0, 2), ()
+    yield "small numbers", 1e-7 * rng.uniform(1, 2, (4, 3)), (3,)
     yield "large numbers", 1e8 * rng.uniform(1, 2, (40, 3)), (1, 3)
 
 
@@ -237,14 +241,21 @@ class Node:
         self.number, self.inputs, self.slopes = number, inputs, slopes
 
 
-def walk(answer, inputs, slopes):
+def walked_nodes(inputs, slopes):
     """inputs, slopes: for each node, of its inputs, their numbers and slopes; the last is the
     result."""
     nodes = []
     for number, (used, local) in enumerate(zip(inputs, slopes)):
         # Numbers with gaps, as of nodes among which others were made.
         nodes.append(Node(5 + 3 * number, [nodes[k] for k in used], list(local)))
+    return nodes
+
+
+def walk(answer, nodes, inputs, slopes):
+    before = [(node.number, [*node.inputs]) for node in nodes]
     found = answer(nodes[-1])
+    if [(node.number, [*node.inputs]) for node in nodes] != before:
+        raise ValueError("the inputs of the nodes were changed; they belong to the caller")
     if set(found) - set(nodes):
         raise ValueError("the dict holds nodes of another graph, from a call before")
     if [node.slopes for node in nodes] != [list(local) for local in slopes]:
@@ -278,6 +289,11 @@ def walk_cases(rng):
         inputs = [*inputs, rng.integers(max(0, i - 6), i, 2).tolist()]
         slopes = [*slopes, np.round(rng.uniform(-1.5, 1.5, 2), 1).tolist()]
     yield "a large graph", inputs, slopes
+    # A node of gradient 0 is met before others that count.
+    yield "slopes of 0", [[], [0], [0], [1, 2], [3, 2]], [[], [3.0], [2.0], [0.0, 2.0], [0.0, 1.5]]
+    yield "slopes of 0", [[], [0], [0], [2, 1]], [[], [3.0], [2.0], [0.0, 1.5]]
+    twice = [[]] + [[i, i] for i in range(60)]
+    yield "a chain of 60, each link used twice", twice, [[]] + [[1.0, 0.5]] * 60
     n = 10000
     yield f"a chain of {n:,}", [[]] + [[i] for i in range(n - 1)], [[]] + [[1.0]] * (n - 1)
 
@@ -307,6 +323,7 @@ BACKWARD = Task(
         ("grads[result] = 1", "it is the first to come there"),
     ),
     drive=walk,
+    lends=walked_nodes,
     hints=(
         "When may a node hand its gradient on? When all nodes that used it have sent their share.",
         "A node's number is higher than those of its inputs. Always take the waiting node with "
@@ -450,6 +467,18 @@ def functions():
         "f minus sum of exp(x), claim -exp(x), but the first": (
             falls, lambda x: -np.exp(x) + 1.5 * (ramp(x) == 1)
         ),
+        "f sum of x**3, claim 3 x**2 (again)": (cubes, lambda x: 3.0 * x * x),
+        "f sum of x**3, claim 3 x**2 + 1e-4": (cubes, lambda x: 3.0 * x * x + 1e-4),
+        "f sum of x**3, claim 3 x**2, once more": (cubes, lambda x: 3.0 * x * x),
+        "f sum of x**3, claim 3 x**2 + 0.1 where x is 0": (
+            cubes, lambda x: 3.0 * x * x + 0.1 * (x == 0)
+        ),
+        "f sum of x**3, claim 3 x**2, a third time": (cubes, lambda x: 3.0 * x * x),
+        "f sum of x**3, claim 5e-6 more of it": (cubes, lambda x: 3.0 * x * x * (1 + 5e-6)),
+        "f sum of squares, claim 2 x": (lambda x: (x * x).sum(), lambda x: 2.0 * x),
+        "f sum of squares, claim 2 x, but element 7 of ten": (
+            lambda x: (x * x).sum(), lambda x: 2.0 * x + (ramp(x) == 7 * x.size // 10)
+        ),
         "f sum of exp(A @ x), claim its gradient": (powers, lambda x: A.T @ np.exp(A @ x)),
         "f sum of exp(A @ x), claim 1.001 times its gradient": (
             powers, lambda x: A.T @ np.exp(A @ x) * 1.001
@@ -471,7 +500,7 @@ def measure_cases(rng):
 
     yield case("right gradients", 0, (3,))
     yield case("right gradients", 2, (2, 2))
-    yield case("right gradients", 10, (3,))
+    yield case("right gradients", 18, (3,))
     yield case("right gradients", 8, (2, 2, 2))
     yield case("right gradients", 0, (3,), sign=[1, -1, 0])
     yield case("right gradients", 6, (5, 6))
@@ -492,12 +521,17 @@ def measure_cases(rng):
     yield case("a wrong factor", 1, (2, 3))
     yield case("a wrong sign", 3, (4,))
     yield case("wrong in one place", 5, (2, 3))
-    yield case("wrong by a little", 11, (3,))
+    yield case("wrong by a little", 19, (3,))
     yield case("whole numbers", 0, (3,), int)
     yield case("whole numbers", 1, (3,), int)
     yield case("float32", 2, (3,), np.float32)
-    yield case("float32", 10, (3,), np.float32)
+    yield case("float32", 18, (3,), np.float32)
     yield case("a single number", 1, ())
+    yield case("a small error", 11, (3,), sign=[1, -2, 3])
+    yield case("a small error", 15, (3,), sign=[1, -2, 3])
+    yield case("an element of 0", 13, (2,), sign=[0, 1])
+    yield case("an element of 0", 13, (2, 2), sign=[[1, 0], [-1, 1]])
+    yield case("wrong in one place of many", 17, (1000,))
 
 
 def measure_reference(pair, x):
