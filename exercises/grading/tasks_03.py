@@ -286,7 +286,8 @@ def pocket_cases(rng):
     yield "a long way", *again(8, 2, 5)
     x, labels, passes = drawn(passed_by, 7, 2, 3)
     yield "large numbers", 2.0**20 * x, labels, passes
-    yield "very many samples", *drawn(all_at_the_end, 300, 2, 1, quarters, 200)
+    x = quarters(rng, 300, 2)
+    yield "very many samples", x, (x @ [1.0, 2.0] > 0.5).astype(int), 1
     yield "not whole", *drawn(passed_by, 7, 2, 3, quarters)
     yield "not whole", *drawn(met_twice, 6, 2, 4, quarters)
     yield "many samples", *drawn(all_at_the_end, 50, 3, 2, quarters, 30)
