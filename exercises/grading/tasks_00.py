@@ -32,7 +32,9 @@ def summaries_cases(rng):
     yield "numbers below 0", -distinct(rng, 2, 3, 3)
     yield "a large photo", np.round(rng.uniform(0, 1, (30, 25, 3)), 3)
     yield "a large photo", 100 * mixed(rng, 21, 30, 3)
-    yield "small numbers", 1e-4 * distinct(rng, 3, 2, 3)
+    yield "small numbers", 1e-4 * rng.uniform(1, 9, (5, 4, 4))
+    yield "a large photo", mixed(rng, 40, 3, 1)
+    yield "a large photo", mixed(rng, 2, 270, 1)
     yield "large numbers", 1e9 * mixed(rng, 2, 4, 3)  # once more the shape of "a wide photo"
     yield "whole numbers without a point", rng.integers(-9, 10, (2, 3, 3)) * 2 + np.arange(3)
     yield "whole numbers without a point", rng.integers(200, 256, (7, 5, 1))
@@ -229,6 +231,7 @@ def stretch_cases(rng):
     yield "a photo without contrast", np.zeros((2, 3, 1))
     yield "small numbers", 1e-9 * mixed(rng, 3, 2, 3)
     yield "small numbers", 1e-6 * distinct(rng, 2, 2, 1)
+    yield "small numbers", 1e-15 * distinct(rng, 2, 2, 3)
     # A little contrast beside large numbers; eighths of 1/512, so that float32 holds them too.
     yield "little contrast", 1024 + distinct(rng, 2, 3, 2) / 4096
     yield "little contrast", -512 - distinct(rng, 3, 2, 1) / 4096

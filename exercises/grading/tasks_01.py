@@ -33,7 +33,12 @@ def found_cases(rng):
     yield "very many samples", np.zeros(300, dtype=int), np.zeros(300, dtype=int), 2
     yield "very many samples", np.ones(70_000, dtype=int), np.ones(70_000, dtype=int), 2
     yield "very many samples", *some(500, 2)
-    yield "very many classes", np.arange(130) + 20, np.arange(130) + 19, 150
+    yield (
+        "very many classes",
+        np.arange(130) + 20,
+        np.arange(130) + np.arange(130) % 2 * 2 + 18,
+        150,
+    )
 
 
 def found_reference(labels, answers, K):
@@ -337,7 +342,7 @@ def neighbours_cases(rng):
     x = rng.permutation(900)[:, None] + rng.uniform(0, 0.2, (900, 1))
     yield "very many samples", x, np.arange(900), np.array([[400.6], [-5.0]]), 200
     x = rng.permutation(600)[:, None] + rng.uniform(0, 0.2, (600, 1))
-    yield "very many samples", x, np.arange(600) % 2, np.array([[300.6]]), 600
+    yield "very many samples", x, (abs(x[:, 0] - 300.6) > 100).astype(int), np.array([[300.6]]), 600
     yield "large labels", *line(1000, 150, 300, 150, 1000), 4
     yield (
         "whole numbers without a point",
@@ -537,6 +542,7 @@ def leaks_cases(rng):
     x = base(4, 3)
     yield "small numbers", 1e-9 * x, 1e-9 * np.array([x[1] + 0.1, x[2] + 0.5, x[3] - 0.1]), 2e-10
     yield "small numbers", np.array([[1e-7, 0.0]]), np.array([[1.5e-7, 0.0], [1e-7, 0.0]]), 0.0
+    yield "small numbers", np.array([[1e-15, 0.0]]), np.array([[2e-15, 0.0], [1e-15, 0.0]]), 0.0
     yield "large numbers", 1e6 * x, 1e6 * np.array([x[1] + 0.1, x[2] + 0.5, x[3] - 0.1]), 2e5
     yield "one feature too far", np.zeros((1, 2)), np.array([[1.5, 0.1], [0.4, 0.9]]), 1.0
     x = base(5, 12)

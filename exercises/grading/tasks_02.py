@@ -1,5 +1,7 @@
 """The tasks of lesson 02: pieces of a toolbox, and one pipeline in scikit-learn."""
 
+import itertools
+
 import numpy as np
 
 from .task import Task
@@ -68,6 +70,8 @@ def validation_cases(rng):
     yield "many samples", *some(70, 2, 3), 2, vote
     yield "many samples", *some(85, 2, 2), 41, one
     yield "very many samples", *some(300, 1, 2), 2, "the commonest label"
+    labels = (rng.uniform(size=700) < 0.1).astype(int)
+    yield "very many samples", np.arange(700.0)[:, None], labels, 2, "the commonest label"
     yield "large labels", some(20, 2, 2)[0], 1000 * some(20, 2, 3)[1] + 7, 3, one
     for scale in (1e-9, 1e6):
         x, labels = some(16, 2, 3)
@@ -219,7 +223,7 @@ def kmeans_cases(rng):
             x, centres = some(14, 2, 3)
             met = _rounds(x, centres)
             sizes = [np.bincount(groups, minlength=3).tolist() for groups in met]
-            if any(a == b for a, b in zip(sizes[:-2], sizes[1:-1])):
+            if any(a == b for a, b in itertools.pairwise(sizes[:-1])):
                 return x, centres
 
     x = np.concatenate([low, high + 9])[:, None]
@@ -418,7 +422,8 @@ KMEANS = Task(
                         return centres, groups"""),
         ("the groups' numbers are small integers; there may be more than 127 groups",
          "groups = nearest\n", "groups = nearest.astype(np.int8)\n",
-         "nearest = distances.argmin(axis=1)", "nearest = distances.argmin(axis=1).astype(np.int8)"),
+         "nearest = distances.argmin(axis=1)",
+         "nearest = distances.argmin(axis=1).astype(np.int8)"),
     ),
 )  # fmt: skip
 
@@ -662,7 +667,7 @@ def self_training_cases(rng):
         known = np.where(np.arange(20) < 5, np.arange(20), -1)
         yield "small or large numbers", scale * rng.normal(size=(20, 2)), known
     # Pairs that are nearly as close as the closest: to take them in another order misleads.
-    for gap in (0.02, 0.004):
+    for gap in (0.02, 0.004, 0.0002):
         x = np.array([[0.0], [1.0], [2.0 - gap], [3.0 - 3 * gap], [4.0 - 6 * gap], [5.0 - 5 * gap]])
         yield "nearly as close", x, np.array([0, -1, -1, -1, -1, 1])
         yield "nearly as close", -x[::-1], np.array([0, -1, -1, -1, -1, 1])

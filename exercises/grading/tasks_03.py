@@ -217,11 +217,11 @@ def pocket_cases(rng):
                 return x, labels, passes
 
     def late(passes):
-        """Samples on a line far from 0, so that a pass does little: the best comes after 31."""
+        """Samples on a line far from 0, so that a pass does little: the best comes in the last 20."""
         while True:
             x = rng.permutation(24)[:, None] / 4 + 10
             labels = (x[:, 0] > rng.uniform(12, 14)).astype(int)
-            if pocket_reference(x, labels, 31)[2] < pocket_reference(x, labels, passes)[2]:
+            if pocket_reference(x, labels, passes - 20)[2] < pocket_reference(x, labels, passes)[2]:
                 return x, labels, passes
 
     def still_better(passes):
@@ -238,10 +238,10 @@ def pocket_cases(rng):
         """Whoever goes on from the pocket at each pass finds better weights than in one pass."""
         while True:
             x, labels, _ = drawn(lambda counts, ends: True, n, d, passes)
-            w, b, right = _from_the_pocket(x, labels, passes)
-            if right > pocket_reference(x, labels, 1)[2] != pocket_reference(x, labels, passes)[2]:
-                if right != pocket_reference(x, labels, passes)[2]:
-                    return x, labels, passes
+            right = _from_the_pocket(x, labels, passes)[2]
+            once, asked = (pocket_reference(x, labels, p)[2] for p in (1, passes))
+            if right > once and right != asked != once:
+                return x, labels, passes
 
     def step_by_step(counts, ends):  # all but one are right once, and later all
         records = [c for i, c in enumerate(counts) if c > max(counts[:i], default=-1)]
@@ -287,6 +287,7 @@ def pocket_cases(rng):
     x, labels, passes = drawn(passed_by, 7, 2, 3)
     yield "large numbers", 2.0**20 * x, labels, passes
     x = quarters(rng, 300, 2)
+    yield "many samples", *drawn(step_by_step, 130, 2, 2, quarters)
     yield "very many samples", x, (x @ [1.0, 2.0] > 0.5).astype(int), 1
     yield "not whole", *drawn(passed_by, 7, 2, 3, quarters)
     yield "not whole", *drawn(met_twice, 6, 2, 4, quarters)
@@ -418,7 +419,8 @@ POCKET = Task(
          "\n                        w, b = best[:2]"),
         ("each pass begins with the weights in the pocket; it goes on from the last ones",
          "if change != 0:", "if n == 0:\n                    w, b = best[:2]\n"
-         "                change = labels[n] - int(x[n] @ w + b > 0)\n                if change != 0:"),
+         "                change = labels[n] - int(x[n] @ w + b > 0)\n"
+         "                if change != 0:"),
         ("the first update throws the start out of the pocket, however good it was",
          "best = w, b, count_right(x, labels, w, b)",
          "best = w, b, count_right(x, labels, w, b); first = True",
@@ -479,7 +481,7 @@ def promise_cases(rng):
     on_line = np.array([[0.0, float(rng.integers(1, 4))], [3.0, 1.0], [-2.0, 1.0]])
     yield "on the line", on_line, np.array([1, 1, 0]), np.array([2.0, 0.0]), 0.0
     yield "large numbers", *separated(6, 2, 1e6)
-    for scale in (2.0**-10, 2.0**-20, 2.0**-30):
+    for scale in (2.0**-10, 2.0**-20, 2.0**-30, 2.0**-50):
         yield "a small margin", *separated(4, 2, scale)
     x, labels, w, b = separated(4, 2)
     yield "small weights", x, labels, w * 2.0**-30, b * 2.0**-30
