@@ -105,7 +105,9 @@ def _answer(model, x, labels, n, others):
     if model == "the label of the last training row":
         return labels[others[-1]]
     k = {"the nearest sample": 1, "a vote of the 3 nearest": 3}.get(model, len(others))
-    near = sorted(others, key=lambda o: sum((x[n] - x[o]) ** 2))[:k]
+    near = others
+    if k < len(others):
+        near = sorted(others, key=lambda o: sum((x[n] - x[o]) ** 2))[:k]
     votes = [int(labels[o]) for o in near]
     return min(set(votes), key=lambda v: (-votes.count(v), v))
 
