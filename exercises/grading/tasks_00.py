@@ -572,6 +572,7 @@ POSTER = Task(
     rtol=1e-5,
     atol=1e-14,
     equal=(
+        ("result = np.ones(photo.shape)", "every pixel is written afterwards"),
         ("- palette) ** 2).mean(axis=-1)", "a third of the sum; the nearest stays the nearest"),
         ("far = ((photo - colour) ** 2).sum(axis=2)", "of squares the smallest is the same"),
         ("((photo - colour) ** 2).mean(axis=2)", "a third of the sum; the nearest stays the "

@@ -316,7 +316,7 @@ KMEANS = Task(
     reference=kmeans_reference,
     **PRECISION,
     equal=(
-        ("in range(1, ", "there are more rounds than are needed"),
+        ("for step in range(1, ", "there are more rounds than are needed"),
         ("00 - 1):", "there are more rounds than are needed"),
         ("499 in place", "there are more rounds than are needed"),
         ("501 in place", "there are more rounds than are needed"),
@@ -325,8 +325,11 @@ KMEANS = Task(
         ("np.full(len(x), -2)", "no group has this number either"),
         ("((x[:, None] - centres) ** 2).mean(axis=2)", "divided by D, the nearest stays so"),
         (").mean(axis=-1))", "divided by D, the nearest stays the nearest"),
+        ("break -> pass", "at rest nothing changes in the rounds that are left"),
+        ("if (nearest == groups).all(): -> if False:", "at rest nothing changes in the rounds that "
+         "are left"),
         ("break -> continue", "at rest nothing changes in the rounds that are left"),
-        (".mean(axis=0, keepdims=True)", "a row of one is written like the row"),
+        ("centres[k] = x[groups == k].mean(axis=0, keepdims=True)", "a row of one is written like the row"),
         ("the root left out", "of squares the smallest is the same"),
         ("centres.astype(float) -> pass", "the new centres are floats"),
         ("centres = centres.astype(float) -> centres = centres", "the new centres are floats"),
