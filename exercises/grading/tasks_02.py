@@ -329,7 +329,8 @@ KMEANS = Task(
         ("if (nearest == groups).all(): -> if False:", "at rest nothing changes in the rounds that "
          "are left"),
         ("break -> continue", "at rest nothing changes in the rounds that are left"),
-        ("centres[k] = x[groups == k].mean(axis=0, keepdims=True)", "a row of one is written like the row"),
+        ("centres[k] = x[groups == k].mean(axis=0, keepdims=True)",
+         "a row of one is written like the row"),
         ("the root left out", "of squares the smallest is the same"),
         ("centres.astype(float) -> pass", "the new centres are floats"),
         ("centres = centres.astype(float) -> centres = centres", "the new centres are floats"),
