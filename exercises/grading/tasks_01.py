@@ -340,7 +340,7 @@ def neighbours_cases(rng):
         x, labels, new = some(15, 2, 6, 3)
         yield "small or large numbers", scale * x, labels, scale * new, 3
     x = rng.permutation(900)[:, None] + rng.uniform(0, 0.2, (900, 1))
-    yield "very many samples", x, np.arange(900), np.array([[400.6], [-5.0]]), 200
+    yield "very many samples", x, np.arange(900), rng.permutation(900)[:20, None] + 0.65, 200
     x = rng.permutation(600)[:, None] + rng.uniform(0, 0.2, (600, 1))
     yield "very many samples", x, (abs(x[:, 0] - 300.6) > 100).astype(int), np.array([[300.6]]), 600
     yield "large labels", *line(1000, 150, 300, 150, 1000), 4
