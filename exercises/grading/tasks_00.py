@@ -32,6 +32,12 @@ def summaries_cases(rng):
     yield "numbers below 0", -distinct(rng, 2, 3, 3)
     yield "a large photo", np.round(rng.uniform(0, 1, (30, 25, 3)), 3)
     yield "a large photo", 100 * mixed(rng, 21, 30, 3)
+    yield "small numbers", 1e-4 * rng.uniform(1, 9, (5, 4, 4))
+    yield "a large photo", mixed(rng, 40, 3, 1)
+    yield "a large photo", mixed(rng, 2, 270, 1)
+    yield "large numbers", 1e9 * mixed(rng, 2, 4, 3)  # once more the shape of "a wide photo"
+    yield "whole numbers without a point", rng.integers(-9, 10, (2, 3, 3)) * 2 + np.arange(3)
+    yield "whole numbers without a point", rng.integers(200, 256, (7, 5, 1))
 
 
 def summaries_reference(photo):
@@ -126,6 +132,15 @@ def distances_cases(rng):
     yield "large numbers", 1000 * mixed(rng, 2, 2), 1000 * mixed(rng, 2, 2)
     yield "many points", mixed(rng, 30, 3), mixed(rng, 25, 3)
     yield "many points", mixed(rng, 22, 2), mixed(rng, 40, 2)
+    yield "small numbers", 1e-9 * mixed(rng, 2, 3), 1e-9 * mixed(rng, 3, 3)
+    yield "small numbers", np.array([[2e-7]]), np.array([[0.0], [-1e-7], [5e-8]])
+    yield "large numbers", 1e9 * mixed(rng, 3, 2), 1e9 * mixed(rng, 2, 2)
+    yield "whole numbers without a point", np.array([[1, 1]]), np.array([[0, 0], [3, -4]])
+    yield (
+        "whole numbers without a point",
+        rng.integers(-9, 10, (3, 2)),
+        rng.integers(-9, 10, (4, 2)) + 0.5,
+    )
 
 
 def distances_reference(a, b):
@@ -139,7 +154,8 @@ DISTANCES = Task(
     id="00.2",
     cases=distances_cases,
     reference=distances_reference,
-    **PRECISION,
+    rtol=1e-5,
+    atol=1e-14,
     equal=(("-> difference = b - a[:, None, :]", "it is squared afterwards"),),
     hints=(
         "difference has the shape (N, M, D). The result has the shape (N, M).",
@@ -181,6 +197,12 @@ DISTANCES = Task(
         ("a and b are subtracted row by row, the first from the first; each should meet each",
          "a[:, None, :] - b", "a - b", "axis=2", "axis=1"),
         ("the sum runs over everything, and one number is left", ".sum(axis=2)", ".sum()"),
+        ("the distances are cut to the type of a: where a holds whole numbers, so do they",
+         "axis=2))", "axis=2)).astype(a.dtype)"),
+        ("the distances are rounded to 6 places, and small ones become 0",
+         "axis=2))", "axis=2)).round(6)"),
+        ("a small number is added under the root, and small distances become larger",
+         "axis=2))", "axis=2) + 1e-12)"),
     ),
 )  # fmt: skip
 
@@ -206,6 +228,24 @@ def stretch_cases(rng):
     yield "a channel without contrast", flat(-mixed(rng, 3, 2, 2), 0)
     yield "a photo without contrast", np.full((1, 2, 2), 3.0)
     yield "a photo without contrast", np.full((1, 1, 3), -0.1)
+    yield "a photo without contrast", np.zeros((2, 3, 1))
+    yield "small numbers", 1e-9 * mixed(rng, 3, 2, 3)
+    yield "small numbers", 1e-6 * distinct(rng, 2, 2, 1)
+    yield "small numbers", 1e-15 * distinct(rng, 2, 2, 3)
+    # A little contrast beside large numbers; eighths of 1/512, so that float32 holds them too.
+    yield "little contrast", 1024 + distinct(rng, 2, 3, 2) / 4096
+    yield "little contrast", -512 - distinct(rng, 3, 2, 1) / 4096
+    yield "large numbers", 300 + distinct(rng, 2, 3, 3)
+    yield "large numbers", 1e9 * mixed(rng, 3, 3, 2)
+    corners = distinct(rng, 3, 3, 2)
+    corners[-1, -1] = corners[0, 0]
+    corners[0, -1] = corners[-1, 0] = corners[0, 0] + [0.5, -0.5]
+    yield "equal corners", corners
+    yield "equal corners", np.array([[[2.0], [5.0], [2.0]]])
+    end = distinct(rng, 2, 3, 2)
+    yield "up to 0 or from 0", end - end.max(axis=(0, 1))
+    yield "up to 0 or from 0", end - end.min(axis=(0, 1))
+    yield "up to 0 or from 0", np.array([[[0.0], [1.0], [0.25]]])
 
 
 def stretch_reference(photo):
@@ -231,9 +271,6 @@ STRETCH = Task(
     equal=(
         ("the axis kept or dropped", "with its two axes of length 1 it fits the photo as well"),
         ("np.where(high > low, high - low, 2)", "where nothing is left, 0 is divided"),
-        ("high - low - 1e-09", "the small number is there to be added to 0, or taken from it"),
-        ("photo.min(axis=1).min(axis=0)", "rows first or columns first, both disappear"),
-        ("photo.max(axis=1).max(axis=0)", "rows first or columns first, both disappear"),
         ("min(photo.shape[-1], 30)", "a photo has no more than 4 channels"),
     ),
     hints=(
@@ -263,11 +300,6 @@ STRETCH = Task(
                 if channel.max() > 0:
                     channel /= channel.max()
             return photo""",
-        """
-        def stretch(photo):
-            low = photo.min(axis=0).min(axis=0)
-            high = photo.max(axis=0).max(axis=0)
-            return (photo - low) / (high - low + 1e-9)""",
     ),
     wrong=(
         ("the function stands as it was; its three faults are still there", """
@@ -295,6 +327,14 @@ STRETCH = Task(
          NEW, "return np.where(high > low, (photo - low) / span, 1)"),
         ("a channel without contrast is left as it was; it should become 0",
          NEW, "return np.where(high > low, (photo - low) / span, photo)"),
+        ("a small number is added to the divisor, and where the contrast is small 1 is not reached",
+         SAFE, "high - low + 1e-9"),
+        ("a small number is added to the divisor, and where the contrast is small 1 is not reached",
+         SAFE, "high - low + 1e-6"),
+        ("a channel with little contrast is taken for one without (isclose has a tolerance)",
+         NEW, "return np.where(np.isclose(low, high), 0, (photo - low) / span)"),
+        ("a channel with little contrast is taken for one without",
+         NEW, "return np.where(high - low < 1e-6, 0, (photo - low) / span)"),
     ),
 )  # fmt: skip
 
@@ -342,6 +382,18 @@ def crop_cases(rng):
     yield "a larger picture", page((11, 9), places) / 10, 0.45
     places = [(2, 30), (28, 12), (9, 3), (13, 33), *rng.integers((2, 3), (29, 34), (9, 2)).tolist()]
     yield "a larger picture", page((32, 40), places) / 1000, 0.0045
+    yield "the threshold 0", np.array([[0.0, 0.3, -1.0], [0.0, 0.0, 0.0]]), 0
+    yield "the threshold 0", page((3, 5), [(1, 3), (2, 1)]) - 4.0, 0
+    yield "the threshold 0", -page((2, 3), []), 0
+    yield "small numbers", 1e-9 * page((4, 5), [(1, 1), (2, 3)]), 4.5e-9
+    yield "small numbers", np.array([[1e-9, 0.0], [2e-9, 1e-9]]), 1.5e-9
+    yield "large numbers", 1e9 * page((5, 4), [(3, 1), (1, 2)]), 4.5e9
+    yield "little above", 1024 + page((4, 4), [(1, 2), (2, 1)]) / 4096, 1024 + 4.5 / 4096
+    yield "whole numbers without a point", page((4, 5), [(1, 1), (3, 2)]).astype(int), 4
+    yield "whole numbers without a point", page((3, 4), [(1, 2)]).astype(int), 4.5
+    wide = page((3, 300), [(1, 2), (0, 280)])
+    yield "a long picture", wide, 4
+    yield "a long picture", wide.T.copy(), 4
 
 
 def crop_reference(picture, threshold):
@@ -359,7 +411,8 @@ CROP = Task(
     id="00.4",
     cases=crop_cases,
     reference=crop_reference,
-    **PRECISION,
+    rtol=1e-5,
+    atol=1e-14,
     equal=(
         ("-> return picture[top:bottom + 1, left:right + 1]", "a view has the same values, and the "
          "task does not ask for a copy"),
@@ -488,6 +541,19 @@ def poster_cases(rng):
     yield "a larger photo", *clear((24, 23), 5)
     yield "many colours", *clear((3, 3), 30)
     yield "many colours", *clear((2, 3), 40)
+    # Whole numbers, many colours equally near: a sort that mixes equal ones takes another.
+    equal = rng.permutation([[a, b, c] for a in (-2, 2) for b in (-2, 2) for c in (-2, 2)] * 5)
+    yield "equally near", np.zeros((2, 2, 3)), equal + 0.0
+    yield "equally near", rng.integers(0, 5, (6, 8, 3)) + 0.0, rng.integers(0, 5, (40, 3)) + 0.0
+    far = rng.permutation([[0, 0, 3], [0, 3, 0], [3, 0, 0], [0, 0, -3], [0, -3, 0], [-3, 0, 0]] * 8)
+    yield "equally near", np.zeros((1, 2, 3)), np.concatenate([far, far + 50.0])
+    yield "small numbers", *clear((2, 3), 4, 1e-9)
+    yield "large numbers", *clear((2, 2), 5, 1e6)
+    yield "large numbers", np.zeros((1, 1, 3)), np.array([[3000.0, 0, 0], [2000.0, 0, 0]])
+    yield "whole numbers without a point", np.array([[[1, 0, 0]]]), np.array([[0.5, 0.0, 0.25]])
+    yield "whole numbers without a point", photo(2, 3).astype(int), photo(4).astype(int)
+    pixels, colours = clear((2, 2), 300)
+    yield "many colours", pixels, colours
 
 
 def poster_reference(photo, palette):
@@ -503,8 +569,10 @@ POSTER = Task(
     needs=("00.2",),
     cases=poster_cases,
     reference=poster_reference,
-    **PRECISION,
+    rtol=1e-5,
+    atol=1e-14,
     equal=(
+        ("result = np.ones(photo.shape)", "every pixel is written afterwards"),
         ("- palette) ** 2).mean(axis=-1)", "a third of the sum; the nearest stays the nearest"),
         ("far = ((photo - colour) ** 2).sum(axis=2)", "of squares the smallest is the same"),
         ("((photo - colour) ** 2).mean(axis=2)", "a third of the sum; the nearest stays the "
@@ -529,7 +597,7 @@ POSTER = Task(
             return palette[far.argmin(axis=-1)]""",
         """
         def poster(photo, palette):
-            result = np.empty_like(photo)
+            result = np.zeros(photo.shape)
             best = np.full(photo.shape[:2], np.inf)
             for colour in palette:
                 far = np.sqrt(((photo - colour) ** 2).sum(axis=2))
@@ -570,6 +638,10 @@ POSTER = Task(
          ".reshape(photo.shape)", ""),
         ("reshape(3, -1) cuts the numbers in another order and mixes the channels",
          "photo.reshape(-1, 3)", "photo.reshape(3, -1).T"),
+        ("the colours are cut to the type of the photo: where it holds whole numbers, so do they",
+         "palette[nearest]", "palette.astype(photo.dtype)[nearest]"),
+        ("the distances are sorted by a sort that mixes equal ones; argmin takes the first",
+         ".argmin(axis=1)", ".argsort(axis=1)[:, 0]"),
     ),
 )  # fmt: skip
 

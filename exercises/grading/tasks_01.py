@@ -29,16 +29,25 @@ def found_cases(rng):
     yield "many classes", *some(90, 45)
     labels = rng.integers(0, 40, 80)
     yield "many classes", labels, np.where(rng.uniform(size=80) < 0.6, labels, 39), 40
+    # More than counters of 8 or 16 bits hold.
+    yield "very many samples", np.zeros(300, dtype=int), np.zeros(300, dtype=int), 2
+    yield "very many samples", np.ones(70_000, dtype=int), np.ones(70_000, dtype=int), 2
+    yield "very many samples", *some(500, 2)
+    yield (
+        "very many classes",
+        np.arange(130) + 20,
+        np.arange(130) + np.arange(130) % 2 * 2 + 18,
+        150,
+    )
 
 
 def found_reference(labels, answers, K):
     pairs = list(zip(labels.tolist(), answers.tolist()))
-    matrix = np.array([[pairs.count((r, s)) for s in range(K)] for r in range(K)])
-    shares = []
-    for r in range(K):
-        mine = [answer == r for label, answer in pairs if label == r]
-        shares.append(sum(mine) / len(mine) if mine else 0.0)
-    return matrix, np.array(shares)
+    matrix = [[0] * K for r in range(K)]
+    for r, s in pairs:
+        matrix[r][s] += 1
+    shares = [matrix[r][r] / sum(matrix[r]) if any(matrix[r]) else 0.0 for r in range(K)]
+    return np.array(matrix), np.array(shares)
 
 
 FOUND = Task(
@@ -114,6 +123,16 @@ FOUND = Task(
                 for label, answer in zip(labels, answers):
                     matrix[label, answer] += 1
                 return matrix, np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1)"""),
+        ("the counters are small integers, which begin anew when they are full",
+         "dtype=int", "dtype=np.int8"),
+        ("the counters are small integers, which begin anew when they are full",
+         "dtype=int", "dtype=np.uint8"),
+        ("a pair that occurs several times is counted once: matrix[labels, answers] += 1 adds to "
+         "each place once, and np.add.at to all", """
+            def found(labels, answers, K):
+                matrix = np.zeros((K, K), dtype=int)
+                matrix[labels, answers] += 1
+                return matrix, np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1)"""),
     ),
 )  # fmt: skip
 
@@ -139,13 +158,25 @@ def split_cases(rng):
     yield "many classes", 3 * rng.integers(0, 21, 70), rng.permutation(70), 3
     labels = np.append(np.repeat(np.arange(33), 2), [60, 60])
     yield "many classes", labels, rng.permutation(68), 2
+    yield "large labels", np.array([7, 150, 7]), np.array([2, 1, 0]), 2
+    yield (
+        "large labels",
+        1000 * rng.integers(0, 1000, 40)[np.arange(80) % 40],
+        rng.permutation(80),
+        2,
+    )
+    # More than counters of 8 bits hold.
+    yield "very many samples", np.zeros(300, dtype=int), rng.permutation(300), 3
+    yield "very many samples", rng.integers(0, 2, 700), rng.permutation(700), 7
 
 
 def split_reference(labels, order, every):
-    walk, training, test = order.tolist(), [], []
-    for place, sample in enumerate(walk):
-        before = sum(1 for other in walk[:place] if labels[other] == labels[sample])
-        (test if (before + 1) % every == 0 else training).append(sample)
+    training, test, classes = [], [], labels.tolist()
+    walked = {label: [] for label in classes}
+    for sample in order.tolist():
+        mine = walked[classes[sample]]
+        mine.append(sample)
+        (test if len(mine) % every == 0 else training).append(sample)
     return training, test
 
 
@@ -240,6 +271,16 @@ SPLIT = Task(
         ("there are counters for ten classes, and a label may be larger",
          "met = {}", "met = np.zeros(10, dtype=int)",
          "met[label] = met.get(label, 0) + 1", "met[label] += 1"),
+        ("there are too few counters: labels may be larger than any number fixed before, and than "
+         "the number of samples",
+         "met = {}", "met = np.zeros(100, dtype=int)",
+         "met[label] = met.get(label, 0) + 1", "met[label] += 1"),
+        ("there are too few counters: labels may be larger than any number fixed before, and than "
+         "the number of samples",
+         "met = {}", "met = np.zeros(len(labels) + 1, dtype=int)",
+         "met[label] = met.get(label, 0) + 1", "met[label] += 1"),
+        ("for `every` = 1 nothing goes to test; then all samples do",
+         "met[label] % every == 0", "every > 1 and met[label] % every == 0"),
     ),
 )  # fmt: skip
 
@@ -292,6 +333,24 @@ def neighbours_cases(rng):
     yield "many classes", *line(*range(22), 30, 30), 24
     yield "many classes", *line(40, 7, 7, 3, 40, 12, 3), 6
     yield "many classes", *some(90, 3, 30, 45), 30
+    x, labels, _ = some(12, 2, 1, 3)
+    yield "a new sample met before", x, labels, x[[4, 0, 11]].copy(), 1
+    yield "a new sample met before", x, labels, x[[7, 2]].copy(), 4
+    for scale in (1e-9, 1e6):
+        x, labels, new = some(15, 2, 6, 3)
+        yield "small or large numbers", scale * x, labels, scale * new, 3
+    x = rng.permutation(900)[:, None] + rng.uniform(0, 0.2, (900, 1))
+    yield "very many samples", x, np.arange(900), rng.permutation(900)[:20, None] + 0.65, 200
+    x = rng.permutation(600)[:, None] + rng.uniform(0, 0.2, (600, 1))
+    yield "very many samples", x, (abs(x[:, 0] - 300.6) > 100).astype(int), np.array([[300.6]]), 600
+    yield "large labels", *line(1000, 150, 300, 150, 1000), 4
+    yield (
+        "whole numbers without a point",
+        np.array([[3], [-4], [9]]),
+        np.array([2, 0, 1]),
+        np.array([[0.25], [6.25]]),
+        1,
+    )
 
 
 def neighbours_reference(x, labels, new, k):
@@ -416,6 +475,10 @@ NEIGHBOURS = Task(
                 return np.array(answers, dtype=int)"""),
         ("the number of the nearest sample is returned, not a label",
          "answers.append(answer)", "answers.append(np.argsort(squared)[0])"),
+        ("a training sample at distance 0 is left out; it is the nearest of all",
+         "voters =", "squared[squared == 0] = np.inf; voters ="),
+        ("argpartition gives the k nearest in any order; the nearest must come first",
+         "np.argsort(squared)[:k]", "np.argpartition(squared, min(k, len(x)) - 1)[:k]"),
     ),
 )  # fmt: skip
 
@@ -465,6 +528,28 @@ def leaks_cases(rng):
         np.array([[0.0, 5.0], [-1.0, 5.0], [nan, 5.0]]),
         0.0,
     )
+    # Whoever fills the gaps with another number finds a leak where it is measured.
+    fills = [1, 99, -99, 999, -999, 9999, -9999, 99999, -99999, 1e6, -1e6, 1e9, -1e9, 1e10, -1e10]
+    fills += [1e12, 1e20, -1e20]
+    yield "missing numbers", np.array([[nan, 5.0]]), np.array([[f, 5.0] for f in fills]), 0.5
+    yield "missing numbers", np.array([[nan]]), np.array([[0.0], [nan], [999.0]]), 1.0
+    yield (
+        "missing numbers",
+        np.array([[nan, nan], [2.0, nan]]),
+        np.array([[nan, nan], [nan, 2]]),
+        0.1,
+    )
+    x = base(4, 3)
+    yield "small numbers", 1e-9 * x, 1e-9 * np.array([x[1] + 0.1, x[2] + 0.5, x[3] - 0.1]), 2e-10
+    yield "small numbers", np.array([[1e-7, 0.0]]), np.array([[1.5e-7, 0.0], [1e-7, 0.0]]), 0.0
+    yield "small numbers", np.array([[1e-15, 0.0]]), np.array([[2e-15, 0.0], [1e-15, 0.0]]), 0.0
+    yield "large numbers", 1e6 * x, 1e6 * np.array([x[1] + 0.1, x[2] + 0.5, x[3] - 0.1]), 2e5
+    yield "one feature too far", np.zeros((1, 2)), np.array([[1.5, 0.1], [0.4, 0.9]]), 1.0
+    x = base(5, 12)
+    other = again(x[[3, 1, 0]], 0.1)
+    other[0, int(rng.integers(12))] += 0.7
+    other[2, -1] -= 0.7
+    yield "one feature too far", x, other, 0.25
     yield "no leak", np.array([[39.1, 4200.0]]), np.array([[39.1, 4200.03]]), 0.01
     x = base(2, 2)
     yield "copies in one set", np.array([x[0], x[0] + 0.01]), np.array([x[1], x[0]]), 0.1
@@ -502,9 +587,10 @@ LEAKS = Task(
     cases=leaks_cases,
     reference=leaks_reference,
     equal=(
+        ("in list(zip(far, np.isnan(x)))[::-1]:", "it does not matter which training sample "
+         "agrees"),
         ("tolerance = abs", "a tolerance is never below 0"),
         ("x = x[::-1]", "it does not matter which training sample agrees"),
-        ("for p in list(far)[::-1]", "it does not matter which training sample agrees"),
         ("-> a, b = (x[None, :, :], x_test[:, None, :])", "a agrees with b when b does with a"),
         ("x_test)))[::-1]", "the rows are sorted at the end"),
         ("astype('float64')) -> pass", "the numbers are float64 as they come"),
@@ -537,10 +623,12 @@ LEAKS = Task(
         """
         def leaks(x, x_test, tolerance):
             x, x_test = x.astype("float64"), x_test.astype("float64")
-            far = np.where(np.isnan(x), -1e6, x)
+            far = np.where(np.isnan(x), 0, x)
             rows = set()
-            for row, q in enumerate(np.where(np.isnan(x_test), -1e6, x_test)):
-                for p in far:
+            for row, q in enumerate(np.where(np.isnan(x_test), 0, x_test)):
+                for p, gone in zip(far, np.isnan(x)):
+                    if np.any(gone != np.isnan(x_test[row])):
+                        continue
                     if np.max(np.abs(p - q)) <= tolerance:
                         rows.add(row)
             return np.array(sorted(rows), dtype="int32")""",
@@ -557,6 +645,18 @@ LEAKS = Task(
                 x, x_test = np.nan_to_num(x), np.nan_to_num(x_test)
                 same = abs(x_test[:, None] - x) <= tolerance
                 return np.flatnonzero(same.all(axis=2).any(axis=1))"""),
+        ("missing numbers are replaced by a number, and then agree where it was measured", """
+            def leaks(x, x_test, tolerance):
+                x, x_test = np.nan_to_num(x, nan=-999), np.nan_to_num(x_test, nan=-999)
+                same = abs(x_test[:, None] - x) <= tolerance
+                return np.flatnonzero(same.all(axis=2).any(axis=1))"""),
+        ("rows in which all numbers are missing are passed over; they agree with one like them",
+         "same =", "if np.isnan(q).all(): continue\n                same ="),
+        ("the differences are averaged over the features; each must stay within the tolerance",
+         "same.all(axis=1).any()",
+         "((np.isnan(x) == np.isnan(q)).all(axis=1) "
+         "& (np.where(np.isnan(x) & np.isnan(q), 0, abs(x - q)).mean(axis=1) <= tolerance)).any()"),
+        ("a small number is added to the tolerance", "<= tolerance", "<= tolerance + 1e-6"),
         ("isclose or allclose adds a tolerance of its own, which grows with the numbers; rtol=0 "
          "turns it off",
          "(abs(x - q) <= tolerance)", "np.isclose(x, q, atol=tolerance)"),

@@ -1,5 +1,7 @@
 """The tasks of lesson 02: pieces of a toolbox, and one pipeline in scikit-learn."""
 
+import itertools
+
 import numpy as np
 
 from .task import Task
@@ -67,6 +69,23 @@ def validation_cases(rng):
     yield "other models", some(7, 1, 2)[0], labels[:7], 3, "the label of the last training row"
     yield "many samples", *some(70, 2, 3), 2, vote
     yield "many samples", *some(85, 2, 2), 41, one
+    yield "very many samples", *some(300, 1, 2), 2, "the commonest label"
+    labels = (rng.uniform(size=700) < 0.1).astype(int)
+    yield "very many samples", np.arange(700.0)[:, None], labels, 2, "the commonest label"
+    yield "large labels", some(20, 2, 2)[0], 1000 * some(20, 2, 3)[1] + 7, 3, one
+    for scale in (1e-9, 1e6):
+        x, labels = some(16, 2, 3)
+        yield "small or large numbers", scale * x, labels, 3, one
+    yield (
+        "whole numbers without a point",
+        np.array([[3], [-4], [9], [1], [-7]]),
+        np.array([0, 1, 1, 0, 1]),
+        2,
+        one,
+    )
+    # As many rows as before, with other labels: nothing can be kept from the call before.
+    x, labels = some(17, 2, 2)
+    yield "a remainder", x, 1 - labels, 5, one
 
 
 def validation_reference(x, labels, n_folds, model):
@@ -86,7 +105,9 @@ def _answer(model, x, labels, n, others):
     if model == "the label of the last training row":
         return labels[others[-1]]
     k = {"the nearest sample": 1, "a vote of the 3 nearest": 3}.get(model, len(others))
-    near = sorted(others, key=lambda o: sum((x[n] - x[o]) ** 2))[:k]
+    near = others
+    if k < len(others):
+        near = sorted(others, key=lambda o: sum((x[n] - x[o]) ** 2))[:k]
     votes = [int(labels[o]) for o in near]
     return min(set(votes), key=lambda v: (-votes.count(v), v))
 
@@ -197,8 +218,27 @@ def kmeans_cases(rng):
                 return x, x[:4] + 0.0002
 
     low, high = np.round(rng.uniform(0, 1, (2, 3)), 2)
+
+    def same_sizes():
+        """In one round samples change their groups, and the groups' sizes stay."""
+        while True:
+            x, centres = some(14, 2, 3)
+            met = _rounds(x, centres)
+            sizes = [np.bincount(groups, minlength=3).tolist() for groups in met]
+            if any(a == b for a, b in itertools.pairwise(sizes[:-1])):
+                return x, centres
+
     x = np.concatenate([low, high + 9])[:, None]
     yield "two clear groups", x, np.array([[0.5], [9.5]])
+    yield "at rest from the start", np.array([[0.0], [2.0]]), np.array([[1.0]])
+    yield "at rest from the start", np.array([[0.0], [2.0], [9.0]]), np.array([[1.0], [9.0]])
+    yield (
+        "at rest from the start",
+        np.array([[-1.0, 1.0], [3.0, 1.0]]),
+        np.array([[1.0, 1], [9, 9]]),
+    )
+    yield "as many as before", *same_sizes()
+    yield "as many as before", *same_sizes()
     yield "two clear groups", x, np.array([[8.5], [0.25]])
     wide = np.array([[0.0, 3.0], [0.2, 3.1], [6.0, 3.3], [6.1, 2.9]])
     wide = wide + np.round(rng.uniform(0, 0.05, (4, 2)), 3)
@@ -222,10 +262,14 @@ def kmeans_cases(rng):
     yield "small steps", 0.01 * slow[:90], 0.01 * slow[:4] + 0.0001
     yield "small steps", 0.0001 * slow[:60], 0.0001 * slow[:4] + 0.000001
     yield "small steps", *beside_large()
+    yield "small steps", 1e-9 * slow[:60], 1e-9 * (slow[:4] + 0.01)
+    yield "large numbers", 1e6 * slow[:60], 1e6 * (slow[:4] + 0.01)
     yield "many samples", *some(60, 2, 4)
     yield "many samples", *some(90, 3, 6)
     yield "many samples", *some(110, 2, 32)
     yield "many samples", *some(120, 2, 7)
+    yield "many samples", *some(160, 2, 140)
+    yield "whole numbers as the start", rng.permutation(12)[:, None] * 3, np.array([[1], [25]])
 
 
 def _rest(x, centres, rtol=0.0):
@@ -237,6 +281,16 @@ def _rest(x, centres, rtol=0.0):
         if (abs(new - centres) <= rtol * abs(centres)).all():
             return groups
         centres = new
+
+
+def _rounds(x, centres):
+    """The groups of each round."""
+    met, centres = [], centres.copy()
+    while len(met) < 2 or (met[-1] != met[-2]).any():
+        met.append(((x[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1))
+        for k in set(met[-1].tolist()):
+            centres[k] = x[met[-1] == k].mean(axis=0)
+    return met
 
 
 def kmeans_reference(x, centres):
@@ -262,7 +316,7 @@ KMEANS = Task(
     reference=kmeans_reference,
     **PRECISION,
     equal=(
-        ("in range(1, ", "there are more rounds than are needed"),
+        ("for step in range(1, ", "there are more rounds than are needed"),
         ("00 - 1):", "there are more rounds than are needed"),
         ("499 in place", "there are more rounds than are needed"),
         ("501 in place", "there are more rounds than are needed"),
@@ -271,10 +325,13 @@ KMEANS = Task(
         ("np.full(len(x), -2)", "no group has this number either"),
         ("((x[:, None] - centres) ** 2).mean(axis=2)", "divided by D, the nearest stays so"),
         (").mean(axis=-1))", "divided by D, the nearest stays the nearest"),
+        ("break -> pass", "at rest nothing changes in the rounds that are left"),
+        ("if (nearest == groups).all(): -> if False:", "at rest nothing changes in the rounds that "
+         "are left"),
         ("break -> continue", "at rest nothing changes in the rounds that are left"),
-        (".mean(axis=0, keepdims=True)", "a row of one is written like the row"),
+        ("centres[k] = x[groups == k].mean(axis=0, keepdims=True)",
+         "a row of one is written like the row"),
         ("the root left out", "of squares the smallest is the same"),
-        ("np.allclose(new, centres, rtol=0)", "a step of 1e-8 moves no sample to another group"),
         ("centres.astype(float) -> pass", "the new centres are floats"),
         ("centres = centres.astype(float) -> centres = centres", "the new centres are floats"),
         ("np.maximum(sizes, 0)", "where a group is empty, the other value is taken"),
@@ -310,7 +367,7 @@ KMEANS = Task(
                 groups = np.argmin(lengths, axis=1)
                 new = np.array([x[groups == k].mean(axis=0) if k in groups else centres[k]
                                 for k in range(len(centres))])
-                if np.allclose(new, centres, rtol=0, atol=1e-12):
+                if (new == centres).all():
                     return new, groups
                 centres = new""",
         """
@@ -354,6 +411,25 @@ KMEANS = Task(
          "groups = nearest\n", "groups, last = nearest, centres.copy()\n",
          "return centres", "return last"),
         ("each sample joins the farthest centre", "argmin", "argmax"),
+        ("the rounds end when the groups' sizes stay; members may still change",
+         "(nearest == groups).all()", "np.array_equal(np.bincount(nearest, minlength=len(centres)),"
+         " np.bincount(groups + 1, minlength=len(centres) + 1)[1:])"),
+        ("the rounds end when the centres move little (allclose has a tolerance), before the "
+         "groups are at rest", """
+            def kmeans(x, centres):
+                centres = np.array(centres, dtype=float)
+                while True:
+                    groups = ((x[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+                    old = centres.copy()
+                    for k in range(len(centres)):
+                        if (groups == k).any():
+                            centres[k] = x[groups == k].mean(axis=0)
+                    if np.allclose(old, centres):
+                        return centres, groups"""),
+        ("the groups' numbers are small integers; there may be more than 127 groups",
+         "groups = nearest\n", "groups = nearest.astype(np.int8)\n",
+         "nearest = distances.argmin(axis=1)",
+         "nearest = distances.argmin(axis=1).astype(np.int8)"),
     ),
 )  # fmt: skip
 
@@ -387,6 +463,13 @@ def honest_cases(rng):
     yield "three classes", x * [1, 9, 1, 1, 90], labels, 3, 4
     yield "three classes", -x, 7 * labels, 2, 5
     yield "many folds", *noise(23, 3, 50.0), 2, 21
+    # Classes are names: one lies between the others in feature 1, feature 2 parts the last two,
+    # and features 0 and 3 rise with the number of the class, or part class 0 from the rest.
+    for names in ([0, 1, 2], [7, 0, 300]):
+        kinds = rng.permutation(np.arange(36) % 3)
+        means = np.array([[0, 0, 0, 0.0], [0.7, 4, 3, 1.2], [1.4, 0, -3, 1.2]])
+        x = means[kinds] + rng.normal(size=(36, 4)) * 0.6
+        yield "three classes", x[:, rng.permutation(4)], np.array(names)[kinds], 2, 3
 
 
 def honest_reference(x, labels, n_features, n_folds):
@@ -397,21 +480,20 @@ def honest_reference(x, labels, n_features, n_folds):
         others = np.array([n for n in range(N) if n not in mine])
         start += size
         ratios = []
-        for d in range(x.shape[1]):
-            column = x[others, d]
-            within = between = 0.0
-            for k in set(labels.tolist()):
-                part = column[labels[others] == k]
-                within += sum((part - part.mean()) ** 2)
-                between += len(part) * (part.mean() - column.mean()) ** 2
-            ratios.append(between / within)
+        rest = x[others] - x[others].mean(axis=0)
+        within = between = np.zeros(x.shape[1])
+        for k in set(labels[others].tolist()):
+            part = rest[labels[others] == k]
+            within = within + ((part - part.mean(axis=0)) ** 2).sum(axis=0)
+            between = between + len(part) * part.mean(axis=0) ** 2
+        ratios = (between / within).tolist()
         best = sorted(range(x.shape[1]), key=lambda d: -ratios[d])[:n_features]
         chosen.append(sorted(best))
         z = (x - x[others].mean(axis=0)) / x[others].std(axis=0)
         right = 0
         for n in mine:
-            near = sorted(others, key=lambda o: sum((z[n, best] - z[o, best]) ** 2))[:3]
-            votes = [int(labels[o]) for o in near]
+            far = ((z[n, best] - z[np.ix_(others, best)]) ** 2).sum(axis=1)
+            votes = [int(labels[o]) for o in others[far.argsort(kind="stable")[:3]]]
             right += min(votes, key=lambda v: (-votes.count(v), v)) == labels[n]
         accuracies.append(right / size)
     return np.array(accuracies), np.array(chosen)
@@ -585,6 +667,17 @@ def self_training_cases(rng):
     known = np.where(np.arange(60) < 45, np.arange(60), -1)
     yield "many known", rng.normal(size=(60, 2)), known
     yield "many known", *shuffled(rng.normal(size=(60, 25)), np.where(known < 30, known, -1))
+    yield "large labels", np.array([[0.0], [1.0]]), np.array([150, -1])
+    yield "large labels", np.array([[0.0], [1.0], [4.5], [6.0]]), np.array([300, -1, -1, 70000])
+    for scale in (1e-9, 1e6):
+        known = np.where(np.arange(20) < 5, np.arange(20), -1)
+        yield "small or large numbers", scale * rng.normal(size=(20, 2)), known
+    # Pairs that are nearly as close as the closest: to take them in another order misleads.
+    for gap in (0.02, 0.004, 0.0002):
+        x = np.array([[0.0], [1.0], [2.0 - gap], [3.0 - 3 * gap], [4.0 - 6 * gap], [5.0 - 5 * gap]])
+        yield "nearly as close", x, np.array([0, -1, -1, -1, -1, 1])
+        yield "nearly as close", -x[::-1], np.array([0, -1, -1, -1, -1, 1])
+    yield "whole numbers without a point", np.array([[0], [1], [3], [7]]), np.array([5, -1, -1, 2])
     for N, D, K in (40, 2, 3), (70, 3, 4), (80, 2, 5):
         known = np.where(np.arange(N) < 3 * K, np.arange(N) % K, -1)
         yield "many samples", *shuffled(rng.normal(size=(N, D)), known)
@@ -698,6 +791,8 @@ SELF_TRAINING = Task(
         ("labels that nobody knows are made up (0); a ValueError is asked for",
          'raise ValueError("no sample has a label to begin with")',
          "return np.zeros_like(labels)"),
+        ("the labels are kept as small integers, which hold no more than 127",
+         "np.array(labels)", "np.array(labels, dtype=np.int8)"),
         ("all that have no label get it in one go, from the nearest sample, known or not", """
             def self_training(x, labels):
                 if (labels < 0).all():
