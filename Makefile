@@ -45,7 +45,7 @@ test: $(INSTALLED) ## run everything that CI runs, the fast part first: 5 minute
 	part $(PY) -m ruff check .; \
 	part $(PY) -m ruff format --check .; \
 	part $(PY) -m pytest $(PARALLEL); \
-	part env $(ALONE) $(PY) -m pytest --nbval $(PARALLEL) --dist loadfile course solutions; \
+	part env $(ALONE) $(PY) -m pytest --nbval --nbval-cell-timeout 300 $(PARALLEL) --dist loadfile course solutions; \
 	part $(PY) -m grading audit; \
 	cat .pytest_cache/waited 2>/dev/null; \
 	$(VERDICT)

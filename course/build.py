@@ -54,7 +54,8 @@ sys.path.insert(0, str(ROOT))  # so that this folder's package and helper are fo
 from course.live import QuotationError, marked, statements  # noqa: E402
 
 FOLDERS = "course", "solutions"
-SECONDS_PER_CELL = 300
+SECONDS_PER_CELL = 100
+TRIES = 3  # now and then a kernel leaves a request unread, and a cell seems to run for ever
 
 # What JupyterLab folds away until a click, by the tags that sites know.
 FOLDED = {"hide-input": "source_hidden", "hide-output": "outputs_hidden"}
@@ -247,6 +248,15 @@ def is_executed(nb):
 
 def execute(nb, folder, root):
     """Run `nb` in `folder`, with root and root/exercises importable; note what was run."""
+    for left in reversed(range(TRIES)):
+        try:
+            return _execute(nb, folder, root)
+        except CellTimeoutError as error:
+            if not left:
+                raise BuildError(f"{TRIES} times a cell did not end: {error}") from None
+
+
+def _execute(nb, folder, root):
     started, at = time.perf_counter(), []
     path = [str(root), str(root / "exercises"), os.environ.get("PYTHONPATH", "")]
     client = NotebookClient(nb, timeout=SECONDS_PER_CELL, kernel_name="python3")
@@ -265,7 +275,7 @@ def execute(nb, folder, root):
         }
         try:
             client.execute(env=os.environ | settings)
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        except (CellExecutionError, DeadKernelError) as error:
             number, name = at[-1] if at else (1, "the kernel did not start")
             plain = re.sub(r"\x1b\[[\d;]*m", "", str(error))
             raise BuildError(f"cell {number} ({name}) failed\n{plain}") from None
