@@ -28,7 +28,6 @@ SECTIONS = """
     Misconception, Investigate, Exercises, Recap
 """
 SECTIONS = re.sub(r"\s+", " ", SECTIONS).strip()
-FIRST_DRAFT = SECTIONS.replace(" By hand,", "")
 
 
 def module_of(path):
@@ -83,16 +82,10 @@ def parts(nb):
         if text and cell.cell_type == "markdown":
             text[list(text)[-1]] += cell.source + "\n"
     found = ", ".join(text)
-    if second(nb):  # the misconception stands where it fits best
-        after, others = (
-            found.partition("Misconception, ")[0],
-            SECTIONS.replace("Misconception, ", ""),
-        )
-        right = found.replace("Misconception, ", "", 1) == others and "The problem" in after
-        right = right and after.count(", ") < others.count(", ") - 1
-    else:
-        right = found == FIRST_DRAFT
-    if not right:
+    # The misconception stands where it fits best.
+    after, others = found.partition("Misconception, ")[0], SECTIONS.replace("Misconception, ", "")
+    right = found.replace("Misconception, ", "", 1) == others and "The problem" in after
+    if not right or after.count(", ") >= others.count(", ") - 1:
         yield f"the sections are {found}"
         return
     header = nb.cells[0].source
@@ -102,8 +95,6 @@ def parts(nb):
     took = re.search(r"\*\*Minutes\*\* (\d+)", header)
     if not re.search(r"\*\*Needs lessons?\*\*", header) or not took:
         yield "the header lacks what is needed, or the minutes"
-    elif not second(nb) and not 45 <= int(took[1]) <= 75:
-        yield f"{took[1]} minutes"
     if text["Recall"].count("<details>") != 3 or text["Recall"].count("</details>") != 3:
         yield "Recall has not three folded answers"
     for name, n in ("Recall", 3), ("Investigate", 3), ("Recap", 5):
@@ -122,18 +113,15 @@ def parts(nb):
 
 
 def length(nb):
-    if second(nb):
-        left_out = "", "Recall", "Exercises", "Recap"
-        words = sum(
-            words_of(cell.source)
-            for section, cell in by_section(nb)
-            if cell.cell_type == "markdown" and section not in left_out
-        )
-        most, apart = 2200, {"your-turn", "check", "hide-input"}
-    else:
-        words, most, apart = words_of(prose(nb)), 2000, set()
-    if not 1200 <= words <= most:
+    left_out = "", "Recall", "Exercises", "Recap"
+    words = sum(
+        words_of(cell.source)
+        for section, cell in by_section(nb)
+        if cell.cell_type == "markdown" and section not in left_out
+    )
+    if not 1200 <= words <= 2200:
         yield f"{words} words"
+    apart = {"your-turn", "check", "hide-input"}
     read = [cell for cell in cells(nb, "code") if not apart & set(tags(cell))]
     lines = [len(cell.source.splitlines()) for cell in read]
     if not 20 <= len(lines) <= 30:
@@ -156,7 +144,7 @@ def predictions(nb):
             yield f"{nb.cells[i].id}: no room to write a prediction"
         if nb.cells[i + 1].cell_type != "code":
             yield f"{nb.cells[i].id}: no cell shows what was to be predicted"
-        elif second(nb) and "hide-output" not in tags(nb.cells[i + 1]):
+        elif "hide-output" not in tags(nb.cells[i + 1]):
             yield f"{nb.cells[i + 1].id}: tells what was to be predicted, not tagged hide-output"
 
 
@@ -217,15 +205,7 @@ def links(nb, folder=ROOT / "course"):
             yield f"the link {link} leads nowhere"
 
 
-# --- the second draft ------------------------------------------------------------------------
-#
-# A lesson of the second draft says its exercises' minutes apart; those rules are for these only.
-# When no lesson is old any more: `FIRST_DRAFT`, `second`, and what they decide in `parts`,
-# `length` and `predictions`, go.
-
-
-def second(nb):
-    return bool(re.search(r"\*\*Minutes\*\* \d+.*\bexercises \d+", nb.cells[0].source))
+# --- what the reader does, and sees ---------------------------------------------------------
 
 
 def tags(cell):
@@ -570,23 +550,15 @@ def number_of(path):
 
 # --- the lessons keep the rules -----------------------------------------------------------------
 
-RULES = [parts, length, predictions, tone, numbers, outputs, play, links]
-SECOND_DRAFT = [minutes, pause, turns, shown, lessons_named, letters]
+WHAT_IT_HOLDS = [parts, length, predictions, tone, numbers, outputs, play, links]
+WHAT_A_READER_DOES = [minutes, pause, turns, shown, lessons_named, letters]
 NOTEBOOKS = {number_of(path): build.read(path) for path in LESSONS}
 HOME, HOME_FAULTS = homes(NOTEBOOKS)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", WHAT_IT_HOLDS + WHAT_A_READER_DOES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_lessons(path, rule):
-    assert list(rule(NOTEBOOKS[number_of(path)])) == []
-
-
-@pytest.mark.parametrize("rule", SECOND_DRAFT, ids=lambda rule: rule.__name__)
-@pytest.mark.parametrize(
-    "path", [p for p in LESSONS if second(NOTEBOOKS[number_of(p)])], ids=lambda path: path.stem
-)
-def test_lessons_of_the_second_draft(path, rule):
     assert list(rule(NOTEBOOKS[number_of(path)])) == []
 
 
@@ -673,18 +645,10 @@ def slow(nb):
     nb.metadata.minidl.seconds = 61
 
 
-def of_first_draft(change):
-    """A change of a lesson that is not yet of the second draft."""
-
-    def changed(nb):
-        nb.cells = copy.deepcopy(NOTEBOOKS[5].cells)
-        change(nb)
-
-    return changed
-
-
-def ninety(nb):
-    nb.cells[0].source = re.sub(r"\*\*Minutes\*\* \d+", "**Minutes** 90", nb.cells[0].source)
+def uncovered(nb):
+    """A text between a prediction and the cell that answers it."""
+    asked = next(i for i, c in enumerate(nb.cells) if "**Predict.**" in c.source)
+    nb.cells.insert(asked + 1, nb.cells[0])
 
 
 def ignore_output(nb):
@@ -696,7 +660,6 @@ SPOILT = [
     (parts, replace("How do whole arrays remember?", "Arrays"), "the header lacks"),
     (parts, replace("**You will be able to**", "You will"), "the header lacks"),
     (parts, replace("**Needs lessons**", ""), "what is needed"),
-    (parts, of_first_draft(ninety), "90 minutes"),
     (parts, replace("<details>", ""), "three folded answers"),
     (parts, replace("2. In which order", "In which order"), "Recall has not 3"),
     (parts, replace("5. The walk", "- The walk"), "Recap has not 5"),
@@ -704,7 +667,7 @@ SPOILT = [
     (parts, replace(r"\tag{1}", r"\tag{1} \tag{1a} \tag{1b} \tag{1c}"), "six numbered equations"),
     (parts, replace("| Keras (TensorFlow) |", "| TensorFlow |"), "no table of"),
     (parts, replace("**The next question", "**Later"), "the next question"),
-    (length, of_first_draft(add("word " * 900)), "words"),
+    (length, add("word " * 900), "words"),
     (length, lambda nb: nb.cells.__delitem__(slice(20, None)), "words"),
     (length, lambda nb: nb.cells.__delitem__(slice(20, None)), "code cells"),
     (length, add("x = 1\n" * 51, "code"), "51 at most"),
@@ -712,12 +675,8 @@ SPOILT = [
     (length, slow, "61 s"),
     (predictions, replace("*Your prediction:* ....", ""), "no room"),
     (predictions, replace("**Predict.**", "**Guess.**"), None),
-    (
-        predictions,
-        of_first_draft(lambda nb: nb.cells.__delitem__(slice(20, None))),
-        "2 predictions",
-    ),
-    (predictions, of_first_draft(lambda nb: nb.cells.insert(7, nb.cells[0])), "no cell shows"),
+    (predictions, lambda nb: nb.cells.__delitem__(slice(20, None)), "0 predictions"),
+    (predictions, uncovered, "no cell shows"),
     (tone, add("It is simply a sum."), "the word simply"),
     (tone, add("Done!"), "the sign '!'"),
     (tone, add("A rocket \N{ROCKET}"), "the sign"),
@@ -737,7 +696,7 @@ def test_each_rule_notices(rule, change, sentence):
     assert found == [] if sentence is None else any(sentence in fault for fault in found)
 
 
-# A lesson of the second draft that keeps the rules, as small as they allow.
+# A lesson that keeps the rules, as small as they allow.
 
 HEADER = """# 07 · Does it hold?
 
@@ -934,13 +893,15 @@ SPOILT_SECOND = [
 ]
 
 
-@pytest.mark.parametrize("rule", RULES[:6] + SECOND_DRAFT, ids=lambda rule: rule.__name__)
-def test_a_lesson_of_the_second_draft_can_keep_the_rules(rule):
+@pytest.mark.parametrize(
+    "rule", WHAT_IT_HOLDS[:6] + WHAT_A_READER_DOES, ids=lambda rule: rule.__name__
+)
+def test_a_lesson_can_keep_the_rules(rule):
     assert list(rule(specimen())) == []
 
 
 @pytest.mark.parametrize("rule, change, sentence", SPOILT_SECOND)
-def test_each_rule_of_the_second_draft_notices(rule, change, sentence):
+def test_each_rule_of_what_a_reader_does_notices(rule, change, sentence):
     nb = specimen()
     change(nb)
     found = list(rule(nb))
@@ -1128,9 +1089,7 @@ def answers(nb, folder=ROOT / "course"):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "path", [p for p in LESSONS if second(NOTEBOOKS[number_of(p)])], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_answers_are_right(path):
     assert list(answers(NOTEBOOKS[number_of(path)])) == []
 
