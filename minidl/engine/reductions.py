@@ -3,7 +3,7 @@
 The one rule of this file: the largest element is taken out first wherever exp follows, so nothing
 overflows.  How rules are written is said at the head of ops.py.
 
-Explained in course/08 (max, argmax) and course/10 (softmax, losses).
+Explained in course/08 (max, argmax), course/10 (softmax, losses) and course/13 (standardise).
 """
 
 import math
