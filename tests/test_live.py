@@ -374,7 +374,7 @@ def apart(shell, text, later):
     there, here = os.pipe()
     if (child := os.fork()) == 0:
         signal.signal(signal.SIGVTALRM, lambda *_: os._exit(write(here, "ran too long")))
-        signal.setitimer(signal.ITIMER_VIRTUAL, 10)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 60)  # seconds; a lesson may take as long
         os._exit(write(here, meets(shell, text, later)))
     os.close(here)
     with os.fdopen(there) as pipe:
