@@ -93,8 +93,8 @@ RMS = Task(
     wrong=(
         ("the root is missing", "np.sqrt(s)", "s"),
         ("the step uses the old mean of squares, before this gradient is in it",
-         "s = decay * s + (1 - decay) * g**2\n                w = w - rate * g / (np.sqrt(s) + 1e-8)",
-         "w = w - rate * g / (np.sqrt(s) + 1e-8)\n                s = decay * s + (1 - decay) * g**2"),
+         "s = decay * s + (1 - decay) * g**2\n", "new = decay * s + (1 - decay) * g**2\n",
+         "path.append(w)", "path.append(w); s = new"),
         ("the gradient is not squared", "g**2", "abs(g)"),
         ("the two shares have changed places", "decay * s + (1 - decay) * g**2",
          "(1 - decay) * s + decay * g**2"),
@@ -334,7 +334,8 @@ SMOOTH = Task(
     wrong=(
         ("the share is spread over the other classes alone; the label's own gets its part too",
          "targets = (1 - share) * np.eye(k)[labels] + share / k",
-         "one = np.eye(k)[labels]; targets = (1 - share) * one + (1 - one) * share / max(k - 1, 1)"),
+         "one = np.eye(k)[labels]; "
+         "targets = (1 - share) * one + (1 - one) * share / max(k - 1, 1)"),
         ("nothing is taken off the label for what is spread", "(1 - share) * np.eye", "np.eye"),
         ("the share is not divided by the number of classes", "+ share / k", "+ share"),
         ("the gradient is that of one-hot targets", "(np.exp(log_p) - targets)",
@@ -399,7 +400,6 @@ SCHEDULE = Task(
         ("-> done = (warm - step)", "a cosine is the same on both sides"),
         ("-> done = (step - warm) / (warm - total)", "a cosine is the same on both sides"),
         ("-> if step >= total:; if step < warm:", "warm is below total"),
-        ("-> return peak * min(rising, falling) one case taken for all", "after the rise it is above 1"),
         ("if step <= warm else", "both are 1 there"),
         ("-> rates = rates + [", "a list of the answer's own"),
     ),
@@ -424,7 +424,7 @@ SCHEDULE = Task(
             rising = (step + 1) / max(warm, 1)
             share = min(max((step - warm) / (total - warm), 0.0), 1.0)
             falling = 0.5 + 0.5 * np.cos(share * np.pi)
-            return peak * min(rising, falling) if step < warm else peak * falling""",
+            return peak * rising if step < warm else peak * falling""",
         """
         def rate_at(step, peak, warm, total):
             rates = [peak * (i + 1) / warm for i in range(warm)]
