@@ -71,7 +71,9 @@ ORDER = Task(
     reference=order_reference,
     rtol=0.0,
     atol=0.0,
-    equal=(),
+    equal=(
+        ("batches.append(np.array(batch)) -> batches.append(batch)", "a list is as good"),
+    ),
     hints=(
         "A batch is a part of `order`, from some place to the place `size` further on. At which "
         "places do batches begin?",
@@ -182,6 +184,9 @@ def move_cases(rng):
     yield case("out of the picture", (3, 1, 3, 3), [3, 0, -3], [0, 3, 0], 0)
     yield case("out of the picture", (4, 1, 3, 4), [2, 7, -40, 0], [-3, 0, 1, 9], [0, 1, 0, 1])
     yield case("out of the picture", (2, 2, 2, 3), [0, 0], [-3, -8], [1, 0])
+    yield case("out of the picture", (4, 1, 4, 3), [5, -5, 6, -7], [0, 1, 0, -1], 0)
+    yield case("out of the picture", (4, 1, 3, 4), [0, 1, 0, -1], [5, -5, 6, -7], [0, 1, 1, 0])
+    yield case("out of the picture", (4, 1, 4, 4), [5, 7, -5, -6], [6, -5, 5, -7], 0)
     yield case("one pixel", (2, 1, 1, 1), [0, 1], [0, 0], [1, 0])
     yield case("one pixel", (1, 2, 1, 5), 0, -2, 1)
     yield case("one pixel", (1, 2, 5, 1), 2, 0, 1)
@@ -213,7 +218,15 @@ MOVE = Task(
     reference=move_reference,
     rtol=1e-9,
     atol=0.0,
-    equal=(),
+    equal=(
+        ("in list(enumerate(x))[::-1]", "each image is moved on its own"),
+        ("-> if abs(d) <= height", "both parts are empty then"),
+        ("and abs(r) <= width", "both parts are empty then"),
+        ("min(d, 1)", "a part cannot reach beyond the end"),
+        ("min(d, 2)", "a part cannot reach beyond the end"),
+        ("min(r, 1)", "a part cannot reach beyond the end"),
+        ("min(r, 2)", "a part cannot reach beyond the end"),
+    ),
     hints=(
         "Go from the result: for a pixel in row i and column j, ask where it comes from. Moved "
         "down by 2, row 5 comes from row 3.",
@@ -364,7 +377,14 @@ PAD = Task(
     reference=pad_reference,
     rtol=0.0,
     atol=0.0,
-    equal=(),
+    equal=(
+        ("in list(enumerate(sequences))[::-1]", "each row is written on its own"),
+        ("np.ones((len(cut), longest), dtype=int)", "every element is written over"),
+        ("table = np.zeros((len(cut), longest))", "these numbers are whole in float64 too"),
+        ("return (table, lengths)", "a list is as good"),
+        ("len(s[:most]) for s in sequences])", "an empty array of floats compares as well"),
+        ("np.full((len(sequences), width), value)", "value is a whole number"),
+    ),
     hints=(
         "The lengths are there. How wide is the table? Mind that there may be no sequence: "
         "lengths.max(initial=0).",
@@ -512,7 +532,19 @@ QUEUE = Task(
     reference=queue_reference,
     rtol=1e-9,
     atol=1e-10,
-    equal=(),
+    equal=(
+        ("source_free = network_free = 1.0", "all times are later by 1, no wait is longer"),
+        ("-> if k > room:", "batch 0 is taken as soon as it is loaded, so room is there for k = room"),
+        ("-> if len(taken) > room:", "batch 0 is taken as soon as it is loaded"),
+        ("if k >= room else 0.0", "begun[0] is 0"),
+        ("loads = abs(loads)", "none is below 0"),
+        ("steps = abs(steps)", "none is below 0"),
+        ("np.ones(n + 1)", "its first number is never looked at"),
+        ("np.ones(n)", "every element is written over"),
+        ("np.zeros(n + 2)", "the last place is never looked at"),
+        ("-> return (network, np.array(helper))", "a list is as good"),
+        ("-> return (np.array(network), helper)", "a list is as good"),
+    ),
     hints=(
         "Go through the batches in order, and write down for each when its loading begins and "
         "ends, and when its step begins and ends. Each follows from what is written already.",
@@ -690,7 +722,20 @@ MERGES = Task(
     reference=merge_reference,
     rtol=0.0,
     atol=0.0,
-    equal=(),
+    equal=(
+        ("for piece in list(pieces)[::-1]", "the order of the pieces does not matter"),
+        ("in list(enumerate(pieces))[::-1]", "the order of the pieces does not matter"),
+        ("for text in list(texts)[::-1]", "the order of the pieces does not matter"),
+        ("in list(zip(piece, piece[1:]))[::-1]", "the order of counting does not matter"),
+        ("in list(zip(piece[:-1], piece[1:]))[::-1]", "the order of counting does not matter"),
+        ("in list(set(pairs))[::-1]", "a set has no order"),
+        ("pieces[n] = merged; while i < len(piece):", "it is the same list, filled later"),
+        ("shorter.append(done); while rest:", "it is the same list, filled later"),
+        ("in set(pairs)] + [1])", "a pair that occurs once ends it as well"),
+        ("zip(piece[:], piece[1:])", "zip ends with the shorter one"),
+        ("for pair in pairs] + [0])", "the largest of repeated counts is the same"),
+        ("for pair in pairs if pairs.count(pair) == most))[0]", "the first of repeated ones is the same"),
+    ),
     hints=(
         "Three steps, again and again: count all pairs of neighbours in all pieces, choose one, "
         "replace it everywhere. A function of its own for the last helps.",
@@ -823,6 +868,13 @@ MERGES = Task(
          "return merges", "return [256 + k for k in range(len(merges))]"),
         ("the pieces given are changed",
          "pieces = [list(piece) for piece in pieces]", "pass"),
+        ("of equally frequent pairs the first in the alphabet is taken, a merge being its letters",
+         "(-counts[pair], pair)", "(-counts[pair], [spelt(number) for number in pair])",
+         "pieces = [list(piece) for piece in pieces]", """def spelt(number):
+                if number < 256:
+                    return [number]
+                return spelt(merges[number - 256][0]) + spelt(merges[number - 256][1])
+            pieces = [list(piece) for piece in pieces]"""),
         ("merged numbers are never merged again",
          "counts[pair] = counts.get(pair, 0) + 1",
          "counts[pair] = counts.get(pair, 0) + (max(pair) < 256)"),
