@@ -638,9 +638,7 @@ def merge_cases(rng):
         return [list(part.encode()) for part in texts]
 
     def drawn(n, high, letters, low=0):
-        return [
-            rng.integers(97, 97 + letters, rng.integers(low, high)).tolist() for _ in range(n)
-        ]
+        return [rng.integers(97, 97 + letters, rng.integers(low, high)).tolist() for _ in range(n)]
 
     yield "by hand", of("banana", " bandana"), 9
     yield "by hand", of("low", " lower", " slow"), 2
