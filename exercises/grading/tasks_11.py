@@ -534,7 +534,7 @@ QUEUE = Task(
     atol=1e-10,
     equal=(
         ("source_free = network_free = 1.0", "all times are later by 1, no wait is longer"),
-        ("-> if k > room:", "batch 0 is taken as soon as it is loaded, so room is there for k = room"),
+        ("-> if k > room:", "batch 0 is taken as soon as it is loaded"),
         ("-> if len(taken) > room:", "batch 0 is taken as soon as it is loaded"),
         ("if k >= room else 0.0", "begun[0] is 0"),
         ("loads = abs(loads)", "none is below 0"),
@@ -732,7 +732,7 @@ MERGES = Task(
         ("in set(pairs)] + [1])", "a pair that occurs once ends it as well"),
         ("zip(piece[:], piece[1:])", "zip ends with the shorter one"),
         ("for pair in pairs] + [0])", "the largest of repeated counts is the same"),
-        ("for pair in pairs if pairs.count(pair) == most))[0]", "the first of repeated ones is the same"),
+        ("for pair in pairs if pairs.count(pair) == most))[0]", "repeated ones are the same"),
     ),
     hints=(
         "Three steps, again and again: count all pairs of neighbours in all pieces, choose one, "
@@ -849,7 +849,8 @@ MERGES = Task(
                 return found
             pieces = [list(piece) for piece in pieces]"""),
         ("only the first place of a pair in each piece is merged",
-         "tuple(piece[i : i + 2]) == best", "tuple(piece[i : i + 2]) == best and new not in merged"),
+         "tuple(piece[i : i + 2]) == best",
+         "tuple(piece[i : i + 2]) == best and new not in merged"),
         ("the second number of a merged pair stays where it was", "i += 2", "i += 1"),
         ("pairs are merged from the right; they should be from the left",
          "merged, i = [], 0", "merged, i = [], 0; piece = piece[::-1]",
