@@ -515,7 +515,7 @@ def queue_reference(loads, steps, room):
     n = len(loads)
     start, loaded, begun, ended = ([math.nan] * n for _ in range(4))
     for k in range(n):
-        start[k] = max([0.0] + [loaded[i] for i in range(k)][-1:])
+        start[k] = loaded[k - 1] if k else 0.0
         if k - room >= 0:
             start[k] = max(start[k], begun[k - room])
         loaded[k] = start[k] + float(loads[k])
@@ -698,8 +698,9 @@ def merge_reference(pieces, count):
             break
         first, second = often[0][1]
         merges.append((first, second))
+        new = 255 + len(merges)
 
-        def after(text, first=first, second=second, new=255 + len(merges)):
+        def after(text, first=first, second=second, new=new):
             done, last = [], None
             for sign in text:
                 if last == first and sign == second:
