@@ -51,6 +51,8 @@ def order_cases(rng):
     yield case("many", 1000, 64)
     yield case("many", 1000, 64, True)
     yield case("many", 700, 3)
+    yield case("large batches", 1000, 300)
+    yield case("large batches", 700, 128, True)
 
 
 def order_reference(n, size, seed, epoch, drop_last):
@@ -506,6 +508,9 @@ def queue_cases(rng):
     yield case("short times", 9, (1, 30), (1, 30), 2, 2.0**-21)
     yield case("short times", 8, (1, 8), (20, 40), 1, 2.0**-24)
     yield case("long times", 9, (1, 30), (1, 30), 2, 2.0**20)
+    yield case("times of many digits", 9, (1, 30), (1, 30), 2, 0.1)
+    yield case("times of many digits", 12, (1, 30), (20, 40), 3, 0.017)
+    yield case("times of many digits", 40, (1, 30), (1, 30), 1, 1 / 3)
     yield case("many", 400, (1, 30), (1, 30), 3)
     yield case("many", 300, (1, 9), (3, 12), 8)
     yield case("many", 600, (1, 30), (10, 30), 260)
@@ -625,6 +630,8 @@ QUEUE = Task(
          "return [0.0 if k == 0 else w for k, w in enumerate(network)], helper"),
         ("all batches take as long to load as the first", "loads[k]", "loads[0]"),
         ("all steps take as long as the first", "steps[k]", "steps[0]"),
+        ("the times are kept in float32, which is not precise enough",
+         "source_free = start + loads[k]", "source_free = np.float32(start + loads[k])"),
         ("the waits are rounded", "return network, helper",
          "return np.round(network, 3), np.round(helper, 3)"),
     ),
