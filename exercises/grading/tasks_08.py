@@ -39,6 +39,7 @@ def max_cases(rng):
     yield case("nearly equal", [[1.0, 1.0 + 1e-9, 1.0]], 1)
     yield case("nearly equal", [[3e-10], [2e-10], [3e-10]], 0)
     yield case("nearly equal", 1e6 + rng.permutation(5)[None, :] * 1e-3, 1)
+    yield case("nearly equal", [[1.0, np.nextafter(1.0, 2.0), 1.0]], 1)
     yield case("large and small", 1e200 * some(3, 4), 1)
     yield case("large and small", 1e-200 * some(4, 3), 0)
     yield case("many rows, many columns", rng.integers(0, 4, (50, 3)), 1)
@@ -303,6 +304,8 @@ def newton_cases(rng):
     yield "the curvature is small", [near(1, 2), 1e-4], 0.0, near(1, 3), 1
     yield "the slope is small", [0.0, 1e-7], 0.0, near(1, 2), 1
     yield "the slope is small", [1e-7], 0.0, near(1, 2), 5
+    yield "the slope is small", [1e-12], 0.0, 1e6, 3  # the steps round away
+    yield "the slope is small", [1e-305], 0.0, near(1, 2), 2
     yield "the slope is small", [0.0, 0.0, 0.0, 1e-6], 0.0, near(0.5, 1), 12
     yield "large numbers", [near(1e5, 2e5), near(10, 20)], 0.0, near(1e4, 2e4), 1
     yield "large numbers", [0.0, 0.0, 0.0, 1.0], 0.0, near(1e4, 2e4), 8

@@ -403,12 +403,12 @@ def network_cases(rng):
     yield group, np.repeat(x[:1], 6, axis=0), y, *rest
 
 
-def network_reference(x, y, w1, b1, w2, b2):
+def network_reference(x, labels, w1, b1, w2, b2):
     n, d = x.shape
     h, k = w2.shape
     loss = 0.0
     g_w1, g_b1, g_w2, g_b2 = np.zeros((d, h)), np.zeros(h), np.zeros((h, k)), np.zeros(k)
-    for row, label in zip(x, y):
+    for row, label in zip(x, labels):
         u = [math.fsum([b1[j], *(row[i] * w1[i, j] for i in range(d))]) for j in range(h)]
         on = [value > 0 for value in u]
         a = [value if value > 0 else 0.0 for value in u]
