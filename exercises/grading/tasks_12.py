@@ -90,6 +90,11 @@ MEAN = Task(
     ),
     equal=(
         ("np.where(n > 0, m, 1)", "it is multiplied by 0"),
+        ("(0, 0.0, [])", "numbers, which become what is added to them"),
+        ("-> seen += n", "a number"),
+        ("m, n = (means, np.array(", "np.where makes an array of it"),
+        ("total = total + means", "a number"),
+        ("seen = seen + sizes", "a number"),
         ("result = result + [total", "the list is its own"),
         ("`dtype=float` left out", "the means are no whole numbers"),
     ),
@@ -190,6 +195,8 @@ RATE = Task(
     reference=rate_reference,
     equal=(
         ("isfinite(losses)); losses = np.array(losses)", "NumPy makes arrays of lists"),
+        ("losses.argmin() + 1 + 1", "behind the lowest there is a rise"),
+        ("losses.argmin() + 2", "behind the lowest there is a rise"),
         ("losses.size < 1", "the lowest of one loss is the first"),
     ),
     hints=(
@@ -350,6 +357,14 @@ STOP = Task(
     reference=stop_reference,
     drive=told,
     atol=1e-12,
+    equal=(
+        ("-> done += 1", "a number"),
+        ("-> waited += 1", "a number"),
+        ("kept = ([], [weights])", "each epoch gives an array of its own"),
+        ("kept.append(after)", "each epoch gives an array of its own"),
+        ("list(losses[:-1])[::-1]", "the lowest is the same in any order"),
+        ("since += 1; if value", "a better epoch sets it to 0 again"),
+    ),
     hints=(
         "Three things must be remembered: the best loss so far, the weights of that epoch, and how "
         "many epochs have passed since.",
@@ -550,6 +565,12 @@ PLATEAU = Task(
     ),
     equal=(
         ("factor = abs(factor)", "it lies between 0 and 1"),
+        ("lr = abs(lr)", "it is above 0"),
+        ("lowest = abs(lowest)", "it is 0 or above"),
+        ("-> waited += 1", "a number"),
+        ("lr = lr * factor", "a number"),
+        ("if lr <= lowest", "at the lowest it stays there"),
+        ("list(losses[:n])[::-1]", "the lowest is the same in any order"),
         ("np.ones(len(losses))", "every element is written over"),
     ),
     wrong=(
@@ -612,6 +633,8 @@ def resume_cases(rng):
     yield case("a state from the middle", 12, 1, 5, [4], True)
     yield case("several features", 9, 5, 4, [7], True)
     yield case("several features", 5, 30, 2, [4], False, 0.3)
+    yield case("large batches", 60, 2, 45, [3])
+    yield case("large batches", 90, 1, 40, [4], True)
     yield case("larger samples", 8, 1, 4, [5], False, 2.5)
     yield case("larger samples", 6, 2, 3, [3, 2], True, 3.0)
     yield case("in parts", 7, 2, 3, [2, 3, 1])
@@ -622,24 +645,18 @@ def resume_cases(rng):
 
 
 def driven(answer, start, x, y, size, parts):
-    """What the states hold that come out, each read again from the text that was written."""
+    """What the written states hold that come out, one after the other."""
     state = {key: value for key, value in start.items() if key != "seed"}
     state["random"] = np.random.default_rng(start["seed"]).bit_generator.state
-    found = []
+    text, found = json.dumps(state), []
     for steps in parts:
-        text = json.dumps(state, sort_keys=True)
-        after = answer(json.loads(text, object_hook=dict), x, y, size, steps)
-        given = json.loads(text)
-        answer(given, x, y, size, steps)
-        kept = json.dumps(given, sort_keys=True) == text
-        state = json.loads(json.dumps(after))
+        text = answer(text, x, y, size, steps)
+        state = json.loads(text)
         rng = np.random.default_rng(0)
         rng.bit_generator.state = state["random"]
-        found.append({
-            "w": state["w"], "v": state["v"], "order": state["order"], "step": state["step"],
-            "the next draws": rng.integers(0, 1000, 3).tolist(),
-            "the given state is as it was": kept,
-        })  # fmt: skip
+        draws = rng.integers(0, 1000, 3).tolist()
+        kept = {key: state[key] for key in ("w", "v", "order", "step")}
+        found.append({**kept, "the next draws": draws})
     return found
 
 
@@ -663,7 +680,6 @@ def resume_reference(start, x, y, size, parts):
         found.append({
             "w": [float(value) for value in w], "v": [float(value) for value in v],
             "order": [*order], "step": step, "the next draws": peek.integers(0, 1000, 3).tolist(),
-            "the given state is as it was": True,
         })  # fmt: skip
     return found
 
@@ -676,11 +692,21 @@ RESUME = Task(
     atol=1e-10,
     equal=(
         ("zip(new['v'], slope)]; rate = 0.1", "the rate does not depend on the velocity"),
+        ("w -= 0.1 * 0.99 ** step", "the array is the function's own"),
+        ("-> step += 1", "a number"),
+        ("labels = np.stack([y[i] for i in new['order'][:size]]); inputs", "neither needs the other"),
+        ("[:, None] * inputs).mean(axis=0); new['order']", "the batch is taken already"),
+        ("new['step'] += 1; new['w']", "the rate is computed already"),
+        ("for i in list(here)[::-1]", "the sum is the same in any order"),
+        ("w -= v * (0.1", "the array is the function's own"),
+        ("g = g + 2 / len(here)", "the array is the function's own"),
+        ("(w @ x[i] - y[i])", "both are the same sum of products"),
     ),
     hints=(
-        "First unpack: arrays of w and v, a list of the order, the step, and a generator: rng = "
-        "np.random.default_rng(); rng.bit_generator.state = state[\"random\"]. Last, pack: "
-        "tolist() for arrays, rng.bit_generator.state for the generator.",
+        "First unpack: state = json.loads(text), arrays of w and v, a list of the order, the step, "
+        "and a generator: rng = np.random.default_rng(); rng.bit_generator.state = "
+        "state[\"random\"]. Last, pack: tolist() for arrays, rng.bit_generator.state for the "
+        "generator, and json.dumps.",
         "Each step: if the order is empty, draw rng.permutation(len(x)).tolist(). The batch is "
         "order[:size], and order[size:] is what is left, for the next step or for the next call.",
         "errors = x[batch] @ w - y[batch]; g = 2 * errors @ x[batch] / len(batch); v = 0.9 * v + "
@@ -688,9 +714,12 @@ RESUME = Task(
     ),
     right=(
         """
-        def go_on(state, x, y, size, steps):
+        import json
+
+        def go_on(text, x, y, size, steps):
+            state = json.loads(text)
             w, v = np.array(state["w"]), np.array(state["v"])
-            order, step = list(state["order"]), state["step"]
+            order, step = state["order"], state["step"]
             rng = np.random.default_rng()
             rng.bit_generator.state = state["random"]
             for _ in range(steps):
@@ -701,13 +730,13 @@ RESUME = Task(
                 v = 0.9 * v + 2 * errors @ x[batch] / len(batch)
                 w = w - 0.1 * 0.99**step * v
                 step = step + 1
-            return {"w": w.tolist(), "v": v.tolist(), "random": rng.bit_generator.state,
-                    "order": order, "step": step}""",
+            return json.dumps({"w": w.tolist(), "v": v.tolist(),
+                               "random": rng.bit_generator.state, "order": order, "step": step})""",
         """
-        import copy
+        import json
 
-        def go_on(state, x, y, size, steps):
-            new = copy.deepcopy(state)
+        def go_on(text, x, y, size, steps):
+            new = json.loads(text)
             bits = np.random.PCG64()
             bits.state = new["random"]
             rng = np.random.Generator(bits)
@@ -723,16 +752,19 @@ RESUME = Task(
                 new["w"] = [w - rate * v for w, v in zip(new["w"], new["v"])]
                 new["step"] += 1
             new["random"] = bits.state
-            return new""",
+            return json.dumps(new, indent=1)""",
         """
-        def go_on(state, x, y, size, steps):
+        import json
+
+        def go_on(text, x, y, size, steps):
             if steps == 0:
-                return dict(state)
-            rng = np.random.default_rng(1)
+                return text
+            state = json.loads(text)
+            rng = np.random.default_rng()
             rng.bit_generator.state = state["random"]
             order = state["order"] or rng.permutation(x.shape[0]).tolist()
-            here = order[0:size]
-            w = np.asarray(state["w"], dtype=float)
+            here = order[:size]
+            w = np.asarray(state["w"])
             g = np.zeros(w.size)
             for i in here:
                 g += 2 / len(here) * (x[i] @ w - y[i]) * x[i]
@@ -740,21 +772,21 @@ RESUME = Task(
             w = w - v * (0.1 * 0.99 ** state["step"])
             new = {"w": list(map(float, w)), "v": list(map(float, v)), "order": order[size:],
                    "step": state["step"] + 1, "random": rng.bit_generator.state}
-            return go_on(new, x, y, size, steps - 1)""",
+            return go_on(json.dumps(new), x, y, size, steps - 1)""",
     ),
     wrong=(
         ("the velocity begins again at 0", 'np.array(state["v"])', 'np.zeros(len(state["w"]))'),
         ("the generator begins anew, with a seed of its own",
          'rng.bit_generator.state = state["random"]', "rng = np.random.default_rng(0)"),
         ("each call begins a new epoch; what is left of the last one is dropped",
-         'list(state["order"])', "[]"),
+         'state["order"], state', "[], state"),
         ("the steps are counted from 0 in each call, so the rate begins again at 0.1",
          'state["step"]\n', "0\n"),
         ("the generator's old state is returned, so the next call draws the same again",
          '"random": rng.bit_generator.state', '"random": state["random"]'),
         ("a new order is drawn at every step", "if not order:", "if True:"),
         ("the last, smaller batch of an epoch is dropped", "if not order:",
-         "if len(order) < size:"),
+         "if len(order) < min(size, len(x)):"),
         ("the last batch of an epoch is filled up from the next",
          "if not order:\n                    order = rng",
          "if len(order) < size:\n                    order = order + rng"),
@@ -770,7 +802,9 @@ RESUME = Task(
         ("the 2 of the square's slope is missing", "+ 2 * errors", "+ errors"),
         ("the samples are taken in their order, not in a drawn one",
          "rng.permutation(len(x)).tolist()", "list(range(len(x)))"),
-        ("the given state is changed", 'return {"w"', 'state["step"] = step\n            return {"w"'),
+        ("the steps are not counted on in what is returned", '"step": step}', '"step": state["step"]}'),
+        ("an order is drawn in each call, whether one is left or not",
+         "for _ in range(steps):", "rng.permutation(len(x))\n            for _ in range(steps):"),
     ),
 )  # fmt: skip
 
