@@ -752,7 +752,7 @@ RESUME = Task(
                 new["w"] = [w - rate * v for w, v in zip(new["w"], new["v"])]
                 new["step"] += 1
             new["random"] = bits.state
-            return json.dumps(new, indent=1)""",
+            return json.dumps(new)""",
         """
         import json
 
