@@ -484,10 +484,13 @@ def temperature_cases(rng):
     yield case("too modest", rng.uniform(0.24, 0.26), 6, 2)
     yield case("too modest", rng.uniform(0.14, 0.16), 12, 3)
     yield case("right already", 1.0, 9, 3)
-    for n in 3, 6, 30:
-        two = np.array([[round(float(rng.uniform(1.5, 2.5)), 1), 0.0]])
-        labels = rng.permutation(np.resize([0, 0, 0, 1], 4 * n))
-        yield "few kinds of samples", np.repeat(two, 4 * n, axis=0), labels
+    two = np.array([[round(float(rng.uniform(1.5, 2.5)), 1), 0.0]])
+    yield "few kinds of samples", np.repeat(two, 12, axis=0), rng.permutation([0, 0, 0, 1] * 3)
+    # Right 51 times in 100: so flat that a change of the loss by 1e-6 says nothing about T.
+    for low, high in (0.2, 0.5), (2.0, 5.0):
+        apart = rng.uniform(low, high) * math.log(51 / 49)
+        labels = rng.permutation([0] * 51 + [1] * 49)
+        yield "a flat valley", np.array([[apart, 0.0]] * 100), labels
     far = rng.uniform(4000, 6000, (9, 1)) * np.resize([1, -1], (9, 1))
     yield case("a number added to each row", rng.uniform(1.4, 1.6), 9, 3, far)
     yield case("many samples", rng.uniform(2, 3), 120, 10)
@@ -516,6 +519,7 @@ TEMPERATURE = Task(
     cases=temperature_cases,
     reference=best,
     rtol=1e-2,
+    twice_up_to=30,
     equal=(
         ("np.geomspace(10, 0.1, 600)", "the same temperatures, from the other end"),
         ("np.geomspace(0.05, 10, 600)", MORE),
@@ -615,6 +619,21 @@ TEMPERATURE = Task(
          "return ((p - np.eye(p.shape[1])[labels]) ** 2).sum()"),
         ("the place of the best temperature in the list is returned, not the temperature",
          "tried[np.argmin([loss(T) for T in tried])]", "np.argmin([loss(T) for T in tried])"),
+        ("the search stops when the loss hardly changes any more; in a flat valley that is far "
+         "from the best T", """
+            def best_temperature(scores, labels):
+                rows = np.arange(len(labels))
+                top = scores.max(axis=1, keepdims=True)
+                def loss(T):
+                    s = (scores - top) / T
+                    return (np.log(np.exp(s).sum(axis=1)) - s[rows, labels]).mean()
+                low, high = np.log(0.05), np.log(20.0)
+                while True:
+                    a, b = low + (high - low) / 3, high - (high - low) / 3
+                    fa, fb = loss(np.exp(a)), loss(np.exp(b))
+                    if abs(fa - fb) < 1e-5 and high - low < 1:
+                        return float(np.exp((low + high) / 2))
+                    low, high = (low, b) if fa < fb else (a, high)"""),
         ("the search goes downhill from T = 1, and stops after too few steps", """
             def best_temperature(scores, labels):
                 rows, T = np.arange(len(labels)), 1.0
