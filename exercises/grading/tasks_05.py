@@ -130,6 +130,15 @@ SOFTMAX = Task(
         ("the logarithms of the probabilities are returned",
          "return powers / powers.sum(axis=axis, keepdims=True)",
          "return scores - largest - np.log(powers.sum(axis=axis, keepdims=True))"),
+        ("the probabilities always run along axis 1, whatever `axis` says",
+         "axis=axis",
+         "axis=1"),
+        ("the sum runs along axis 1, whatever `axis` says",
+         "powers.sum(axis=axis",
+         "powers.sum(axis=1"),
+        ("one number, the largest of all, is subtracted; a line far below it has only powers of 0",
+         "np.exp(scores - largest)",
+         "np.exp(scores - scores.max()) if scores.size else scores.copy()"),
     ),
 )  # fmt: skip
 
@@ -271,6 +280,16 @@ LOSS = Task(
          "scores.max(axis=1, keepdims=True)", "scores.max()"),
         ("the mean runs over samples and classes; K has no place in it",
          "M = len(known)", "M = len(known) * scores.shape[1]"),
+        ("label 0 is taken for unknown; only -1 is",
+         "labels >= 0",
+         "labels > 0",
+         "labels < 0",
+         "labels < 1",
+         "M = len(known)",
+         "M = max(len(known), 1)"),
+        ("the gradient is divided by the number of all samples, the loss by that of the known ones",
+         "g / M",
+         "g / len(labels)"),
     ),
 )  # fmt: skip
 
@@ -438,6 +457,28 @@ CALIBRATION = Task(
         ("the last samples are dropped where N cannot be divided by the number of groups",
          "np.array_split(order, groups)",
          "[order[j * (N // groups) : (j + 1) * (N // groups)] for j in range(groups)]"),
+        ("the last piece takes the rest; the first ones should be one longer",
+         "np.array_split(order, groups)",
+         "[order[j * max(N // groups, 1) : (j + 1) * max(N // groups, 1) if j < groups - 1 "
+         "else N]\n                          for j in range(min(groups, N))]"),
+        ("each piece has N / groups samples, rounded up, so the last ones are too short",
+         "np.array_split(order, groups)",
+         "[order[k : k - (-N // groups)] for k in range(0, N, -(-N // groups))]"),
+        ("the cuts are equally spaced and rounded down, so the longer pieces are not the "
+         "first ones",
+         "order = np.argsort(sure)",
+         "order = np.argsort(sure)\n            cut = np.linspace(0, N, groups + 1).astype(int)",
+         "np.array_split(order, groups)",
+         "[order[a:b] for a, b in zip(cut, cut[1:])]"),
+        ("the cuts are quantiles of the confidence; where N cannot be divided the pieces differ",
+         "order = np.argsort(sure)",
+         "order = np.argsort(sure)\n            cut = np.quantile(sure, np.linspace(0, 1, "
+         "groups + 1)[1:-1])\n            j = np.searchsorted(cut, sure, side='right')",
+         "np.array_split(order, groups)",
+         "[np.flatnonzero(j == k) for k in range(groups)]"),
+        ("argsort is taken twice: these are the ranks of the samples, not their order",
+         "order = np.argsort(sure)",
+         "order = np.argsort(np.argsort(sure))"),
     ),
 )  # fmt: skip
 
@@ -644,6 +685,15 @@ TEMPERATURE = Task(
                     T -= 0.1 * (s[rows, labels] - (p * s).sum(axis=1)).mean() / T ** 2
                     T = max(T, 0.1)
                 return T"""),
+        ("the temperatures of the lesson are tried, 0.05 apart: too far for a small T",
+         "np.geomspace(0.1, 10, 600)",
+         "np.linspace(0.1, 10, 201)"),
+        ("each temperature tried is 5 percent larger than the last; one percent is asked for",
+         "np.geomspace(0.1, 10, 600)",
+         "0.1 * 1.05 ** np.arange(95)"),
+        ("only temperatures from 0.5 to 5 are tried",
+         "np.geomspace(0.1, 10, 600)",
+         "np.geomspace(0.5, 5, 600)"),
     ),
 )  # fmt: skip
 
