@@ -249,6 +249,13 @@ RATES = Task(
          "the parameters",
          "np.linalg.eigvalsh(2 * ones.T @ ones / len(x))",
          "np.sort(np.diag(2 * ones.T @ ones / len(x)))"),
+        ("the Hessian is divided by N - 1, not by N",
+         "@ ones / len(x)",
+         "@ ones / (len(x) - 1)"),
+        ("eigvals gives the curvatures in no order, and the first and the last are taken for "
+         "the ends",
+         "linalg.eigvalsh",
+         "linalg.eigvals"),
     ),
 )  # fmt: skip
 
@@ -459,6 +466,13 @@ SCALED = Task(
          "rate * 2 * z.T", "rate * z.T", "rate * 2 * error", "rate * error"),
         ("x itself is standardised in place", "z, z_test = (x - mean) / std, (x_test - mean) / std",
          "x -= mean; x /= std; z, z_test = x, (x_test - mean) / std"),
+        ("one step too many is taken",
+         "range(steps)",
+         "range(steps + 1)"),
+        ("the best weights are computed at once; the task asks how far `steps` steps come",
+         "for step in range(steps):",
+         "if steps:\n                w, b = np.linalg.lstsq(z, t - t.mean(), rcond=None)[0], "
+         "t.mean()\n            for step in []:"),
     ),
 )  # fmt: skip
 
@@ -646,6 +660,9 @@ MOMENTUM = Task(
          "max(abs(g).max(), abs(v).max()) <= tolerance"),
         ("the gradient is asked ahead, where the velocity leads (Nesterov's momentum)",
          "v = beta * v + g", "v = beta * v + gradient(w - rate * beta * v)"),
+        ("the gradient, and with it the end, is looked for ahead, where the velocity leads",
+         "g = gradient(w)",
+         "g = gradient(w - rate * beta * v)"),
     ),
 )  # fmt: skip
 

@@ -130,6 +130,15 @@ SOFTMAX = Task(
         ("the logarithms of the probabilities are returned",
          "return powers / powers.sum(axis=axis, keepdims=True)",
          "return scores - largest - np.log(powers.sum(axis=axis, keepdims=True))"),
+        ("the probabilities always run along axis 1, whatever `axis` says",
+         "axis=axis",
+         "axis=1"),
+        ("the sum runs along axis 1, whatever `axis` says",
+         "powers.sum(axis=axis",
+         "powers.sum(axis=1"),
+        ("one number, the largest of all, is subtracted; a line far below it has only powers of 0",
+         "np.exp(scores - largest)",
+         "np.exp(scores - scores.max()) if scores.size else scores.copy()"),
     ),
 )  # fmt: skip
 
@@ -271,6 +280,16 @@ LOSS = Task(
          "scores.max(axis=1, keepdims=True)", "scores.max()"),
         ("the mean runs over samples and classes; K has no place in it",
          "M = len(known)", "M = len(known) * scores.shape[1]"),
+        ("label 0 is taken for unknown; only -1 is",
+         "labels >= 0",
+         "labels > 0",
+         "labels < 0",
+         "labels < 1",
+         "M = len(known)",
+         "M = max(len(known), 1)"),
+        ("the gradient is divided by the number of all samples, the loss by that of the known ones",
+         "g / M",
+         "g / len(labels)"),
     ),
 )  # fmt: skip
 
@@ -438,6 +457,28 @@ CALIBRATION = Task(
         ("the last samples are dropped where N cannot be divided by the number of groups",
          "np.array_split(order, groups)",
          "[order[j * (N // groups) : (j + 1) * (N // groups)] for j in range(groups)]"),
+        ("the last piece takes the rest; the first ones should be one longer",
+         "np.array_split(order, groups)",
+         "[order[j * max(N // groups, 1) : (j + 1) * max(N // groups, 1) if j < groups - 1 "
+         "else N]\n                          for j in range(min(groups, N))]"),
+        ("each piece has N / groups samples, rounded up, so the last ones are too short",
+         "np.array_split(order, groups)",
+         "[order[k : k - (-N // groups)] for k in range(0, N, -(-N // groups))]"),
+        ("the cuts are equally spaced and rounded down, so the longer pieces are not the "
+         "first ones",
+         "order = np.argsort(sure)",
+         "order = np.argsort(sure)\n            cut = np.linspace(0, N, groups + 1).astype(int)",
+         "np.array_split(order, groups)",
+         "[order[a:b] for a, b in zip(cut, cut[1:])]"),
+        ("the cuts are quantiles of the confidence; where N cannot be divided the pieces differ",
+         "order = np.argsort(sure)",
+         "order = np.argsort(sure)\n            cut = np.quantile(sure, np.linspace(0, 1, "
+         "groups + 1)[1:-1])\n            j = np.searchsorted(cut, sure, side='right')",
+         "np.array_split(order, groups)",
+         "[np.flatnonzero(j == k) for k in range(groups)]"),
+        ("argsort is taken twice: these are the ranks of the samples, not their order",
+         "order = np.argsort(sure)",
+         "order = np.argsort(np.argsort(sure))"),
     ),
 )  # fmt: skip
 
@@ -484,10 +525,13 @@ def temperature_cases(rng):
     yield case("too modest", rng.uniform(0.24, 0.26), 6, 2)
     yield case("too modest", rng.uniform(0.14, 0.16), 12, 3)
     yield case("right already", 1.0, 9, 3)
-    for n in 3, 6, 30:
-        two = np.array([[round(float(rng.uniform(1.5, 2.5)), 1), 0.0]])
-        labels = rng.permutation(np.resize([0, 0, 0, 1], 4 * n))
-        yield "few kinds of samples", np.repeat(two, 4 * n, axis=0), labels
+    two = np.array([[round(float(rng.uniform(1.5, 2.5)), 1), 0.0]])
+    yield "few kinds of samples", np.repeat(two, 12, axis=0), rng.permutation([0, 0, 0, 1] * 3)
+    # Right 51 times in 100: so flat that a change of the loss by 1e-6 says nothing about T.
+    for low, high in (0.2, 0.5), (2.0, 5.0):
+        apart = rng.uniform(low, high) * math.log(51 / 49)
+        labels = rng.permutation([0] * 51 + [1] * 49)
+        yield "a flat valley", np.array([[apart, 0.0]] * 100), labels
     far = rng.uniform(4000, 6000, (9, 1)) * np.resize([1, -1], (9, 1))
     yield case("a number added to each row", rng.uniform(1.4, 1.6), 9, 3, far)
     yield case("many samples", rng.uniform(2, 3), 120, 10)
@@ -516,6 +560,7 @@ TEMPERATURE = Task(
     cases=temperature_cases,
     reference=best,
     rtol=1e-2,
+    twice_up_to=30,
     equal=(
         ("np.geomspace(10, 0.1, 600)", "the same temperatures, from the other end"),
         ("np.geomspace(0.05, 10, 600)", MORE),
@@ -615,6 +660,21 @@ TEMPERATURE = Task(
          "return ((p - np.eye(p.shape[1])[labels]) ** 2).sum()"),
         ("the place of the best temperature in the list is returned, not the temperature",
          "tried[np.argmin([loss(T) for T in tried])]", "np.argmin([loss(T) for T in tried])"),
+        ("the search stops when the loss hardly changes any more; in a flat valley that is far "
+         "from the best T", """
+            def best_temperature(scores, labels):
+                rows = np.arange(len(labels))
+                top = scores.max(axis=1, keepdims=True)
+                def loss(T):
+                    s = (scores - top) / T
+                    return (np.log(np.exp(s).sum(axis=1)) - s[rows, labels]).mean()
+                low, high = np.log(0.05), np.log(20.0)
+                while True:
+                    a, b = low + (high - low) / 3, high - (high - low) / 3
+                    fa, fb = loss(np.exp(a)), loss(np.exp(b))
+                    if abs(fa - fb) < 1e-5 and high - low < 1:
+                        return float(np.exp((low + high) / 2))
+                    low, high = (low, b) if fa < fb else (a, high)"""),
         ("the search goes downhill from T = 1, and stops after too few steps", """
             def best_temperature(scores, labels):
                 rows, T = np.arange(len(labels)), 1.0
@@ -625,6 +685,15 @@ TEMPERATURE = Task(
                     T -= 0.1 * (s[rows, labels] - (p * s).sum(axis=1)).mean() / T ** 2
                     T = max(T, 0.1)
                 return T"""),
+        ("the temperatures of the lesson are tried, 0.05 apart: too far for a small T",
+         "np.geomspace(0.1, 10, 600)",
+         "np.linspace(0.1, 10, 201)"),
+        ("each temperature tried is 5 percent larger than the last; one percent is asked for",
+         "np.geomspace(0.1, 10, 600)",
+         "0.1 * 1.05 ** np.arange(95)"),
+        ("only temperatures from 0.5 to 5 are tried",
+         "np.geomspace(0.1, 10, 600)",
+         "np.geomspace(0.5, 5, 600)"),
     ),
 )  # fmt: skip
 

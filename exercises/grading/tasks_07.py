@@ -130,6 +130,9 @@ UNBROADCAST = Task(
                 while g.ndim > len(shape):
                     g = g.sum(axis=-1)
                 return g"""),
+        ("along the axes of length 1 the mean is taken; the shares of the copies add up",
+         "g.sum(axis=i, keepdims=True)",
+         "g.sum(axis=i, keepdims=True) / max(g.shape[i], 1)"),
     ),
 )  # fmt: skip
 
@@ -434,6 +437,14 @@ BACKWARD = Task(
         ("only the leaves are in the dict; every node on the way has a gradient",
          "return grads", "return {node: g for node, g in grads.items() if not node.inputs}"),
         ("the walk begins with 0, so everything stays 0; dL/dL is 1", "result: 1.0", "result: 0.0"),
+        ("a node that another uses twice keeps only the last of its slopes there",
+         "zip(node.inputs, node.slopes)",
+         "dict(zip(node.inputs, node.slopes)).items()"),
+        ("the nodes are taken from the lowest number up; a node must wait for all that use it",
+         "grads = {result: 1.0}",
+         "grads = dict.fromkeys(nodes, 0.0); grads[result] = 1.0",
+         "-node.number",
+         "node.number"),
     ),
 )  # fmt: skip
 
@@ -624,6 +635,12 @@ CHECK = Task(
          "abs(n - a)", "(a - n)"),
         ("h is so small that rounding is larger than the difference", "1e-5", "1e-13"),
         ("h is so large that the curve bends between the two points", "1e-5", "1e-2"),
+        ("h is so small that rounding takes most of the digits",
+         "1e-5",
+         "1e-9"),
+        ("h is a few thousandths, and the curve bends between the two points",
+         "1e-5",
+         "2e-3"),
     ),
 )  # fmt: skip
 
