@@ -103,8 +103,9 @@ def norm_cases(rng):
         yield case("many", 4, 150, training)
         yield case("small numbers", 6, 3, training, 0.001)
     yield case("one sample", 1, 3, False)
-    yield "equal values", np.full((4, 2), 7.0), np.ones(2), np.ones(2), np.zeros(2), np.ones(2), True
-    yield "variances of 0", np.ones((2, 2)), np.ones(2), np.ones(2), np.zeros(2), np.zeros(2), False
+    ones, zeros = np.ones(2), np.zeros(2)
+    yield "equal values", np.full((4, 2), 7.0), ones, ones, zeros, ones, True
+    yield "variances of 0", np.ones((2, 2)), ones, ones, zeros, zeros, False
 
 
 def norm_reference(x, w, b, mean, var, training):
@@ -402,7 +403,8 @@ def run(rng, fault):
             wrong = rng.permutation(len(labels))[: len(labels) // 2]
             labels[wrong] = rng.integers(0, k, len(wrong))
         x_valid, y_valid = x[:30], y[:30]
-    p = [rng.normal(0, (2 / d) ** 0.5, (d, h)), np.zeros(h), rng.normal(0, h**-0.5, (h, k)), np.zeros(k)]
+    first, last = rng.normal(0, (2 / d) ** 0.5, (d, h)), rng.normal(0, h**-0.5, (h, k))
+    p = [first, np.zeros(h), last, np.zeros(k)]
     if fault == "dead":
         p[1] -= 40
     rate = {"exploding": 40.0, "not emptied": 0.02}.get(fault, 0.3)
