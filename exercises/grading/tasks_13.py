@@ -44,6 +44,10 @@ DROPOUT = Task(
     reference=dropout_reference,
     rtol=1e-7,
     atol=0.0,
+    equal=(
+        ("no copy made", "x comes back as it is, unchanged"),
+        ("two steps in the other order", "0 divided is 0"),
+    ),
     hints=(
         "Which draws mean that an element stays? A share p of all draws lies below p.",
         "`draws >= p` is True where an element stays. What stays is divided by 1 - p.",
@@ -63,9 +67,9 @@ DROPOUT = Task(
             return x.copy()""",
         """
         def dropout(x, p, draws, training):
-            out = x.astype(float)
+            out = np.array(x, dtype=float)
             if training:
-                out = out / (1 - p)
+                out /= 1 - p
                 out[draws < p] = 0
             return out""",
     ),
@@ -204,6 +208,7 @@ def loop_cases(rng):
     yield case("a batch larger than all", 3, 2, 2, 10)
     yield case("no epoch", 4, 2, 0, 2)
     yield case("many", 130, 5, 4, 32)
+    yield case("many epochs", 3, 1, 150, 2, 0.01)
     yield case("a large rate", 8, 2, 2, 3, 0.4)
 
 
@@ -223,6 +228,7 @@ LOOP = Task(
     id="13.3",
     cases=loop_cases,
     reference=loop_reference,
+    equal=(("rate = abs(rate)", "a rate is above 0"),),
     hints=(
         "Read the loop aloud: what is drawn, what is picked from x and from y, where g begins, "
         "and by what it is divided.",
@@ -460,7 +466,38 @@ def named(record, slack):
     return "leak" if record["later"] > 2 * slack * valid else "healthy"
 
 
+def written(**more):
+    """A record made by hand: a healthy one, three steps of three classes, and what is changed."""
+    record = {"train": [1.1, 0.6, 0.5], "valid": [1.2, 0.8, 0.7], "own": [2.0, 1.0, 0.5]}
+    record |= {"dead": 0.1, "later": 0.8, "classes": 3} | more
+    record.setdefault("again", record["valid"])
+    record.setdefault("used", record["own"])
+    return {name: np.array(v) if isinstance(v, list) else v for name, v in record.items()}
+
+
 def diagnosis_cases(rng):
+    yield "healthy", "healthy", written()
+    yield "healthy", "healthy", written(dead=0.7)
+    yield "healthy", "healthy", written(own=[2.0, 14.0, 0.5])
+    yield "healthy", "healthy", written(train=[1.2], valid=[1.5], own=[1.0], later=1.6)
+    yield "healthy", "healthy", written(train=[1.1, 0.2, 1.2], valid=[1.2, 1.4, 1.5])
+    yield "healthy", "healthy", written(train=[1.1, 0.3, 0.1])
+    yield "healthy", "healthy", written(classes=8, train=[2.0, 1.0, 0.2], valid=[2.1, 1.7, 1.6])
+    yield "healthy", "healthy", written(train=[0.2, 0.2, 1.0], valid=[1.9, 1.9, 1.5], later=1.5)
+    yield "shuffled", "shuffled", written(train=[1.1, 1.5, 0.2], valid=[1.2, 1.0, 2.0], later=9.0)
+    yield "shuffled", "shuffled", written(classes=2, train=[0.7, 0.3], valid=[0.7, 0.9], later=1.0)
+    yield "leak", "leak", written(later=2.0)
+    yield "leak", "leak", written(train=[0.5, 0.01], valid=[0.5, 0.01], later=0.1)
+    yield "dead", "dead", written(dead=1.0, later=5.0)
+    yield "training mode", "training mode", written(again=[1.2, 0.79, 0.7], dead=1.0)
+    yield "training mode", "training mode", written(again=[1.21, 0.8, 0.7])
+    yield "training mode", "training mode", written(again=[1.2, 0.8, 0.698], later=3.0)
+    yield "not emptied", "not emptied", written(used=[2.0, 0.9, 0.5], again=[1.0, 0.8, 0.7])
+    yield "not emptied", "not emptied", written(used=[2.0, 1.0, 0.508], dead=1.0)
+    yield "exploding", "exploding", written(own=[2.0, 40.0, 0.5], used=[2.0, 40.0, 9.0])
+    yield "exploding", "exploding", written(own=[2.0, float("inf"), 0.5], dead=1.0)
+    nan = [1.1, 2.0, float("nan")]
+    yield "exploding", "exploding", written(own=nan, train=nan, valid=nan, later=float("nan"))
     for fault in FAULTS:
         found = 0
         for _ in range(400):
@@ -480,6 +517,10 @@ DIAGNOSIS = Task(
     cases=diagnosis_cases,
     reference=lambda fault, record: fault,
     drive=lambda answer, fault, record: answer(record),
+    equal=(
+        ("11 in place of 10", "no run is nearer to a limit than a fifth"),
+        ("only the first 20 looked at", "there are seven"),
+    ),
     hints=(
         "Go through the table from top to bottom, and return at the first row that fits.",
         "Begin with np.isfinite(own).all(), for a nan is neither larger nor smaller than "
