@@ -208,6 +208,7 @@ def loop_cases(rng):
     yield case("a batch larger than all", 3, 2, 2, 10)
     yield case("no epoch", 4, 2, 0, 2)
     yield case("many", 130, 5, 4, 32)
+    yield case("many", 6, 12, 2, 4)
     yield case("many epochs", 3, 1, 150, 2, 0.01)
     yield case("a large rate", 8, 2, 2, 3, 0.4)
 
@@ -345,6 +346,7 @@ LEAK = Task(
     reference=leak_reference,
     rtol=1e-6,
     atol=1e-9,
+    equal=(("keepdims", "the one row is stretched over all"),),
     hints=(
         "Two things leak: numbers computed from test data, and samples that stand in both.",
         "Compare whole rows: a row is known if all its numbers equal those of one training row. "
@@ -486,7 +488,12 @@ def diagnosis_cases(rng):
     yield "healthy", "healthy", written(train=[0.2, 0.2, 1.0], valid=[1.9, 1.9, 1.5], later=1.5)
     yield "shuffled", "shuffled", written(train=[1.1, 1.5, 0.2], valid=[1.2, 1.0, 2.0], later=9.0)
     yield "shuffled", "shuffled", written(classes=2, train=[0.7, 0.3], valid=[0.7, 0.9], later=1.0)
-    yield "leak", "leak", written(later=2.0)
+    yield "healthy", "healthy", written(used=[2.0, 1.007, 0.5])
+    yield "healthy", "healthy", written(again=[1.2, 0.8007, 0.7])
+    yield "shuffled", "shuffled", written(train=[1.1, 0.6], valid=[1.2, 1.5])
+    yield "leak", "leak", written(later=1.75)
+    yield "not emptied", "not emptied", written(used=[2.0, 90.0, 0.5])
+    yield "not emptied", "not emptied", written(own=[2e-9, 1e-9], used=[2e-9, 3e-9])
     yield "leak", "leak", written(train=[0.5, 0.01], valid=[0.5, 0.01], later=0.1)
     yield "dead", "dead", written(dead=1.0, later=5.0)
     yield "training mode", "training mode", written(again=[1.2, 0.79, 0.7], dead=1.0)
@@ -518,6 +525,11 @@ DIAGNOSIS = Task(
     reference=lambda fault, record: fault,
     drive=lambda answer, fault, record: answer(record),
     equal=(
+        ("`>=` in place of `>`", "no run stands on a limit"),
+        ("`<=` in place of `<`", "no run stands on a limit"),
+        ("`<` in place of `<=`", "no run stands on a limit"),
+        ("`record['dead'] >= 0.9` in place", "no run stands on a limit"),
+        ("9 in place of 10", "no run is nearer to a limit than a fifth"),
         ("11 in place of 10", "no run is nearer to a limit than a fifth"),
         ("only the first 20 looked at", "there are seven"),
     ),
