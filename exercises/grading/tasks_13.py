@@ -208,7 +208,7 @@ def loop_cases(rng):
     yield case("a batch larger than all", 3, 2, 2, 10)
     yield case("no epoch", 4, 2, 0, 2)
     yield case("many", 130, 5, 4, 32)
-    yield case("many", 6, 12, 2, 4)
+    yield case("many", 6, 40, 2, 4, 0.01)
     yield case("many epochs", 3, 1, 150, 2, 0.01)
     yield case("a large rate", 8, 2, 2, 3, 0.4)
 
@@ -229,7 +229,13 @@ LOOP = Task(
     id="13.3",
     cases=loop_cases,
     reference=loop_reference,
-    equal=(("rate = abs(rate)", "a rate is above 0"),),
+    equal=(
+        ("rate = abs(rate)", "a rate is above 0"),
+        ("`dtype=float` left out", "the weights are floats"),
+        ("a new value made", "the name holds the same numbers"),
+        ("the order turned round", "a sum is the same in any order"),
+        ("the two sides of `@` exchanged", "both are vectors"),
+    ),
     hints=(
         "Read the loop aloud: what is drawn, what is picked from x and from y, where g begins, "
         "and by what it is divided.",
@@ -346,7 +352,13 @@ LEAK = Task(
     reference=leak_reference,
     rtol=1e-6,
     atol=1e-9,
-    equal=(("keepdims", "the one row is stretched over all"),),
+    equal=(
+        ("x.mean(axis=0, keepdims=True)", "the one row is stretched over all"),
+        ("x.std(axis=0, keepdims=True)", "the one row is stretched over all"),
+        ("x.min(axis=0, keepdims=True)", "the one row is stretched over all"),
+        ("x.max(axis=0, keepdims=True)", "the one row is stretched over all"),
+        ("np.mean(x, axis=0, keepdims=True)", "the one row is stretched over all"),
+    ),
     hints=(
         "Two things leak: numbers computed from test data, and samples that stand in both.",
         "Compare whole rows: a row is known if all its numbers equal those of one training row. "
