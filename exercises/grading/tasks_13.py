@@ -133,6 +133,11 @@ NORM = Task(
     replaces="nn.layers.BatchNorm.forward",
     cases=norm_cases,
     reference=norm_reference,
+    equal=(
+        ("(x - np.mean(x, 0, keepdims=True))", "the one row is stretched over all"),
+        ("(np.var(x, 0, keepdims=True) + 1e-05)", "the one row is stretched over all"),
+        ("var = abs(var)", "a variance is never below 0"),
+    ),
     hints=(
         "In evaluation, x is standardised with the running numbers, which come back unchanged.",
         "In training, with the batch's mean and variance over axis 0. The running numbers keep "
@@ -234,7 +239,7 @@ LOOP = Task(
         ("`dtype=float` left out", "the weights are floats"),
         ("a new value made", "the name holds the same numbers"),
         ("the order turned round", "a sum is the same in any order"),
-        ("the two sides of `@` exchanged", "both are vectors"),
+        ("g += 2 * (w @ row - label) * row", "both are vectors"),
     ),
     hints=(
         "Read the loop aloud: what is drawn, what is picked from x and from y, where g begins, "
