@@ -23,6 +23,9 @@ def dropout_cases(rng):
     yield case("large and small", 20, 0.3, True, 1e-200)
     yield case("evaluation", 12, 0.5, False)
     yield case("evaluation", (4, 3), 0.9, False)
+    yield case("evaluation", (1, 3), 0.5, False)
+    yield case("one row, one column", (1, 3), 0.5)
+    yield case("one row, one column", (3, 1), 0.5)
     yield "p is 0", np.array([1.0, -2.0]), 0.0, np.array([0.0, 0.6]), True
     yield case("p is 0", 5, 0.0, False)
     yield case("one or none", (), 0.5)
@@ -45,8 +48,12 @@ DROPOUT = Task(
     rtol=1e-7,
     atol=0.0,
     equal=(
-        ("no copy made", "x comes back as it is, unchanged"),
-        ("two steps in the other order", "0 divided is 0"),
+        ("return x.copy() -> return x", "x comes back as it is, unchanged"),
+        ("out[draws < p] = 0; out /= 1 - p", "0 divided is 0"),
+        ("p = abs(p)", "a probability is never below 0"),
+        ("draws = abs(draws)", "a draw is never below 0"),
+        ("draws = np.minimum(draws, 1)", "a draw is below 1"),
+        ("`dtype=float` left out", "the numbers are floats"),
     ),
     hints=(
         "Which draws mean that an element stays? A share p of all draws lies below p.",
@@ -136,6 +143,10 @@ NORM = Task(
     equal=(
         ("(x - np.mean(x, 0, keepdims=True))", "the one row is stretched over all"),
         ("(np.var(x, 0, keepdims=True) + 1e-05)", "the one row is stretched over all"),
+        ("x.var(axis=0, keepdims=True))", "the one row is stretched over all"),
+        ("error = x - x.mean(axis=0, keepdims=True)", "the one row is stretched over all"),
+        ("+ b, mean, var.copy()]", "nobody writes into it"),
+        ("+ b, mean.copy(), var]", "nobody writes into it"),
         ("var = abs(var)", "a variance is never below 0"),
     ),
     hints=(
