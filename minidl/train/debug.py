@@ -2,7 +2,7 @@
 
 The one rule of this file: it only looks, so a run that is watched ends in the same bits.
 
-Explained in course/12.
+Explained in course/13.
 """
 
 from __future__ import annotations
