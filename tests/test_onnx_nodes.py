@@ -707,9 +707,9 @@ def failure(kind, case, device):
             if b is not None:
                 assert a.device == device
                 assert (a.dtype, a.shape) == (b.dtype, b.shape), f"{a.dtype} {a.shape}"
-                # A card sums in another order: two steps of float16 instead of one.
+                # A card sums in another order, in two products and a softmax: a step of float16 each.
                 coarse = device == "cuda" and b.dtype == np.float16
-                rtol = max(case.rtol, 2e-3) if coarse else case.rtol
+                rtol = max(case.rtol, 3e-3) if coarse else case.rtol
                 np.testing.assert_allclose(a.numpy(), b, rtol=rtol, atol=case.atol)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
