@@ -707,7 +707,7 @@ def failure(kind, case, device):
             if b is not None:
                 assert a.device == device
                 assert (a.dtype, a.shape) == (b.dtype, b.shape), f"{a.dtype} {a.shape}"
-                # A card sums in another order, in two products and a softmax: a step of float16 each.
+                # A card sums in another order: in two products and a softmax, three steps.
                 coarse = device == "cuda" and b.dtype == np.float16
                 rtol = max(case.rtol, 3e-3) if coarse else case.rtol
                 np.testing.assert_allclose(a.numpy(), b, rtol=rtol, atol=case.atol)
