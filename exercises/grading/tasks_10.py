@@ -400,7 +400,6 @@ SCHEDULE = Task(
         ("-> done = (warm - step)", "a cosine is the same on both sides"),
         ("-> done = (step - warm) / (warm - total)", "a cosine is the same on both sides"),
         ("-> if step >= total:; if step < warm:", "warm is below total"),
-        ("if step <= warm else", "both are 1 there"),
         ("-> rates = rates + [", "a list of the answer's own"),
     ),
     hints=(
