@@ -348,10 +348,12 @@ def met(path):
     way from there, in a copy of the process.
     """
     from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
 
     os.chdir(path.parent)
     cells = [cell for cell in build.read(path).cells if cell.cell_type == "code"]
-    shell = InteractiveShell.instance()
+    # Without a history: the copies of the process would share its database, and print complaints.
+    shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
     verdicts = []
     for number, cell in enumerate(cells):
         if cell.source.startswith("# minidl/"):

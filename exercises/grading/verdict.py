@@ -143,17 +143,19 @@ class Child:
             self.look = now + LOOK
         return min(self.deadline - now, self.most - self.known)
 
+    # Each thread closes its own end of the pipe, also if `close` did not wait for it to the end.
+
     def _read(self):
-        with contextlib.suppress(OSError, ValueError):
-            while block := os.read(self.process.stdout.fileno(), 1 << 16):
+        with contextlib.suppress(OSError, ValueError), self.process.stdout as pipe:
+            while block := os.read(pipe.fileno(), 1 << 16):
                 self.incoming.put(block)
         self.incoming.put(b"")
 
     def _write(self):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError), self.process.stdin as pipe:
             while (data := self.outgoing.get()) is not None:
-                self.process.stdin.write(data)
-                self.process.stdin.flush()
+                pipe.write(data)
+                pipe.flush()
 
     def send(self, data):
         """A message goes out when it is read; one who never reads is late with the reply.
@@ -227,12 +229,8 @@ class Child:
             with contextlib.suppress(queue.Empty):  # it may wait for room
                 self.incoming.get(timeout=0.01)
         writer.join(max(0.0, deadline - time.monotonic()))
-        # Without walls something that it started may still hold the other ends of the pipes.
-        if not writer.is_alive():
-            with contextlib.suppress(OSError):
-                self.process.stdin.close()
-        if not reader.is_alive():
-            self.process.stdout.close()
+        # Without walls something that it started may still hold the other ends of the pipes: then
+        # the threads stay for as long.
         self.folder.cleanup()
         self.closed = True
 
