@@ -9,6 +9,7 @@ comes after.  So `turn` never raises: whatever was written, it says what is wron
 import html
 import inspect
 import warnings
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,6 +20,14 @@ RTOL, ATOL = 1e-6, 1e-9
 _MOST = 300  # letters of a value that are shown
 _UNTRIED = "Your turn: not tried yet."
 _NO_VALUE = "there is no value (None); is a `return` missing, or what should stand behind it?"
+
+
+def beside(name):
+    """The path of a file that lies beside the lessons, "data/sunspots.csv"; from any folder."""
+    path = Path(__file__).parent / name
+    if not path.exists():
+        raise FileNotFoundError(f"{name} is not beside the lessons, in {path.parent}")
+    return path
 
 
 def show(words):
