@@ -766,6 +766,7 @@ need_weights: leave it out: attention gives its output alone
 label_smoothing: =smoothing
 beta: =delta
 pos_weight: =sample_weight, with larger numbers where the target is 1
+class_weight sample_weight: of fit: `trainer.fit(dataset, class_weight="balanced")`
 weight: =class_weight, a number for each class (sample_weight: for each sample)
 size_average reduce: write reduction="sum" or "none"
 from_logits: leave it out: cross_entropy and bce_with_logits take logits
@@ -834,16 +835,19 @@ save_weights_only: leave it out: a checkpoint holds the whole run
 save_freq: =every
 min_delta threshold cooldown baseline start_from_epoch: minidl has no such option
 restore_best_weights: leave it out: EarlyStopping always does
-min_lr start_lr: =lowest
-end_lr: =highest
-num_iter num_training: =steps
+min_lr start_lr lr_min init_value: =lowest
+end_lr lr_max final_value: =highest
+num_iter num_training num_steps n_steps: =steps
+map_location weights_only: leave it out: arrays alone are read, into memory; `model.to("cpu")`
+    moves them
+compress compression protocol: minidl has no such option
 # data
 sep: =delimiter
 usecols columns feature_columns feature_names: =features
 label label_column label_name labels y_col target_column: =target | classes=, the names of the
     classes, of `data.ArrayDataset(rows, classes, classes=["a", "b", "c", "d", "e"])`
 na_filter keep_default_na fill_value fillna: =empty
-na_values missing_values na: leave such cells empty in the file, and say empty="mean"
+missing_values na na_values: =na_values, a list of the words that mean nothing, with empty="mean"
 header names index_col skiprows nrows chunksize parse_dates converters encoding engine: a file in
     UTF-8, whose first line names the columns; else pandas.read_csv, and
     `data.ArrayDataset(rows, classes)`
@@ -911,7 +915,27 @@ def missing(where: str, name: str, known: Iterable[str]) -> str:
         for place in places:
             if key in lines.get(place, {}):
                 return lines[place][key].replace("NAME", name)
-    return f"{_nearest(name, known)}; see {PAGE}"
+    return _elsewhere(name) or f"{_nearest(name, known)}; see {PAGE}"
+
+
+# Where a public name of minidl's own is looked for, when it is asked for in another place.
+_ROOMS = [
+    "minidl", "nn", "nn.functional", "nn.init", "optim", "train", "data", "data.datasets",
+    "data.images", "data.text", "io", "graph", "distributed",
+]  # fmt: skip
+
+
+def _elsewhere(name):
+    """The place where minidl has a public name that is spelled so, or else alike; or None."""
+    found = {}
+    for room in _ROOMS:
+        module = sys.modules.get(f"minidl.{room}", sys.modules["minidl"])
+        for other, value in vars(module).items():
+            ours = str(getattr(value, "__module__", "")).startswith("minidl")
+            if ours and not other.startswith("_"):
+                found.setdefault(other, f"`{room}.{other}`")
+    alike = [place for other, place in found.items() if _plain(other) == _plain(name)]
+    return found.get(name) or next(iter(alike), None)
 
 
 def instead(where: str, name: object) -> str:

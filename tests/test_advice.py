@@ -406,3 +406,15 @@ def test_private_names_are_answered_at_once(where):
 def test_what_is_absent_is_not_listed():
     assert not {"view", "unsqueeze"} & set(dir(minidl.tensor([1.0])))
     assert "reshape" in dir(minidl.tensor([1.0]))
+
+
+@pytest.mark.parametrize("asked, answer", [
+    ("nn.Trainer", "train.Trainer"), ("train.Adam", "optim.Adam"), ("nn.tensor", "minidl.tensor"),
+    ("optim.ReduceOnPlateau", "train.ReduceOnPlateau"), ("data.moons", "data.datasets.moons"),
+    ("minidl.find_rate", "train.find_rate"), ("nn.Initialise", "nn.init.initialise"),
+])  # fmt: skip
+def test_a_name_of_another_room_is_found_there(asked, answer):
+    room, name = asked.split(".")
+    with pytest.raises(AttributeError) as error:
+        getattr(getattr(minidl, room, minidl), name)
+    assert f"`{answer}`" in str(error.value)

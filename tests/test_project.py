@@ -55,12 +55,12 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
-    "advice and differences": (240, "advice differences"),
+    "advice and differences": (251, "advice differences"),
     "engine": (1292, "engine"),
-    "nn": (1064, "nn"),
+    "nn": (1067, "nn"),
     "optim": (245, "optim"),
-    "data": (626, "data"),
-    "train": (1058, "train"),
+    "data": (634, "data"),
+    "train": (1075, "train"),
     "graph": (1880, "graph"),
     "gpu": (121, "gpu"),
     "files and estimators": (430, "io estimators pytorch"),

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from numbers import Real
 from threading import current_thread
 from typing import Any, Protocol
 
@@ -36,6 +37,9 @@ class Dataset(Protocol):
         ...
 
 
+_SEVERAL = "each array is an argument of its own, ArrayDataset(x1, x2, y)"
+
+
 class ArrayDataset:
     """A data set of arrays whose first axis counts the samples, such as x (N, ...) and y (N,).
 
@@ -53,11 +57,13 @@ class ArrayDataset:
                 a.tocsr() if hasattr(a, "tocsr") else np.asarray(a) for a in arrays
             )
         except ValueError as error:
-            raise ValueError(f"{error} For samples that differ in shape: pad_collate") from error
+            raise ValueError(
+                f"{error} For samples that differ in shape: pad_collate; {_SEVERAL}"
+            ) from error
         self.classes = classes
         lengths = [next(iter(a.shape), None) for a in self.arrays]  # None: a number has none
         if not lengths or None in lengths or len(set(lengths)) != 1:
-            raise ValueError(f"arrays of one length are needed, got lengths {lengths}")
+            raise ValueError(f"arrays of one length are needed, got lengths {lengths}; {_SEVERAL}")
 
     __getattr__ = advice.of_object("ArrayDataset")
 
@@ -129,10 +135,12 @@ def split(dataset: Dataset, fraction: float, *, seed: int = 0) -> tuple[Subset, 
     `train_test_split` of scikit-learn, `random_split` of PyTorch.
     """
     whole = hasattr(dataset, "__getitem__") and not isinstance(dataset, np.ndarray | tuple)
-    if not whole or not 0 <= fraction <= 1:
-        raise ValueError("split: dataset must be a data set, such as ArrayDataset(x, y), fraction "
-                         f"must be in [0, 1], got {type(dataset).__name__} and {fraction}"
-                         )  # fmt: skip
+    if not whole or not isinstance(fraction, Real) or not 0 <= fraction <= 1:
+        raise ValueError(
+            "split: dataset must be a data set, such as ArrayDataset(x, y), fraction must be in "
+            f"[0, 1], got {type(dataset).__name__} and {fraction!r}; it is the share of the first "
+            "part, and for three parts one of the two is split again"
+        )
     order = np.random.default_rng(seed).permutation(len(dataset))
     n = round(fraction * len(dataset))
     return Subset(dataset, order[:n]), Subset(dataset, order[n:])

@@ -50,6 +50,7 @@ def read_csv(
     numeric: bool = False,
     words: str | Mapping[str, Iterable[str]] = "error",
     empty: str | Mapping[str, float] = "error",
+    na_values: Iterable[str] = (),
     delimiter: str = ",",
 ) -> Table:
     """The data set in a CSV file, whose first line names the columns: x (N, D) and y (N,).
@@ -65,14 +66,20 @@ def read_csv(
     empty: what becomes of a cell with nothing in it.  "error"; or "mean": for a number, the mean of
         the others in its column; for a word, no word, 0.0 in each of its columns.  A dict
         column -> number gives the numbers.
+    na_values: what means that there is nothing in a cell, such as ["NA", "?"], in any column.
     delimiter: what stands between two cells.
 
     A second file is read like the first by read_csv("test.csv", **train.options), and one without
     answers by **train.options | {"target": None}.
     Raises ValueError, which names line and column, for a cell that does not fit.
-    pandas does this by get_dummies and fillna; it guesses what a column holds.
+    pandas does this by get_dummies and fillna; it guesses what a column holds, and which words,
+    such as NA, mean nothing.
     """
-    names, rows = _read(path, delimiter)
+    if isinstance(na_values, str) or not isinstance(target, str | None):
+        raise TypeError("read_csv: target is the name of one column, or None, and na_values a list "
+                        f"of words, got {target!r} and {na_values!r}")  # fmt: skip
+    na_values = [*na_values]
+    names, rows = _read(path, delimiter, {*na_values})
     others = [name for name in names if name != target]
     features = others if features is None else [*features]
     wanted = {*features, target} - {None}
@@ -108,13 +115,15 @@ def read_csv(
         empty = means
     options = {
         "target": target, "features": features, "classes": classes, "numeric": numeric,
-        "words": words, "empty": empty, "delimiter": delimiter,
+        "words": words, "empty": empty, "na_values": na_values, "delimiter": delimiter,
     }  # fmt: skip
     return Table(*arrays, classes=classes, columns=columns, options=options)
 
 
-def _read(path, delimiter):
-    """The names of the columns, and for each row the number of its line and a dict of its cells."""
+def _read(path, delimiter, nothing):
+    """The names of the columns, and for each row the number of its line and a dict of its cells,
+    "" for those in the set `nothing`.
+    """
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, delimiter=delimiter, restval="")
         names = [*(reader.fieldnames or [])]
@@ -123,7 +132,12 @@ def _read(path, delimiter):
         raise ValueError(f"{path}: two columns have one name, in {names}")
     if wide := [line for line, row in rows if None in row]:
         raise ValueError(f"{path}, line {wide[0]}: more cells than the {len(names)} columns")
-    return names, [(line, {name: row[name].strip() for name in names}) for line, row in rows]
+
+    def cells(row):
+        stripped = {name: row[name].strip() for name in names}
+        return {name: cell * (cell not in nothing) for name, cell in stripped.items()}
+
+    return names, [(line, cells(row)) for line, row in rows]
 
 
 def _cells(path, rows, name, convert, expected):
@@ -136,8 +150,8 @@ def _cells(path, rows, name, convert, expected):
         except (ValueError, KeyError):
             raise ValueError(
                 f"{path}, line {line}, column {name!r}: expected {expected}, got {row[name]!r}; in "
-                'features words="one-hot" takes a column of words alone and empty="mean" cells '
-                "with nothing in them: empty those that mean a gap, such as NA, in the file"
+                'features words="one-hot" takes a column of words alone, empty="mean" cells with '
+                'nothing in them, and na_values=["NA"] says which words mean nothing'
             ) from None
         yield value
 

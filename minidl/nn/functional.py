@@ -9,6 +9,7 @@ course/14 (convolution, pooling) and course/17 (attention).
 
 import math
 from functools import wraps
+from numbers import Real
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -38,8 +39,8 @@ Reduction = Literal["mean", "sum", "none"]
 
 def check_share(owner: str, name: str, share: float) -> None:
     """Raise ValueError unless `share`, the argument `name` of `owner`, is in [0, 1)."""
-    if not 0 <= share < 1:
-        raise ValueError(f"{owner}: {name} must be in [0, 1), got {share}")
+    if not isinstance(share, Real) or not 0 <= share < 1:
+        raise ValueError(f"{owner}: {name} must be in [0, 1), got {share!r}")
 
 
 def gelu(x: Values) -> Values:
@@ -486,6 +487,9 @@ def nll(
 
 def _counted(labels, ignored):
     """The labels, 0 where they are to be ignored, and whether each counts; None: all do."""
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f'labels must be integers, got {labels.dtype}: y.astype("int64"); '
+                        "probabilities of all classes have the shape of the outputs")  # fmt: skip
     if ignored is None:
         return labels, None
     counted = ops.not_equal(labels, ignored)

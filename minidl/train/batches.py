@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from ..data.loader import Dataset
+    from ..nn.module import Module
     from .trainer import Trainer
 
     # An array also as a Tensor, a DataFrame or Series, or a list of numbers.
@@ -231,6 +232,25 @@ def call(function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
     return function(*places, **names)
 
 
+def check_inputs(model: Module, inputs: Sequence[Any]) -> None:
+    """Raise TypeError unless the model's `forward` takes what are the inputs of a batch."""
+    takes = signature(model.forward)
+    try:
+        call(takes.bind, inputs)
+    except TypeError as error:
+        raise TypeError(
+            f"{type(model).__name__} takes ({_named(takes)}), a batch has {len(flat(inputs))} "
+            f"inputs, of shapes {[np.shape(a) for a in flat(inputs)]}: {error}; several inputs "
+            "come as a tuple (by position) or a dict (by keyword), and pairs as in "
+            "fit(x, y, valid=(x_valid, y_valid))"
+        ) from None
+
+
+def _named(takes):
+    """The parameters of a signature, in words."""
+    return ", ".join(str(p.replace(annotation=p.empty)) for p in takes.parameters.values())
+
+
 def inputs_of(trainer: Trainer, batch: Sequence[Any]) -> Sequence[Any]:
     """The inputs of a batch that may have no target.
 
@@ -246,9 +266,8 @@ def inputs_of(trainer: Trainer, batch: Sequence[Any]) -> Sequence[Any]:
                 fitting.append(inputs)
     if len(fitting) == 1:
         return fitting[0]
-    names = [str(p.replace(annotation=p.empty)) for p in takes.parameters.values()]
     raise ValueError(
-        f"predict: {type(trainer.model).__name__} takes ({', '.join(names)}), in training "
+        f"predict: {type(trainer.model).__name__} takes ({_named(takes)}), in training "
         f"{n or 'no'} inputs, a batch has {len(flat(batch))} arrays, of shapes "
         f"{[np.shape(a) for a in flat(batch)]}: "
         "which are inputs, is the last the target? Give the inputs alone, predict(x), "

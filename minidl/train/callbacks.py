@@ -12,6 +12,7 @@ import csv
 import inspect
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from io import BytesIO, StringIO
 from itertools import count
@@ -29,7 +30,7 @@ from .metrics import meant
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from matplotlib.figure import Figure
@@ -157,7 +158,11 @@ class Monitor(Callback):
         Raises ValueError where the history has no such name.
         """
         if self.monitor not in trainer.logs:
-            raise ValueError(f"no {self.monitor!r} to watch; there are {sorted(trainer.logs)}")
+            raise ValueError(
+                f"{type(self).__name__}: no {self.monitor!r} to watch; there are "
+                f"{sorted(trainer.logs)}; names with valid_ need data to validate on, "
+                "fit(x, y, valid=0.2), and monitor='loss' watches the training loss"
+            )
         value = self.sign * trainer.logs[self.monitor]
         better = self.best is None or value < self.best
         self.waited = 0 if better else self.waited + 1
@@ -333,6 +338,8 @@ def plot_history(
 
     Saved to `path` if given.  Returns matplotlib's figure; needs pip install "minidl[course]".
     """
+    if not isinstance(history, Mapping):
+        raise TypeError(f"plot_history: expected a dict such as trainer.history, got {history!r}")
     losses = [name for name in history if name.endswith("loss")]
     others = [name for name in history if name not in (*losses, "rate")]
     panels = [group for group in (losses, others) if group]
@@ -346,3 +353,6 @@ def plot_history(
             axes.set(xlabel="learning rate", xscale="log")
         axes.legend()
     return saved(figure, path)
+
+
+advice.functions(__name__)

@@ -34,6 +34,7 @@ from .batches import (
     are_arrays,
     as_loader,
     balanced,
+    check_inputs,
     dataset,
     given,
     inputs_of,
@@ -61,7 +62,8 @@ if TYPE_CHECKING:
     from .metrics import Metric
 
 _WRITERS = Progress, Checkpoint, CSVLog, HistoryPlot
-_PLACE = "epoch", "batch", "seen", "logs", "history", "stopped", "n_inputs"  # in a checkpoint
+# What a checkpoint holds of a Trainer's own.
+_PLACE = "epoch", "batch", "seen", "logs", "history", "stopped", "n_inputs", "columns"
 
 
 class Trainer:
@@ -214,7 +216,9 @@ class Trainer:
         if isinstance(valid, (Real, np.generic)):
             valid = share(valid)
         elif valid is not None:
-            valid, valid_form = given("valid", *(valid if isinstance(valid, tuple) else (valid,)))
+            pair = valid if isinstance(valid, tuple) else (valid,)
+            self._columns("valid", pair[0])
+            valid, valid_form = given("valid", *pair)
         train, valid = prepared(train, valid, sample_weight, seed)
         loader = as_loader(train, form, batch_size, "training ", shuffle=True, seed=seed)
         if valid is not None:
@@ -225,6 +229,7 @@ class Trainer:
         self.stopped, self.n_epochs = False, self.epoch + epochs
         if resume is not None and os.path.exists(resume):
             self.load(resume)
+            self._columns("fit", x)
             self.n_epochs = epochs
         self._checked = None, None
         with training(self.model):
@@ -334,7 +339,10 @@ class Trainer:
         if model is not self.model or optimizer is not self.optimizer:
             _check_that_they_belong_together(self.model, self.optimizer)
             self._modes = _modes(self.model)
-            self.n_inputs = len(flat(parts(batch, self.loss)[0])) or None
+            inputs = parts(batch, self.loss)[0]
+            self.n_inputs = len(flat(inputs)) or None
+            if self.n_inputs:
+                check_inputs(self.model, inputs)
             self._checked = self.model, self.optimizer
         for module, mode in self._modes:
             module.training = mode
@@ -520,3 +528,6 @@ def find_rate(
                 break
     random.set_random_state(before)
     return {"rate": rates, "loss": losses}
+
+
+advice.functions(__name__)

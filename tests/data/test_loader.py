@@ -276,7 +276,7 @@ def test_samples_of_different_shapes_are_no_arrays():
         ArrayDataset([[1, 2], [3]], [0, 1])
 
 
-@pytest.mark.parametrize("fraction", [-0.1, 1.5, 200, float("nan")])
+@pytest.mark.parametrize("fraction", [-0.1, 1.5, 200, float("nan"), [0.8, 0.2], "0.8", None])
 def test_split_refuses_what_is_no_fraction(fraction):
     with pytest.raises(ValueError, match=r"fraction must be in \[0, 1\], got"):
         split(numbers(), fraction)

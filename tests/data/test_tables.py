@@ -164,6 +164,23 @@ def test_words_and_means_may_be_given(table):
     assert dataset.options["words"] == {"class": ["1", "2", "3"]}
 
 
+def test_words_that_mean_nothing(table):
+    path = table("a,b,y\n1,red,no\nNA,?,no\n3, NA ,yes\n")
+    options = {"target": "y", "words": "one-hot", "empty": "mean", "na_values": ["NA", "?"]}
+    train = read_csv(path, **options)
+    assert train.arrays[0].tolist() == [[1, 1], [2, 0], [3, 0]]
+    assert train.columns == ["a", "b=red"]
+    again = read_csv(path, **json.loads(json.dumps(train.options)))
+    np.testing.assert_array_equal(again.arrays[0], train.arrays[0])
+    with pytest.raises(ValueError, match=r"line 3, column 'a': expected a number, got ''"):
+        read_csv(path, target="y", words={"b": ["red"]}, na_values=["NA", "?"])
+    for wrong in ({"na_values": "NA"}, {"target": ["y"]}):
+        with pytest.raises(
+            TypeError, match=r"target is the name of one column, .* a list of words"
+        ):
+            read_csv(path, **options | wrong)
+
+
 def test_a_file_without_answers(table):
     (x,) = read_csv(table("a,b\n1,2\n3,4\n"), target=None)[:]
     assert x.tolist() == [[1, 2], [3, 4]]

@@ -497,7 +497,7 @@ def test_weights_of_classes_that_no_sample_has_are_told():
             linear_trainer("cross_entropy").fit(ArrayDataset(X, KIND), class_weight=weight, **QUIET)
 
 
-def test_columns_are_those_of_training():
+def test_columns_are_those_of_training(tmp_path):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X)
     frame.columns = [f"c{i}" for i in range(X.shape[1])]
@@ -507,7 +507,16 @@ def test_columns_are_those_of_training():
     np.testing.assert_array_equal(trainer.predict(X), expected)
     turned = frame[[*frame.columns[::-1]]]
     np.testing.assert_array_equal(trainer.predict(turned[trainer.columns]), expected)
+    trainer.save(tmp_path / "run")
+    later = linear_trainer("cross_entropy")
+    later.load(tmp_path / "run")
+    assert later.columns == trainer.columns
     for call in (
+        lambda: later.predict(turned),
+        lambda: linear_trainer("cross_entropy").fit(
+            turned, KIND, resume=tmp_path / "run", epochs=2, **QUIET
+        ),
+        lambda: trainer.fit(frame, KIND, valid=(turned, KIND), **QUIET),
         lambda: trainer.predict(turned),
         lambda: trainer.evaluate(turned, KIND),
         lambda: trainer.fit(turned, KIND, **QUIET),
@@ -523,7 +532,7 @@ def test_a_length_to_cut_to_is_above_zero(length):
         linear_trainer("cross_entropy", clip_norm=length)
 
 
-@pytest.mark.parametrize("factor", [2, 1, -0.1])
+@pytest.mark.parametrize("factor", [2, 1, -0.1, "a", None])
 def test_a_plateau_makes_the_rate_smaller(factor):
     with pytest.raises(ValueError, match=r"ReduceOnPlateau: factor must be in \[0, 1\), got"):
         ReduceOnPlateau(factor=factor)

@@ -322,6 +322,15 @@ def test_what_counts_as_better(monitor, largest, values, better):
 def test_what_there_is_to_watch_is_named(callback):
     with pytest.raises(ValueError, match=r"no 'valid_loss' to watch; there are .*'loss'"):
         spiral_trainer().fit(SPIRALS, epochs=1, progress=False, callbacks=[callback])
+    with pytest.raises(ValueError, match=r"need data to validate on, fit\(x, y, valid=0\.2\)"):
+        spiral_trainer().fit(SPIRALS, epochs=1, progress=False, callbacks=[callback])
+
+
+def test_a_history_is_what_is_drawn():
+    with pytest.raises(TypeError, match=r"expected a dict such as trainer\.history, got None"):
+        plot_history(None)
+    with pytest.raises(TypeError, match=r"find_rate\(\) has no argument 'start_lr': write lowest="):
+        find_rate(spiral_trainer(), SPIRALS, start_lr=1e-5)
 
 
 def test_a_schedule_sets_the_rate_of_each_epoch(tmp_path, device):

@@ -366,6 +366,23 @@ def test_what_is_no_data_is_refused():
         trainer.fit(emptied, progress=False)
 
 
+def test_a_pair_in_the_place_of_the_inputs_is_told_from_two_inputs():
+    trainer = linear_trainer("cross_entropy")
+    for x, y in (((X, LABELS), (X, LABELS)), ([X, X], LABELS), ({"a": X}, LABELS)):
+        with pytest.raises(
+            TypeError, match=r"Linear takes \(x\), a batch has [12] inputs, of shapes"
+        ):
+            trainer.fit(x, y, progress=False)
+    assert trainer.optimizer.steps == 0
+    trainer.fit({"x": X}, LABELS, progress=False)
+
+
+def test_float_labels_are_told():
+    for target in (LABELS.astype("f4"), LABELS != 0):
+        with pytest.raises(TypeError, match=r'labels must be integers, .*y\.astype\("int64"\)'):
+            linear_trainer("cross_entropy").fit(X, target, progress=False)
+
+
 def test_a_loss_without_weights_is_named():
     def plain(y, labels):
         return F.cross_entropy(y, labels)
