@@ -59,7 +59,7 @@ BUDGETS = {
     "engine": (1292, "engine"),
     "nn": (1067, "nn"),
     "optim": (245, "optim"),
-    "data": (634, "data"),
+    "data": (637, "data"),
     "train": (1075, "train"),
     "graph": (1880, "graph"),
     "gpu": (121, "gpu"),

@@ -191,7 +191,10 @@ def spirals(n: int = 300, *, classes: int = 3, noise: float = 0.05, seed: int = 
 
 def _ask(module) -> Any:
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
+        if getattr(found, "__file__", None) is None:
+            raise ImportError(f"{module} is a folder of that name here, and no package")
+        return found
     except ImportError as error:
         raise ImportError(f'{error}; for this data set pip install "minidl[course]"') from error
 
@@ -201,7 +204,8 @@ def available() -> dict[str, str]:
     fashion = f"in {_HOME}" if any(_HOME.glob("*.gz")) else "will be downloaded (30 MB)"
     state = {"fashion_mnist": fashion, "prose": "in Python", "spirals": "generated"}
     for name, package in (_OTHERS | dict.fromkeys(_SKLEARN, "sklearn")).items():
-        there = importlib.util.find_spec(package)
+        # A folder of that name has no origin.
+        there = getattr(importlib.util.find_spec(package), "origin", None)
         state[name] = f"in {package}" if there else 'needs pip install "minidl[course]"'
     return state
 

@@ -103,6 +103,16 @@ def test_names_and_prose():
     assert len(text) > 400_000 and "statement" in text
 
 
+def test_a_folder_is_not_taken_for_a_package(tmp_path, monkeypatch):
+    (tmp_path / "names").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "names", raising=False)
+    assert datasets.available()["names"].startswith("needs")
+    with pytest.raises(ImportError, match="names is a folder of that name here, and no"):
+        datasets.names()
+    monkeypatch.delitem(sys.modules, "names", raising=False)
+
+
 @pytest.mark.parametrize("make", [datasets.moons, datasets.spirals])
 def test_generated_sets_depend_on_their_seed_alone(make):
     np.random.seed(1)
