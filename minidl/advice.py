@@ -547,6 +547,7 @@ clip_grad_norm_: `optim.clip_grad_norm(model.parameters(), 1.0)`
 clip_grad_value_: `optim.clip_grad_value(model.parameters(), 1.0)`
 """
 NAMES["Optimizer"] = """
+set_lr set_learning_rate: `optimizer.lr = 0.01`
 param_groups: the rate is `optimizer.lr`; of one made of groups, `optim.SGD([{"params":
     model.parameters(), "lr": 0.1}], lr=0.01).groups[0].lr`
 add_param_group: an optimiser for each group, such as `optim.SGD(model[2].parameters(), lr=0.01)`
@@ -631,6 +632,10 @@ prefetch cache repeat: leave it out: a DataLoader works ahead, `data.DataLoader(
 take skip head: `data.Subset(dataset, range(2))`
 concatenate: `data.ArrayDataset(np.concatenate([rows, rows]))`
 train_test_split random_split: `data.split(dataset, 0.8)`
+"""
+NAMES["Subset"] = """
+arrays x X data features tensors inputs: `subset[:]`, a tuple of its arrays, in memory
+y targets labels target: `subset[:][-1]`
 """
 NAMES["nn.init"] = """
 xavier_uniform_ xavier_uniform glorot_uniform GlorotUniform:

@@ -50,6 +50,7 @@ def trainer():
 OBJECTS["Trainer"] = trainer()
 OBJECTS["Callback"] = train.Progress()
 OBJECTS["ArrayDataset"] = data.ArrayDataset(np.zeros((4, 3)), np.arange(4))
+OBJECTS["Subset"] = data.Subset(OBJECTS["ArrayDataset"], [0, 2])
 
 
 def test_there_is_an_object_for_every_place():
@@ -125,7 +126,8 @@ def world(tmp_path):
         "mask": minidl.tensor(rng.random((2, 3)) > 0.5), "array": uniform(2, 3).data,
         "words": ["a", "b", "a"], "weights": weights, "weight": uniform(10, 3), "rng": rng,
         "w": w, "h": h, "loss": h.sum(), "p": us.model.parameters()[0], "rows": rows,
-        "classes": classes, "dataset": data.ArrayDataset(rows, classes), "model": us.model,
+        "classes": classes, "subset": data.Subset(data.ArrayDataset(rows, classes), [0, 1]),
+        "dataset": data.ArrayDataset(rows, classes), "model": us.model,
         "optimizer": us.optimizer, "trainer": us, "module": nn.LayerNorm(3),
         "around": lambda path, module, run: run(), "step": lambda x: x + 1,
         "log_p": F.log_softmax(uniform(4, 5)), "state": us.model.state_dict(),

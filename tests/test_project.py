@@ -55,11 +55,11 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
-    "advice and differences": (251, "advice differences"),
+    "advice and differences": (252, "advice differences"),
     "engine": (1292, "engine"),
-    "nn": (1067, "nn"),
+    "nn": (1069, "nn"),
     "optim": (245, "optim"),
-    "data": (637, "data"),
+    "data": (638, "data"),
     "train": (1075, "train"),
     "graph": (1880, "graph"),
     "gpu": (121, "gpu"),

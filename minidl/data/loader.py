@@ -102,6 +102,8 @@ class Subset:
         self.indices = indices
         self.classes = getattr(dataset, "classes", None)
 
+    __getattr__ = advice.of_object("Subset")
+
     def __len__(self) -> int:
         """How many samples there are."""
         return len(self.indices)

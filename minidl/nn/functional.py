@@ -113,6 +113,8 @@ def pad(x: Values, padding: Size) -> Values:
     rows, columns = _padding(padding)
     if not rows and not columns:
         return x
+    if x.ndim != 4:
+        raise ValueError(f"pad: expected images (N, C, H, W), got shape {x.shape}")
     n, c, h, w = x.shape
     x = transpose(x, axes=(1, 2, 3, 0))  # (N, C, H, W) -> (C, H, W, N), as windows like it
     key = slice(None), slice(rows, rows + h), slice(columns, columns + w)

@@ -248,7 +248,8 @@ def _refuse_pytorchs(module, state, mine):
     """Raise ValueError if `state` is PyTorch's, by its values or by names that only PyTorch has."""
     if not hasattr(state, "items"):
         raise TypeError("load_state_dict: expected a dict path -> array, as from state_dict(), got "
-                        f"a {type(state).__name__}")  # fmt: skip
+                        f"a {type(state).__name__}; of a file it is minidl.io.load(path)[0]"
+                        )  # fmt: skip
     for path, value in state.items():
         top = {kind.__module__.partition(".")[0] for kind in type(value).__mro__}
         if "torch" in top or (path not in mine and str(path).endswith(_PYTORCHS)):
