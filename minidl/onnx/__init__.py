@@ -1,0 +1,10 @@
+"""ONNX: a model as a file that runs without Python, and a model read from such a file.
+
+`export` writes, `load` reads.  Needs pip install "minidl[onnx]".  Explained in course/25.
+"""
+
+from .exporter import OPSET, export
+from .reader import Loaded, load
+from .rules import LAYERS, OPERATIONS, rule
+
+__all__ = ["LAYERS", "OPERATIONS", "OPSET", "Loaded", "export", "load", "rule"]

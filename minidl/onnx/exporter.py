@@ -1,0 +1,224 @@
+"""A model as a file of ONNX, which runs without Python.
+
+The one rule of this file: the model is run three times, on inputs of other sizes.  What differs
+between the runs is computed in the file from the sizes of its inputs; what does not is a constant.
+
+Explained in course/25.
+"""
+
+from __future__ import annotations
+
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import advice
+from ..engine import devices
+from ..engine.tensor import array_of, tensor
+from ..graph.lines import flat, mapped
+from ..io import write_atomically
+from ..nn.module import Module
+from .reader import Loaded
+from .rules import LAYERS, OPERATIONS
+from .runs import Length, Run, Source, aligned, kind_of, told
+from .writer import Rule, Value, Writer
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+OPSET: int = 21  # of ONNX, from 2024; what runs the file must know it
+BATCH = 2, 3, 5  # the sizes of the three runs along the first axis
+
+
+def export(
+    model: Module,
+    path: str | os.PathLike[str],
+    *inputs: Any,
+    axes: Sequence[Sequence[str | None]] | Sequence[str | None] = ("N",),
+) -> None:
+    """Write `model`, as it is in evaluation, to an ONNX file of version OPSET.
+
+    inputs: an example of each input of `forward`, an array or a Tensor; None for one left out.
+    axes: names for the axes of the inputs whose lengths may differ when the file is run, None for
+        those that stay: ("N", "T") for all inputs, or such a tuple for each.  The first axis is
+        tried with the sizes 2, 3 and 5, each other with that of the example, which is 4 or more,
+        and with two that are 2 and 3 smaller.
+
+    The file's inputs have the names of forward's arguments; its outputs are called "output", or
+    "output_0", "output_1", ... where the model gives several, or as the keys of a dict.  Parameters
+    have their paths as names.  What is drawn at random is left out, as in evaluation; what
+    depends on the values of the inputs, such as an `if`, is written as it went for the example.
+    The file is checked before it is written.  A model that `load` read is written as it was, with
+    the weights that it has now.
+    Raises NotImplementedError, which names the operation and where it was, for what has no rule,
+    and ValueError for what varies otherwise than with sizes, or where the example does not fit.
+    """
+    if isinstance(model, Loaded):
+        write_atomically(path, [model.content()])
+        return
+    if not isinstance(model, Module):
+        raise TypeError(f"export: expected a Module, got {type(model).__name__}")
+    names = _names(model, len(inputs))
+    given = [(name, devices.to_numpy(array_of(tensor(x)))) for name, x in zip(names, inputs)
+             if x is not None]  # fmt: skip
+    described = _described(given, axes)
+    sizes = _sizes(described)
+    runs = [Run(model, _resized(described, inputs, sizes, i), LAYERS) for i in range(len(BATCH))]
+    writer = Writer(model, described, sizes)
+    known = _write_calls(writer, aligned(runs, sizes), described)
+    outputs = _outputs(writer, runs, known)
+    write_atomically(path, [_content(writer, type(model).__name__, described, outputs)])
+
+
+def _names(model, n):
+    """The names of the first n arguments of `forward`; of *x they are x_0, x_1, ..."""
+    found = []
+    for name, parameter in signature(model.forward).parameters.items():
+        if parameter.kind is Parameter.VAR_POSITIONAL:
+            found += [f"{name}_{i}" for i in range(n - len(found))]
+        else:
+            found.append(name)
+    return found[:n]
+
+
+def _described(given, axes):
+    """For each input its name, an example, and a name or None for each of its axes."""
+    if not axes or isinstance(axes[0], str | None):  # one tuple, for inputs of any number of axes
+        most = max(x.ndim for _, x in given)
+        axes = [axes[: x.ndim + max(0, len(axes) - most)] for _, x in given]
+    if len(axes) != len(given):
+        raise ValueError(f"axes: expected one tuple for each of {len(given)} inputs, got {axes}")
+    found = []
+    for (name, x), row in zip(given, axes):
+        if len(row) > x.ndim:
+            raise ValueError(f"axes: {name} has {x.ndim} axes, got {row}")
+        found.append((name, x, [*row] + [None] * (x.ndim - len(row))))
+    return found
+
+
+def _shape(x, row):
+    """The shape of an input, with a Length for each axis that has a name."""
+    shape = [*x.shape]
+    for i, axis in enumerate(row):
+        if axis is not None:
+            shape[i] = Length(1, (axis,))
+    return tuple(shape)
+
+
+def _sizes(described):
+    """Name of an axis -> its size in each of the three runs."""
+    found = {}
+    for name, x, row in described:
+        for i, axis in enumerate(row):
+            if axis is None or axis in found:
+                continue
+            n = x.shape[i]
+            if not found:
+                found[axis] = BATCH
+            elif n >= 4:
+                found[axis] = n, n - 2, n - 3
+            else:
+                raise ValueError(f"the axis {axis} of {name} has length {n}; give an example where "
+                                 "it is 4 or more, or name it None, so that it stays")  # fmt: skip
+    return found
+
+
+def _resized(described, inputs, sizes, run):
+    """The inputs of a run: the example with its axes cut, or begun again, to their sizes."""
+    found = iter(described)
+    arguments = []
+    for given in inputs:
+        if given is None:
+            arguments.append(None)
+            continue
+        _, x, row = next(found)
+        for i, axis in enumerate(row):
+            if axis is not None:
+                x = np.take(x, np.arange(sizes[axis][run]) % x.shape[i], axis=i)
+        arguments.append(x)
+    return arguments
+
+
+def _write_calls(writer, calls, described):
+    """Nodes for all calls; gives a dict: Source -> (value, shape, dtype)."""
+    known = {}
+    for i, (name, x, row) in enumerate(described):
+        known[Source("input", i)] = Value(name, _shape(x, row), x.dtype)
+    for i, call in enumerate(calls):
+        table, kind = OPERATIONS, call.what
+        if isinstance(kind, Module):
+            table, kind = LAYERS, kind_of(kind, LAYERS)
+        if kind not in table:
+            raise NotImplementedError(
+                f"{told(call)} has no rule for ONNX: use layers that have one, "
+                f"{', '.join(sorted(layer.__name__ for layer in LAYERS))}, or write one, "
+                f"@onnx.rule(onnx.OPERATIONS, {call.name!r})"
+            )
+        found = mapped(call.inputs, lambda source: _value(writer, known, source))
+        try:
+            result = table[kind](Rule(writer, call, found))
+        except NotImplementedError as error:
+            raise NotImplementedError(f"{told(call)} cannot be exported: {error}") from None
+        for j, name in enumerate(flat(result)):
+            known[Source("result", (i, j))] = Value(name, call.shapes[j], call.results[j].dtype)
+    return known
+
+
+def _value(writer, known, source):
+    """The Value of a Source."""
+    if source is None or source.kind in ("input", "result"):
+        return known.get(source)
+    if source.kind == "parameter":
+        part = writer.parts[source.key]
+        return Value(writer.parameter(part), part.shape, part.dtype)
+    p = source.key  # a Pattern, or an array
+    if source.kind == "pattern":
+        return Value(None, p.shape, p.dtype, lambda t: writer.pattern(p, t))
+    return Value(None, p.shape, p.dtype, lambda t: writer.constant(p.astype(t)))
+
+
+def _outputs(writer, runs, known):
+    """For each output its name, its shape and its type."""
+    sources, given = runs[0].results, runs[0].outputs
+    if any(run.results != sources for run in runs):
+        raise ValueError("the model gives other outputs where its inputs have other sizes")
+    names = [f"output_{i}" for i in range(len(sources))]
+    if isinstance(given, dict):
+        names = [*given]
+    elif len(names) == 1:
+        names = ["output"]
+    found = []
+    for wish, source in zip(names, sources):
+        value = _value(writer, known, source)
+        inner, outer = value.name or value.make(value.dtype), writer.name(wish)
+        if inner in [name for name, *_ in found] or not writer.rename(inner, outer):
+            writer.node("Identity", inner, wish=outer)
+        found.append((outer, value.shape, value.dtype))
+    return found
+
+
+def _content(writer, name, described, outputs):
+    """The bytes of the file, checked."""
+    helper, numpy_helper = writer.onnx.helper, writer.onnx.numpy_helper
+
+    def info(name, shape, dtype):
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        lengths = [{True: str, False: int}[isinstance(n, Length)](n) for n in shape]
+        return helper.make_tensor_value_info(name, kind, lengths)
+
+    inputs = [info(name, _shape(x, row), x.dtype) for name, x, row in described]
+    constants = [numpy_helper.from_array(a, name) for name, a in writer.constants.items()]
+    graph = helper.make_graph(writer.nodes, name, inputs, [info(*o) for o in outputs], constants)
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        producer_name="minidl",
+        ir_version=10,
+    )
+    writer.onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+advice.functions(__name__)

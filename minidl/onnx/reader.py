@@ -1,0 +1,449 @@
+"""A model read from a file of ONNX, to be run, looked at and trained on.
+
+The one rule of this file: each operator of ONNX is one entry in one table, made of minidl's own
+operations, so that what is read can be trained like any other module.
+
+Explained in course/25.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import advice, nn
+from ..engine import devices, ops, reductions, shapes
+from ..engine.tensor import Tensor, array_of
+from ..graph.lines import flat
+from ..nn import functional as F
+from ..nn.module import Module, Parameter, as_tensor
+from .writer import onnx_package
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+OPERATORS: dict[str, Callable[..., Any]] = {}  # of ONNX: name -> function(*inputs, **attributes)
+
+
+def operator(*names: str) -> Callable:
+    """Decorator: the function answers these operators."""
+
+    def keep(function):
+        OPERATORS.update(dict.fromkeys(names, function))
+        return function
+
+    return keep
+
+
+OPERATORS |= {
+    "Add": ops.add, "Sub": ops.sub, "Mul": ops.mul, "Div": ops.div, "Neg": ops.neg, "Pow": ops.pow,
+    "MatMul": ops.matmul, "Exp": ops.exp, "Log": ops.log, "Sqrt": ops.sqrt, "Sin": ops.sin,
+    "Cos": ops.cos, "Tanh": ops.tanh, "Sigmoid": ops.sigmoid, "Softplus": ops.softplus,
+    "Relu": ops.relu, "Abs": ops.abs, "Sign": ops.sign, "Max": ops.maximum, "Min": ops.minimum,
+    "Where": ops.where, "Equal": ops.equal, "Less": ops.less, "LessOrEqual": ops.less_equal,
+    "BitwiseAnd": ops.bit_and, "BitwiseOr": ops.bit_or, "BitwiseNot": ops.invert,
+    "Floor": lambda x: as_tensor(np.floor(array_of(x))), "And": ops.bit_and, "Or": ops.bit_or,
+    "Not": ops.invert,
+    "Identity": lambda x: x, "Dropout": lambda x, *more, **options: x,
+    "Reciprocal": lambda x: 1 / x,
+    "LeakyRelu": lambda x, *, alpha=0.01: F.leaky_relu(x, alpha),
+    "Softmax": lambda x, *, axis=-1: F.softmax(x, axis),
+    "LogSoftmax": lambda x, *, axis=-1: F.log_softmax(x, axis),
+    "Concat": lambda *xs, axis: shapes.concatenate(*xs, axis=axis),
+    "Gather": lambda x, i, *, axis=0: x[(slice(None),) * (axis % x.ndim) + (i,)],
+    "Constant": lambda *, value: value,
+    "Range": lambda first, end, step: np.arange(first.item(), end.item(), step.item()),
+    "Trilu": lambda x, k=0, *, upper=1: x * (np.triu if upper else np.tril)(
+        np.ones(x.shape, x.dtype), int(k)),
+}  # fmt: skip
+
+
+def _ints(x):
+    """Whole numbers, given as an array, as a list; [] for None."""
+    if x is None:
+        return []
+    return np.asarray(array_of(x)).ravel().tolist()
+
+
+@operator("Gelu")
+def _(x, *, approximate="none"):
+    if approximate != "tanh":
+        raise NotImplementedError("Gelu is the form with tanh here")
+    return F.gelu(x)
+
+
+@operator("Cast")
+def _(x, *, to, **options):
+    dtype = onnx_package().helper.tensor_dtype_to_np_dtype(to)
+    return x.astype(dtype)
+
+
+@operator("Shape")
+def _(x, *, start=0, end=None):
+    return np.array(x.shape[start:end], np.int64)
+
+
+@operator("Reshape")
+def _(x, shape, *, allowzero=0):
+    new = _ints(shape)
+    for i, n in enumerate(new):
+        if n == 0 and not allowzero:  # the length stays
+            new[i] = x.shape[i]
+    return x.reshape(new)  # (N, H, W) to [0, -1] -> (N, H W)
+
+
+@operator("Flatten")
+def _(x, *, axis=1):
+    first = math.prod(x.shape[:axis])
+    return x.reshape(first, x.size // first)  # (N, ...) -> (N, product)
+
+
+@operator("Squeeze")
+def _(x, axes=None):
+    gone = [i for i, n in enumerate(x.shape) if n == 1]
+    if axes is not None:
+        gone = [i % x.ndim for i in _ints(axes)]
+    # Without the axes in `gone`: (N, 1, D) -> (N, D)
+    return x.reshape([n for i, n in enumerate(x.shape) if i not in gone])
+
+
+@operator("Unsqueeze")
+def _(x, axes):
+    axes, new = _ints(axes), [*x.shape]
+    for axis in sorted(axis % (x.ndim + len(axes)) for axis in axes):
+        new.insert(axis, 1)
+    return x.reshape(new)  # (N, D) -> (N, 1, D)
+
+
+@operator("Expand")
+def _(x, shape):
+    return shapes.broadcast_to(x, shape=np.broadcast_shapes(x.shape, tuple(_ints(shape))))
+
+
+@operator("Transpose")
+def _(x, *, perm=None):
+    perm = perm or [*reversed(range(x.ndim))]
+    if perm == [*range(x.ndim)]:
+        return x
+    return x.transpose(*perm)  # axis i becomes what stood at perm[i]: (N, T, D) -> (T, N, D)
+
+
+@operator("Slice")
+def _(x, starts, ends, axes=None, steps=None):
+    starts = _ints(starts)
+    axes, steps = _ints(axes) or range(len(starts)), _ints(steps) or [1] * len(starts)
+    key = [slice(None)] * x.ndim
+    for axis, *part in zip(axes, starts, _ints(ends), steps):
+        key[axis] = slice(*part)
+    return x[tuple(key)]
+
+
+@operator("Pad")
+def _(x, pads, value=None, axes=None, *, mode="constant"):
+    if mode != "constant" or value is not None or axes is not None:
+        raise NotImplementedError("Pad is with zeros on all axes here")
+    pads = _ints(pads)
+    before, after = pads[: x.ndim], pads[x.ndim :]
+    key = tuple(slice(b, b + n) for b, n in zip(before, x.shape))
+    shape = tuple(b + n + a for b, n, a in zip(before, x.shape, after))
+    return shapes.scatter(x, key=key, shape=shape)
+
+
+@operator("ConstantOfShape")
+def _(shape, *, value=None):
+    if value is None:
+        value = np.float32([0])
+    return np.full(_ints(shape), value.item(), value.dtype)
+
+
+@operator("OneHot")
+def _(labels, depth, values, *, axis=-1):
+    if axis != -1:
+        raise NotImplementedError("OneHot is along the last axis here")
+    (classes,) = _ints(depth)
+    hot = ops.one_hot(labels, classes=classes, dtype=values.dtype)
+    return values[0] + (values[1] - values[0]) * hot
+
+
+@operator("Gemm")
+def _(x, y, c=None, *, alpha=1.0, beta=1.0, transA=0, transB=0):
+    if transA:
+        x = x.T  # (D, N) -> (N, D)
+    if transB:
+        y = y.T  # (K, D) -> (D, K)
+    product = alpha * (x @ y)  # (N, D) @ (D, K) -> (N, K)
+    if c is None:
+        return product
+    return product + beta * c
+
+
+# ---- reductions
+
+
+def _reduced(function, x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
+    if axes is not None:
+        axes = tuple(_ints(axes))
+    return function(x, axis=axes, keepdims=bool(keepdims))
+
+
+OPERATORS |= {
+    "ReduceSum": partial(_reduced, shapes.sum),
+    "ReduceMax": partial(_reduced, reductions.max),
+    "ReduceMin": partial(_reduced, reductions.min),
+}
+
+
+@operator("ReduceMean")
+def _(x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
+    axes = tuple(_ints(axes)) or None
+    return x.mean(axes, keepdims=bool(keepdims))  # (N, D), axes [1] -> (N, 1), or (N,)
+
+
+@operator("GlobalAveragePool")
+def _(x):
+    return x.mean((2, 3), keepdims=True)  # (N, C, H, W) -> (N, C, 1, 1)
+
+
+@operator("ReduceLogSumExp")
+def _(x, axes=None, *, keepdims=1):
+    axes = tuple(_ints(axes)) or tuple(range(x.ndim))
+    y = reductions.logsumexp(x, axis=axes)
+    if keepdims:
+        return y
+    return y.sum(axes)  # (N, 1) -> (N,): the axes have length 1
+
+
+def _place(function, x, *, axis=0, keepdims=1):
+    return function(x, axis=axis, keepdims=bool(keepdims))
+
+
+OPERATORS["ArgMax"] = partial(_place, reductions.argmax)
+OPERATORS["ArgMin"] = partial(_place, reductions.argmin)
+
+
+# ---- convolution, pooling, norms
+
+
+def _even(pads, n):
+    """Padding that is the same on both sides, for each of n axes."""
+    pads = pads or [0] * 2 * n
+    if pads[:n] != pads[n:]:
+        raise NotImplementedError(f"padding differs between the sides: {pads}")
+    return pads[:n]
+
+
+@operator("Conv")
+def _(x, w, b=None, *, strides=None, pads=None, dilations=None, group=1, kernel_shape=None):
+    n = x.ndim - 2
+    options = {
+        "stride": strides or [1] * n,
+        "padding": _even(pads, n),
+        "dilation": dilations or [1] * n,
+    }
+    if n == 1:
+        return F.conv1d(x, w, b, groups=group, **{k: v[0] for k, v in options.items()})
+    return F.conv2d(x, w, b, groups=group, **options)
+
+
+@operator("ConvTranspose")
+def _(x, w, b=None, *, strides=None, pads=None, output_padding=None, kernel_shape=None):
+    more = output_padding or [0, 0]
+    return F.conv_transpose2d(
+        x, w, b, stride=strides or [1, 1], padding=_even(pads, 2), output_padding=more
+    )
+
+
+@operator("MaxPool")
+def _(x, *, kernel_shape, strides=None, pads=None):
+    return F.max_pool2d(x, kernel_shape, strides or [1, 1], _even(pads, 2))
+
+
+@operator("AveragePool")
+def _(x, *, kernel_shape, strides=None, pads=None, count_include_pad=0):
+    if any(pads or []) and not count_include_pad:
+        raise NotImplementedError("AveragePool counts its padding here")
+    return F.avg_pool2d(x, kernel_shape, strides or [1, 1], _even(pads, 2))
+
+
+def _by_channel(x, weight, bias):
+    """x (N, n, ...) times weight (n,), plus bias (n,)."""
+    shape = (-1, *[1] * (x.ndim - 2))
+    return x * weight.reshape(shape) + bias.reshape(shape)  # (n,) -> (n, 1, ...)
+
+
+@operator("BatchNormalization")
+def _(x, weight, bias, mean, var, *, epsilon=1e-5, momentum=0.9):
+    scale = weight / ops.sqrt(var + epsilon)
+    return _by_channel(x, scale, bias - mean * scale)
+
+
+@operator("LayerNormalization")
+def _(x, weight, bias=None, *, axis=-1, epsilon=1e-5):
+    if axis not in (-1, x.ndim - 1):
+        raise NotImplementedError("LayerNormalization is over the last axis here")
+    y = F.standardise(x, -1, eps=epsilon) * weight
+    if bias is None:
+        return y
+    return y + bias
+
+
+@operator("GroupNormalization")
+def _(x, weight, bias, *, num_groups, epsilon=1e-5):
+    y = x.reshape(x.shape[0], num_groups, -1)  # (N, n, ...) -> (N, groups, rest)
+    y = F.standardise(y, -1, eps=epsilon).reshape(x.shape)  # -> (N, n, ...)
+    return _by_channel(y, weight, bias)
+
+
+# ---- recurrent layers
+
+
+def _recurrent(kind, order, x, w, r, b=None, lengths=None, *state, hidden_size,
+               direction="forward", layout=0, linear_before_reset=0):  # fmt: skip
+    """One layer of minidl's, whose weights are made from ONNX's, so that these can be trained.
+
+    order: of minidl's gates among ONNX's.  x (T, N, D), w (directions, gates * H, D),
+    r (directions, gates * H, H), b (directions, 2 gates * H) -> (T, directions, N, H), states.
+    """
+    reset = kind is nn.GRU and not linear_before_reset
+    if direction == "reverse" or layout or reset or b is None:
+        raise NotImplementedError(
+            f"direction {direction!r}, layout {layout}, linear_before_reset {linear_before_reset}, "
+            "or no biases"
+        )
+    layer = kind.__new__(kind)  # without weights of its own
+    layer.n_in, layer.n_hidden, layer.n_layers, layer.dropout = x.shape[2], hidden_size, 1, 0.0
+    layer.directions = ("", "_reverse")[: len(w)]
+    width = layer.gates * hidden_size
+
+    def turned(a):  # (gates * H, ...) in ONNX's order -> (..., gates * H) in minidl's
+        blocks = a.reshape(layer.gates, hidden_size, -1)  # -> (gates, H, ...)
+        return blocks[np.array(order)].reshape(width, -1).T  # (gates * H, ...) -> (..., gates * H)
+
+    for i, end in enumerate(layer.directions):
+        parts = turned(w[i]), turned(r[i]), turned(b[i, :width])[0], turned(b[i, width:])[0]
+        for part, a in zip(layer.names, parts):
+            setattr(layer, f"{part}_l0{end}", a)
+    begin = [s for s in state if s is not None] or None
+    y, ends = layer(x.transpose(1, 0, 2), begin, lengths)  # (T, N, D) -> (N, T, D)
+    y = y.reshape(*y.shape[:2], len(layer.directions), hidden_size)  # -> (N, T, directions, H)
+    y = y.transpose(1, 2, 0, 3)  # (N, T, directions, H) -> (T, directions, N, H)
+    return y, *flat(ends)
+
+
+OPERATORS["RNN"] = partial(_recurrent, nn.RNN, [0])
+OPERATORS["LSTM"] = partial(_recurrent, nn.LSTM, [0, 2, 3, 1])
+OPERATORS["GRU"] = partial(_recurrent, nn.GRU, [1, 0, 2])
+
+
+# ---- the model
+
+
+class Loaded(Module):
+    """A model that `load` read: its nodes in order, and its weights, which can be trained.
+
+    inputs, outputs: their names in the file.  weights: a dict, nested where names have dots:
+    what the file calls "0.weight" is the parameter "weights.0.weight".  In evaluation and training
+    it computes alike: dropout was left out, and batch norm keeps its statistics.
+    """
+
+    def __init__(self, file: Any):
+        self.file, graph = file, file.graph  # a ModelProto of ONNX's, and its GraphProto
+        helper, to_array = onnx_package().helper, onnx_package().numpy_helper.to_array
+        self.nodes = []
+        for node in graph.node:
+            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            self.nodes.append((node.op_type, [*node.input], [*node.output], _plain(attributes)))
+        self.fixed, self.weights, self.places = {}, {}, []
+        kept = {name for kind, names, *_ in self.nodes if kind == "BatchNormalization"
+                for name in names[3:]}  # fmt: skip
+        for initial in graph.initializer:
+            a, name = to_array(initial).copy(), initial.name
+            if a.dtype.kind != "f" or a.size < 2:
+                self.fixed[name] = a
+            else:
+                kind = {True: Tensor, False: Parameter}[name in kept]
+                self._holder(name)[name.split(".")[-1]] = kind(a)
+                self.places.append(name)
+        self.inputs = [x.name for x in graph.input if x.name not in {*self.fixed, *self.places}]
+        self.outputs = [y.name for y in graph.output]
+
+    def forward(self, *inputs: Any) -> Any:
+        """The output for the inputs in the file's order; a tuple where there are several."""
+        if len(inputs) != len(self.inputs):
+            raise TypeError(f"the model takes {self.inputs}, got {len(inputs)} inputs")
+        known = {"": None, **self.fixed, **dict(zip(self.inputs, map(as_tensor, inputs)))}
+        for name in self.places:
+            known[name] = self._holder(name)[name.split(".")[-1]]
+        for kind, names, results, attributes in self.nodes:
+            try:
+                found = OPERATORS[kind](*(known[name] for name in names), **attributes)
+            except (TypeError, ValueError, NotImplementedError) as error:
+                raise type(error)(f"the node {results[0]!r}, {kind}: {error}") from error
+            known.update(zip(results, flat(found)))
+        found = [as_tensor(known[name]) for name in self.outputs]
+        if len(found) > 1:
+            return tuple(found)
+        return found[0]
+
+    def content(self) -> bytes:
+        """The file as it was read, but with the weights as they are now."""
+        from_array, file = onnx_package().numpy_helper.from_array, onnx_package().ModelProto()
+        file.CopyFrom(self.file)
+        for initial in file.graph.initializer:
+            if initial.name in self.places:
+                part = self._holder(initial.name)[initial.name.split(".")[-1]]
+                initial.CopyFrom(from_array(devices.to_numpy(part.data), initial.name))
+        return file.SerializeToString()
+
+    def _holder(self, name):
+        """The dict in `weights` where "a.b.c" stands as "c"."""
+        found = self.weights
+        for part in name.split(".")[:-1]:
+            found = found.setdefault(part, {})
+        return found
+
+    def extra(self) -> str:
+        return f"{', '.join(self.inputs)} -> {', '.join(self.outputs)}"
+
+
+def _plain(attributes):
+    """Attributes as text, numbers and arrays."""
+    to_array = onnx_package().numpy_helper.to_array
+    found = {}
+    for name, value in attributes.items():
+        if isinstance(value, bytes):
+            value = value.decode()
+        elif hasattr(value, "raw_data"):
+            value = to_array(value)
+        found[name] = value
+    return found
+
+
+def load(path: str | os.PathLike[str]) -> Loaded:
+    """The model in a file of ONNX: what `export` writes, and what of others uses its operators.
+
+    Nothing of the file is run before it has been checked.  Raises ValueError for what is no valid
+    file, and NotImplementedError, which names them all, for operators that are not in OPERATORS.
+    """
+    onnx = onnx_package()
+    with open(path, "rb") as file:
+        content = file.read()
+    try:
+        model = onnx.load_model_from_string(content)
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # protobuf's and ONNX's have no common base
+        raise ValueError(f"{path} is no valid file of ONNX: {error}") from error
+    unknown = sorted({node.op_type for node in model.graph.node} - {*OPERATORS})
+    if unknown:
+        raise NotImplementedError(
+            f"{path} needs operators that minidl.onnx cannot read: {', '.join(unknown)}; each is "
+            "an entry in minidl.onnx.reader.OPERATORS"
+        )
+    return Loaded(model)
+
+
+advice.functions(__name__)

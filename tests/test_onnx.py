@@ -1,0 +1,383 @@
+"""Files of ONNX: onnxruntime runs them as minidl does, at sizes that the export has not seen; what
+is read back computes the same and can be trained."""
+
+import numpy as np
+import onnx
+import onnxruntime as runtime
+import pytest
+from test_layers import LAYERS
+from test_ops import STEPS, TABLE
+
+import minidl
+from minidl import nn, optim, tensor
+from minidl.engine import intercept
+from minidl.graph.lines import flat
+from minidl.nn import functional as F
+from minidl.nn.module import Module
+from minidl.onnx import LAYERS as RULES
+from minidl.onnx import OPERATIONS, export, load
+
+RNG = np.random.default_rng(0)
+
+
+def numbers(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def ids(*shape, n=11):
+    return RNG.integers(0, n, shape)
+
+
+def run(path, *inputs):
+    """What onnxruntime gives."""
+    options = runtime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 3, 1
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {i.name: np.asarray(x) for i, x in zip(session.get_inputs(), inputs)})
+
+
+def minidls(model, inputs):
+    model.eval()
+    with minidl.no_grad():
+        found = model(*map(tensor, inputs))
+    return [np.asarray(y.numpy() if hasattr(y, "numpy") else y) for y in flat(found)]
+
+
+def check(path, model, examples, axes, *others):
+    """Export, and compare what onnxruntime and what is read back give with minidl's own."""
+    export(model, path, *examples, axes=axes)
+    back = load(path)
+    for inputs in (examples, *others):
+        expected = minidls(model, inputs)
+        for found in run(path, *inputs), minidls(back, inputs):
+            for y, e in zip(found, expected, strict=True):
+                assert (y.shape, y.dtype) == (e.shape, e.dtype)
+                np.testing.assert_allclose(y, e, rtol=1e-5, atol=1e-5)
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+def shaken(model):
+    """The model with other parameters and statistics than those it starts with."""
+    for path, part in model.tensors():
+        part.data = RNG.uniform(0.5, 1.5, part.shape).astype(np.float32)
+        if "var" not in path:
+            part.data = part.data * RNG.choice([-1, 1], part.shape).astype(np.float32)
+    return model
+
+
+# ---- layers and models
+
+SINGLE = {"Conv1d", "Conv2d", "ConvTranspose2d", "MaxPool2d", "AvgPool2d", "LayerNorm", "GroupNorm",
+          "BatchNorm"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(name, tmp_path):
+    make, _, shape = LAYERS[name]
+    model, path = shaken(make()), str(tmp_path / "a.onnx")
+    x = numbers(*shape)
+    kinds = check(path, model, [x], ("N",), [x[:1]], [numbers(7, *shape[1:])])
+    assert len(kinds) == 1 or type(model).__name__ not in SINGLE, kinds
+
+
+def cnn():
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm(6), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Residual(nn.Conv2d(6, 6, 3, padding=1), nn.GELU()), nn.Dropout(0.3), nn.AvgPool2d(2),
+        nn.Flatten(), nn.Linear(6 * 7 * 7, 10),
+    )  # fmt: skip
+
+
+class Reader(Module):
+    """Embedding, LSTM with lengths, the last state, a linear layer."""
+
+    def __init__(self, kind=nn.LSTM):
+        self.letters, self.lstm, self.out = nn.Embedding(11, 5), kind(5, 6, 2), nn.Linear(6, 3)
+
+    def forward(self, letters, lengths):
+        _, state = self.lstm(self.letters(letters), None, lengths)
+        return self.out((state[0] if isinstance(state, tuple) else state)[-1])
+
+
+class Several(Module):
+    """A dict of outputs, a mean over a length that varies, and a mask made of it."""
+
+    def __init__(self):
+        self.attention, self.norm = nn.MultiHeadAttention(8, 2), nn.RMSNorm(8)
+
+    def forward(self, x, context):
+        y = self.norm(self.attention(x, context))
+        return {"mean": y.mean(1), "first": y[:, 0], "last": y[:, -1], "all": y[:, 1:, None, ::2]}
+
+
+MODELS = {
+    "mlp": (lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)), ("N",),
+            lambda n, t: [numbers(n, 4)]),
+    "cnn": (cnn, ("N",), lambda n, t: [numbers(n, 1, 28, 28)]),
+    "cnn of any size": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 4, 3, stride=2), nn.LeakyReLU(0.2), nn.GlobalAvgPool2d()
+        ),
+        ("N", None, "H", "W"), lambda n, t: [numbers(n, 3, t + 3, t + 5)],
+    ),
+    **{f"{kind.__name__}, {both}": (
+        lambda kind=kind, both=both: kind(3, 4, n_layers=2, bidirectional=both),
+        ("N", "T"), lambda n, t: [numbers(n, t, 3)],
+    ) for kind in (nn.RNN, nn.GRU, nn.LSTM) for both in (False, True)},
+    "reader": (Reader, [("N", "T"), ("N",)],
+               lambda n, t: [ids(n, t), RNG.integers(1, min(t, 4) + 1, n)]),
+    "gru reader": (lambda: Reader(nn.GRU), [("N", "T"), ("N",)],
+                   lambda n, t: [ids(n, t), RNG.integers(1, min(t, 4) + 1, n)]),
+    "gpt": (lambda: nn.GPT(11, 9, 16, 4, 2), ("N", "T"), lambda n, t: [ids(n, t)]),
+    "several": (Several, [("N", "T"), ("N", "S")],
+                lambda n, t: [numbers(n, t, 8), numbers(n, t + 2, 8)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_at_sizes_that_were_not_tried(name, tmp_path):
+    make, axes, inputs = MODELS[name]
+    minidl.manual_seed(1)
+    model, path = make(), str(tmp_path / "a.onnx")
+    kinds = check(path, model, inputs(4, 7), axes, inputs(1, 9), inputs(6, 4), inputs(3, 8))
+    assert kinds.count("Trilu") <= 1, "the mask of all blocks is one"
+
+
+def test_the_files_are_small_and_their_names_are_the_models(tmp_path):
+    path = str(tmp_path / "a.onnx")
+    model = cnn()
+    kinds = check(path, model, [numbers(2, 1, 28, 28)], ("N",))
+    assert kinds == ["Conv", "BatchNormalization", "Relu", "MaxPool", "Conv", "Gelu", "Add",
+                     "AveragePool", "Flatten", "MatMul", "Add"]  # fmt: skip
+    graph = onnx.load(path).graph
+    assert {i.name for i in graph.initializer} == {path for path, _ in model.tensors()}
+    (x,), (y,) = graph.input, graph.output
+    assert (x.name, y.name) == ("x", "output")
+    assert [d.dim_param or d.dim_value for d in x.type.tensor_type.shape.dim] == ["N", 1, 28, 28]
+    weights = sum(part.data.nbytes for _, part in model.tensors())
+    assert (tmp_path / "a.onnx").stat().st_size < weights + 4000
+
+
+def test_a_weight_that_is_shared_is_written_once(tmp_path):
+    path = str(tmp_path / "a.onnx")
+    check(path, nn.GPT(11, 8, 16, 4, 1), [ids(2, 8)], ("N", "T"))
+    assert [i.name for i in onnx.load(path).graph.initializer].count("tokens.weight") == 1
+
+
+# ---- operations
+
+# Those that only the way back, a loss or a draw needs, or that layers have rules for.
+WITHOUT = {
+    "conv_to_x", "conv_to_w", "to_first", "from_first", "sum_to", "windows", "from_windows", "lstm",
+    "label_loss", "mod", "bernoulli", "uniform", "normal",
+}  # fmt: skip
+
+
+class One(Module):
+    def __init__(self, function):
+        self.function = function
+
+    def forward(self, *x):
+        return self.function(*x)
+
+
+def test_each_operation_has_a_rule_or_a_reason():
+    assert {*intercept.primitives} >= {*OPERATIONS}
+    ours = {
+        name
+        for name, op in intercept.primitives.items()
+        if op.forward.__module__.startswith("minidl")
+    }
+    assert ours - {*OPERATIONS} == WITHOUT
+
+
+def label(case):
+    shapes = [s for s in case.inputs if isinstance(s, tuple)]
+    return f"{case.name} {shapes} {case.attrs}"
+
+
+@pytest.mark.parametrize("case", [c for c in TABLE + STEPS if c.name not in WITHOUT], ids=label)
+def test_operations(case, tmp_path):
+    op = intercept.primitives[case.name]
+    inputs = [
+        RNG.uniform(case.low, case.high, s).astype(np.float32)
+        if isinstance(s, tuple)
+        else np.asarray(s)
+        for s in case.inputs
+    ]
+    if case.name == "scatter" and len(inputs) > 1:
+        with pytest.raises(
+            NotImplementedError, match=r"scatter .* places that are given by an array"
+        ):
+            export(One(lambda *x: op(*x, **case.attrs)), tmp_path / "a", *inputs, axes=())
+        return
+    check(str(tmp_path / "a.onnx"), One(lambda *x: op(*x, **case.attrs)), inputs, ())
+
+
+FUNCTIONS = {
+    "a number on either side": lambda x: 2 / (1 - x * 0.5) ** 2 + 3,
+    "a size as a number": lambda x: x * x.shape[1] + x.shape[0],
+    "softmax and its logarithm": lambda x: F.softmax(x) + F.log_softmax(x, 1),
+    "an index from the end": lambda x: x[:, -1] + x[:, -2, None, :].sum(1),
+    "ellipsis": lambda x: x[..., 1],
+    "a row of another": lambda x: x[:, np.array([1, 0, 1])],
+    "stack": lambda x: minidl.stack([x, 2 * x], axis=1),
+    "the larger half": lambda x: minidl.where(x > 0, x, x.mean()),
+    "flat and back": lambda x: (x.reshape(-1, x.shape[-1]) * 2).reshape(x.shape),
+    "merged": lambda x: x.reshape(x.shape[0] * x.shape[1], x.shape[2]),
+    "a mask of places": lambda x: x * (np.arange(x.shape[1]) > -1)[:, None].astype("f4"),
+    "padded": lambda x: F.pad(x[:, None], (1, 2)),
+    "whole numbers": lambda x: x.argmax(-1) + 1,
+    "ones of its length": lambda x: x + np.ones((x.shape[1], 1), np.float32),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions(name, tmp_path):
+    f = FUNCTIONS[name]
+    check(str(tmp_path / "a.onnx"), One(f), [numbers(2, 6, 3)], ("N", "T"), [numbers(5, 9, 3)],
+          [numbers(1, 4, 3)])  # fmt: skip
+
+
+# ---- what cannot be exported
+
+
+class Doubled(nn.Linear):
+    def forward(self, x):
+        return F.avg_pool2d(x.reshape(-1, 1, 2, 2), 2)
+
+
+@pytest.mark.parametrize("model, axes, error, words", [
+    (lambda: nn.Sequential(nn.ReLU(), Doubled(4, 4)), ("N",), NotImplementedError,
+     r"the operation windows in 1 \(Doubled\) has no rule for ONNX: use layers .*AvgPool2d.* or"),
+    (lambda: One(lambda x: sum(x[:, t] for t in range(x.shape[1]))), ("N", "T"), ValueError,
+     r"the model makes \[.*\] operations where the sizes are .*None in `axes`"),
+    (lambda: One(lambda x: x * tensor(np.asarray(x.numpy()) ** 2)), ("N",), ValueError,
+     r"the operation mul in the model \(One\): it depends on an array of shape"),
+    (lambda: nn.Sequential(nn.Linear(4, 2)), ("N", "T"), ValueError, "the axis T of .* None"),
+    (lambda: F.relu if False else 3, ("N",), TypeError, "export: expected a Module, got int"),
+    (lambda: nn.Linear(4, 2), ("N", None, None, "W"), ValueError, "x has 2 axes"),
+])  # fmt: skip
+def test_what_cannot_be_exported(model, axes, error, words, tmp_path):
+    x = numbers(3, 4)
+    if "axis T" in words:
+        x = numbers(3, 2, 4)
+    with pytest.raises(error, match=words):
+        export(model(), tmp_path / "a.onnx", x, axes=axes)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_cell_of_ones_own_is_not_taken_for_the_layer(tmp_path):
+    class Slow(nn.RNN):
+        def step(self, from_both, h):
+            return (h + 0.1 * from_both,)
+
+    model, path = Slow(3, 4), str(tmp_path / "a.onnx")
+    kinds = check(path, model, [numbers(2, 5, 3)], ("N",), [numbers(4, 5, 3)])
+    assert "RNN" not in kinds
+
+
+def test_the_model_is_left_as_it_was(tmp_path):
+    minidl.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm(4), nn.Dropout(0.5))
+    before, state = (
+        {k: v.copy() for k, v in model.state_dict().items()},
+        minidl.engine.random.random_state(),
+    )
+    export(model, tmp_path / "a.onnx", numbers(3, 4))
+    assert minidl.engine.random.random_state() == state and model[2].training
+    for name, a in model.state_dict().items():
+        np.testing.assert_array_equal(a, before[name])
+
+
+# ---- what is read
+
+
+def test_what_was_read_is_trained_and_written_again(tmp_path):
+    minidl.manual_seed(0)
+    model, path = Reader(), str(tmp_path / "a.onnx")
+    inputs = [ids(8, 6), RNG.integers(1, 4, 8)]
+    labels = tensor(ids(8, n=3))
+    export(model, path, *inputs, axes=[("N", "T"), ("N",)])
+    state = minidl.engine.random.random_state()
+    back = load(path)
+    losses = []
+    optimizer = optim.Adam(back.parameters(), 0.05)
+    for _ in range(40):
+        loss = F.cross_entropy(back(*inputs), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+    assert minidl.engine.random.random_state() == state, "nothing is drawn"
+    export(back, str(tmp_path / "b.onnx"))
+    np.testing.assert_allclose(
+        run(str(tmp_path / "b.onnx"), *inputs)[0], back(*inputs).numpy(), atol=1e-5
+    )
+    assert abs(run(path, *inputs)[0] - back(*inputs).numpy()).max() > 0.1, "the first file stays"
+
+
+def test_gradients_go_through_what_was_read(tmp_path):
+    model, path = cnn(), str(tmp_path / "a.onnx")
+    export(model, path, numbers(2, 1, 28, 28))
+    back, x = load(path), tensor(numbers(3, 1, 28, 28), requires_grad=True)
+    model.eval()
+    ours, theirs = (minidl.grad((m(x) ** 2).sum(), [x, *m.parameters()]) for m in (model, back))
+    assert [f"weights.{p}" for p, _ in model.named_parameters()] == [
+        p for p, _ in back.named_parameters()
+    ]
+    for g, e in zip(theirs, ours, strict=True):
+        np.testing.assert_allclose(g.numpy(), e.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def changed(path, change):
+    file = onnx.load(path)
+    change(file)
+    onnx.save(file, path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no file of ONNX", None])
+def test_what_is_no_file_is_refused(content, tmp_path):
+    path = tmp_path / "a.onnx"
+    export(nn.Linear(4, 2), path, numbers(3, 4))
+    path.write_bytes(path.read_bytes()[:-30] if content is None else content)
+    with pytest.raises(ValueError, match="is no valid file of ONNX"):
+        load(path)
+
+
+def test_a_file_that_was_changed_by_hand_is_checked_before_anything_runs(tmp_path):
+    path = str(tmp_path / "a.onnx")
+    export(nn.Linear(4, 2), path, numbers(3, 4))
+
+    def other_name(file):
+        file.graph.node[0].input[0] = "nobody"
+
+    changed(path, other_name)
+    with pytest.raises(ValueError, match=r"is no valid file of ONNX: .*nobody"):
+        load(path)
+    export(nn.Linear(4, 2), path, numbers(3, 4))
+
+    def other_operator(file):
+        file.graph.node[1].op_type = "Asinh"
+        del file.graph.node[1].input[1]
+
+    changed(path, other_operator)
+    with pytest.raises(NotImplementedError, match="cannot read: Asinh; each is an entry in"):
+        load(path)
+    with pytest.raises(TypeError, match=r"the model takes \['x'\], got 2 inputs"):
+        export(nn.Linear(4, 2), path, numbers(3, 4))
+        load(path)(1, 2)
+
+
+# Layers that are made of operations and of other layers.
+MADE = {
+    nn.Linear, nn.ReLU, nn.GELU, nn.Tanh, nn.Sigmoid, nn.LeakyReLU, nn.RMSNorm, nn.Residual,
+    nn.Sequential, nn.MultiHeadAttention, nn.TransformerBlock, nn.GPT,
+}  # fmt: skip
+
+
+def test_every_layer_has_a_rule_or_is_made_of_what_has():
+    classes = {kind for kind in vars(nn).values() if isinstance(kind, type)}
+    public = {kind for kind in classes if issubclass(kind, Module)} - {Module}
+    assert public - MADE == {*RULES}
