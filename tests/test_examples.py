@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minidl import io, nn
 from minidl.data import ArrayDataset, datasets
 from minidl.engine import random
 
@@ -218,3 +219,37 @@ def test_the_points_are_named_in_the_order_of_the_search():
         widths = ["-".join(map(str, point[f"net__{hidden}"])) for point in tried]
         rates = [point[f"net__{rate}"] for point in tried]
         assert [f"{a}, {b}" for a, b in zip(widths, rates)] == grid.points()
+
+
+# --- eight_bits.py -----------------------------------------------------------------------------
+
+
+def test_eight_bits_compares_files_with_the_models(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    example = load("eight_bits")
+    monkeypatch.setattr(sys, "argv", ["eight_bits", f"--runs={tmp_path}", f"--out={tmp_path}"])
+    rng = np.random.default_rng(0)
+    parts = [ArrayDataset(rng.random((n, 1, 28, 28), "f"), rng.integers(0, 10, n)) for n in (9, 60)]
+    monkeypatch.setattr(datasets, "fashion_mnist", lambda **_: parts)
+    text = datasets.prose()[:9000]
+    monkeypatch.setattr(datasets, "prose", lambda: text)
+    monkeypatch.setattr(example, "CONTEXT", 8)
+    encoding = example.BytePairEncoding.train(text[:8100], 512)
+    with pytest.raises(SystemExit, match=r"is not there: run examples/fashion_cnn\.py first"):
+        example.main()
+    models = {
+        "fashion_cnn": example.fashion_cnn.network(),
+        "tiny_gpt": nn.GPT(len(encoding), 8, width=128, heads=4, layers=3),
+    }
+    for name, model in models.items():
+        (tmp_path / name).mkdir()
+        state = {f"model.{path}": a for path, a in model.state_dict().items()}
+        io.save(tmp_path / name / "checkpoint.safetensors", state)
+    example.main()
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    rows = [[float(cell) for cell in line] for line in lines if line[0] in ("32", "8")]
+    assert [row[0] for row in rows] == [32, 8, 32, 8]
+    for bits, ours, theirs, apart, size in rows:
+        np.testing.assert_allclose(ours, theirs, rtol=0.02, err_msg=f"{bits}, {apart}, {size}")
+        assert apart < 1e-3
+    assert rows[1][4] < 0.4 * rows[0][4] and rows[3][4] < 0.6 * rows[2][4], "smaller files"

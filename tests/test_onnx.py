@@ -129,6 +129,14 @@ MODELS = {
     "gru reader": (lambda: Reader(nn.GRU), [("N", "T"), ("N",)],
                    lambda n, t: [ids(n, t), RNG.integers(1, min(t, 4) + 1, n)]),
     "gpt": (lambda: nn.GPT(11, 9, 16, 4, 2), ("N", "T"), lambda n, t: [ids(n, t)]),
+    "cnn in eight bits": (lambda: nn.quantize(cnn()), ("N",), lambda n, t: [numbers(n, 1, 28, 28)]),
+    "gpt in eight bits": (lambda: nn.quantize(nn.GPT(11, 9, 16, 4, 2)), ("N", "T"),
+                          lambda n, t: [ids(n, t)]),
+    "strides and groups in eight bits": (
+        lambda: nn.quantize(
+            nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=1, dilation=2, groups=2)
+        ), ("N",), lambda n, t: [numbers(n, 4, 9, 8)],
+    ),
     "several": (Several, [("N", "T"), ("N", "S")],
                 lambda n, t: [numbers(n, t, 8), numbers(n, t + 2, 8)]),
 }  # fmt: skip
@@ -169,7 +177,7 @@ def test_a_weight_that_is_shared_is_written_once(tmp_path):
 # Those that only the way back, a loss or a draw needs, or that layers have rules for.
 WITHOUT = {
     "conv_to_x", "conv_to_w", "to_first", "from_first", "sum_to", "windows", "from_windows", "lstm",
-    "label_loss", "mod", "bernoulli", "uniform", "normal",
+    "label_loss", "mod", "byte_scale", "in_bytes", "bernoulli", "uniform", "normal",
 }  # fmt: skip
 
 

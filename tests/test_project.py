@@ -39,7 +39,7 @@ ORDER = """
         engine.tensor engine.shapes engine.ops engine.reductions engine.making engine
     differences
     gpu.nccl
-    nn.functional nn.module nn.layers nn.init nn.recurrent nn.transformer nn
+    nn.functional nn.module nn.layers nn.init nn.recurrent nn.transformer nn.quantized nn
     optim
     graph.lines graph.settings graph.traced graph.trace graph.costs graph.drawing graph.kernels
         graph.passes graph.memory graph.source graph.compiled graph
@@ -59,14 +59,14 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 BUDGETS = {
     "advice and differences": (252, "advice differences"),
     "engine": (1292, "engine"),
-    "nn": (1069, "nn"),
+    "nn": (1151, "nn"),
     "optim": (245, "optim"),
     "data": (638, "data"),
     "train": (1075, "train"),
     "graph": (1880, "graph"),
     "gpu": (121, "gpu"),
     "files and estimators": (430, "io estimators pytorch"),
-    "onnx, web and distributed": (1043, "onnx distributed"),
+    "onnx, web and distributed": (1072, "onnx distributed"),
 }
 FUNCTION_STATEMENTS = 40
 

@@ -1,7 +1,7 @@
 """Layers and models, the functions they are made of, and how first weights are drawn.
 
 Explained in course/09 (modules), 13 (norms, dropout), 14 (convolution), 16 (recurrent layers),
-17 (attention) and 18 (GPT).
+17 (attention), 18 (GPT) and 25 (eight bits).
 """
 
 from .. import advice
@@ -29,6 +29,7 @@ from .layers import (
     Tanh,
 )
 from .module import Module, Parameter, Sequential, checkpoint, evaluating, summary, watched
+from .quantized import QuantizedConv2d, QuantizedLinear, quantize
 from .recurrent import GRU, LSTM, RNN
 from .transformer import GPT, MultiHeadAttention, TransformerBlock, sample
 
@@ -55,6 +56,8 @@ __all__ = [
     "Module",
     "MultiHeadAttention",
     "Parameter",
+    "QuantizedConv2d",
+    "QuantizedLinear",
     "RMSNorm",
     "ReLU",
     "Residual",
@@ -66,6 +69,7 @@ __all__ = [
     "evaluating",
     "functional",
     "init",
+    "quantize",
     "sample",
     "summary",
     "watched",

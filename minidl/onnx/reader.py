@@ -20,6 +20,7 @@ from ..engine.tensor import Tensor, array_of
 from ..graph.lines import flat
 from ..nn import functional as F
 from ..nn.module import Module, Parameter, as_tensor
+from ..nn.quantized import byte_scale, in_bytes
 from .writer import onnx_package
 
 if TYPE_CHECKING:
@@ -247,6 +248,33 @@ def _(x, w, b=None, *, strides=None, pads=None, dilations=None, group=1, kernel_
     if n == 1:
         return F.conv1d(x, w, b, groups=group, **{k: v[0] for k, v in options.items()})
     return F.conv2d(x, w, b, groups=group, **options)
+
+
+# ---- eight bits: whole numbers less their zero point, multiplied as floats that hold them exactly
+
+
+@operator("DynamicQuantizeLinear")
+def _(x):
+    a = array_of(x)
+    scale = byte_scale(a)
+    zero = np.rint(-min(a.min(), 0) / scale)
+    return (in_bytes(a, scale) + zero).astype(np.uint8), scale, zero.astype(np.uint8)
+
+
+def _less_zero(x, zero):
+    return array_of(x).astype(np.float64) - (array_of(zero) if zero is not None else 0)
+
+
+@operator("MatMulInteger")
+def _(x, w, x_zero=None, w_zero=None):
+    y = _less_zero(x, x_zero) @ _less_zero(w, w_zero)  # (..., D) @ (D, K) -> (..., K)
+    return y.astype(np.int32)
+
+
+@operator("ConvInteger")
+def _(x, w, x_zero=None, w_zero=None, **options):
+    y = OPERATORS["Conv"](_less_zero(x, x_zero), _less_zero(w, w_zero), **options)
+    return y.astype(np.int32)
 
 
 @operator("ConvTranspose")

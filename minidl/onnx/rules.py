@@ -306,6 +306,34 @@ def _(r):
     )  # fmt: skip
 
 
+@rule(LAYERS, nn.QuantizedLinear)
+def _(r):
+    x, scale, zero = r.node("DynamicQuantizeLinear", r.x[0], n=3)
+    product = r.node("MatMulInteger", x, r.weight("weight"), zero)
+    return _scaled(r, product, scale, ())
+
+
+@rule(LAYERS, nn.QuantizedConv2d)
+def _(r):
+    options = {key: nn.functional.pair(value) for key, value in r.layer.options.items()}
+    x, scale, zero = r.node("DynamicQuantizeLinear", r.x[0], n=3)
+    product = r.node(
+        "ConvInteger", x, r.weight("weight"), zero, strides=options["stride"],
+        pads=options["padding"] * 2, dilations=options["dilation"], group=r.layer.options["groups"],
+    )  # fmt: skip
+    return _scaled(r, product, scale, (1, 1))
+
+
+def _scaled(r, product, scale, more):
+    """A sum of products of whole numbers times both scales, plus the bias; (n_out, *more) each."""
+    scales = r.constant(r.layer.scale.numpy().reshape(-1, *more))  # (n_out,) -> (n_out, 1, 1)
+    y = r.node("Mul", r.writer.cast(product, np.float32), r.node("Mul", scale, scales))
+    if r.layer.bias is None:
+        return y
+    # (n_out,) -> (n_out, 1, 1)
+    return r.node("Add", y, r.constant(r.layer.bias.numpy().reshape(-1, *more)))
+
+
 @rule(LAYERS, nn.MaxPool2d)
 def _(r):
     return r.node("MaxPool", r.x[0], **_windows(r.layer))

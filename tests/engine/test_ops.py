@@ -195,8 +195,23 @@ STEPS = [
     case("floor_div", lambda t, a, b: a // b, IMAGE - 8, ROWS[:1] + 1),
     case("mod", lambda t, a, b: a % b, IMAGE - 8, LABELS[:1] + 1),
     case("one_hot", lambda t, i: t.nn.functional.one_hot(i, 3).float(), ROWS, classes=3),
+    case("byte_scale", lambda t, a: step_of(a), (3, 4)),
+    case("byte_scale", lambda t, a: step_of(a), (3, 4), low=0.5),
+    case("in_bytes", lambda t, a, s: counted(t, a, s), (3, 4), np.float64(0.017)),
+    case("in_bytes", lambda t, a, s: counted(t, a, s), (3, 4), np.float64(0.09)),
 ]  # fmt: skip
 DRAWS = ["bernoulli", "normal", "uniform"]
+
+
+def step_of(a):
+    """A 255th of what lies between the smallest and the largest, 0 among them."""
+    return (a.max().clamp(min=0) - a.min().clamp(max=0)) / 255
+
+
+def counted(t, a, scale):
+    """a / scale as whole numbers of 0 to 255, less the one that stands for 0, by PyTorch."""
+    zero = (-a.min().clamp(max=0) / scale).round()
+    return ((a / scale).round() + zero).clamp(0, 255) - zero
 
 
 def firsts(t, a):
