@@ -642,3 +642,9 @@ def test_the_makefile_lists_every_target_in_its_help():
     makefile = read("Makefile")
     phony = set(re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split())
     assert set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)) == phony
+
+
+def test_the_tests_that_readme_names_are_there():
+    named = re.findall(r"\[`(test_\w+)`\]\((tests/[\w/]+\.py)\)", read("README.md"))
+    assert len(named) >= 12
+    assert [row for row in named if f"def {row[0]}(" not in read(row[1])] == []
