@@ -72,6 +72,12 @@ CONVOLVE = Task(
     replaces="engine.shapes.conv",
     cases=convolve_cases,
     reference=convolve_reference,
+    equal=(
+        ("-> y = np.ones((filters, rows, columns))", "all of it is written"),
+        ("-> y = np.tile(b.reshape(f, 1, 1), (1, rows, columns))", "they are float64"),
+        ("h + 3 * padding", "more zeros than are looked at"),
+        ("v + 3 * padding", "more zeros than are looked at"),
+    ),
     hints=(
         "The window at place (i, j) begins at row i * stride. Where does it end, and what of the "
         "channels?",
@@ -184,7 +190,7 @@ SIZES = Task(
         ("-> field += (k - 1)", "a number"),
         ("-> jump = jump * step", "a number"),
         ("`int` left out", "5.0 is as good as 5"),
-        ("2 * padding) // stride", "rounded down in either case"),
+        ("np.floor((side - k + 2 * padding) // stride)", "rounded down in either case"),
         ("-> for _, step, _ in list(layers[:-1])[::-1]:", "a product has no order"),
     ),
     hints=(
