@@ -75,8 +75,8 @@ CONVOLVE = Task(
     equal=(
         ("-> y = np.ones((filters, rows, columns))", "all of it is written"),
         ("-> y = np.tile(b.reshape(f, 1, 1), (1, rows, columns))", "they are float64"),
-        ("h + 3 * padding", "more zeros than are looked at"),
-        ("v + 3 * padding", "more zeros than are looked at"),
+        ("np.zeros((c, h + 3 * padding", "more zeros than are looked at"),
+        ("h + 2 * padding, v + 3 * padding", "more zeros than are looked at"),
     ),
     hints=(
         "The window at place (i, j) begins at row i * stride. Where does it end, and what of the "
