@@ -136,6 +136,18 @@ READ = Task(
         ("the outputs come with time first, (T, N, H)",
          "return outputs, h", "return outputs.transpose(1, 0, 2), h"),
         ("outputs and last states are swapped", "return outputs, h", "return h, outputs"),
+        ("the new state is multiplied by 0 in the padding; nan times 0 is nan",
+         "h = np.where(real, new, h)", "h = real * new + (1 - real) * h"),
+        ("the outputs are cut off behind the longest sequence; the table keeps its T places",
+         "return outputs, h", "return outputs[:, : lengths.max()], h"),
+        ("x is changed: its padding is made 0 in place", "h = np.zeros((n, len(b)))",
+         "h = np.zeros((n, len(b))); x[np.isnan(x)] = 0"),
+        ("float32 is used, which is not precise enough", "h = np.zeros((n, len(b)))",
+         'h = np.zeros((n, len(b)), "float32"); x, w_x, w_h, b = '
+         '(v.astype("float32") for v in (x, w_x, w_h, b))'),
+        ("lengths are guessed from nan; padding may be any number",
+         "h = np.zeros((n, len(b)))",
+         "h = np.zeros((n, len(b))); lengths = (~np.isnan(x[:, :, 0])).sum(axis=1)"),
     ),
 )  # fmt: skip
 
@@ -262,6 +274,26 @@ BACK = Task(
         ("the gradient for the bias is that of one step", "to_b += d", "to_b = d"),
         ("g is read in the wrong order", "g[t - 1]", "g[len(x) - t]"),
         ("w_x and w_h are swapped in the result", "return to_w_x, to_w_h", "return to_w_h, to_w_x"),
+        ("the bias gets only what the loss sends directly", "to_b += d",
+         "to_b += g[t - 1] * (1 - h[t] ** 2)"),
+        ("what comes back from later is not multiplied by the tanh's slope",
+         "(g[t - 1] + later) * (1 - h[t] ** 2)", "g[t - 1] * (1 - h[t] ** 2) + later"),
+        ("the gradient is clipped on the way back", "later = d * w_h",
+         "later = np.clip(d * w_h, -1, 1)"),
+        ("the slopes are measured with a small step, which is not precise enough",
+         """
+        def back(g, x, w_x, w_h, b):
+            def loss(w_x, w_h, b):
+                h, total = 0.0, 0.0
+                for sent, value in zip(g, x):
+                    h = np.tanh(w_x * value + w_h * h + b)
+                    total += sent * h
+                return total
+
+            p, found = np.array([w_x, w_h, b]), []
+            for step in 1e-5 * np.eye(3):
+                found.append((loss(*(p + step)) - loss(*(p - step))) / 2e-5)
+            return tuple(found)"""),
         ("the parts are averaged over the steps; they add up", "return to_w_x, to_w_h, to_b",
          "n = max(len(x), 1); return to_w_x / n, to_w_h / n, to_b / n"),
     ),
@@ -294,6 +326,8 @@ def step_cases(rng):
     yield case("one feature, one state", 3, 1, 2)
     yield case("one feature, one state", 3, 2, 1)
     yield case("a large memory", 2, 2, 2, 1.0, 30.0)
+    yield scores("a large memory", [0.5, 3.0, 0.1, 1.0], [60.0])
+    yield scores("a large memory", [0.5, 900.0, 0.1, -1.0], [-1e6])
     yield case("a small memory", 2, 2, 2, 1.0, 1e-3)
     yield case("small scores", 2, 2, 2, 1e-3)
     far = rng.uniform(700, 999, 8).round(1) * rng.choice([-1.0, 1.0], 8)
@@ -397,6 +431,19 @@ STEP = Task(
         ("the show gate is left out", "sigmoid(show) * np.tanh(c)", "np.tanh(c)"),
         ("the state h is left out of the scores", " + h @ w_h", ""),
         ("the bias is left out", "h @ w_h + b", "h @ w_h"),
+        ("c itself is changed, which another call still needs",
+         "c = sigmoid(keep) * c + sigmoid(fill) * np.tanh(new)",
+         "c *= sigmoid(keep); c += sigmoid(fill) * np.tanh(new)"),
+        ("the blocks are cut D columns wide; they are H wide",
+         "np.split(x @ w_x + h @ w_h + b, 4, axis=1)",
+         "((x @ w_x + h @ w_h + b)[:, k * x.shape[1] :][:, : h.shape[1]] for k in range(4))"),
+        ("1 is added to the keep gate's score", "sigmoid(keep)", "sigmoid(keep + 1)"),
+        ("the sigmoid is made of straight pieces", "(1 + np.tanh(s / 2)) / 2",
+         "np.clip(0.2 * s + 0.5, 0, 1)"),
+        ("the memory is cut off at 10; it may be of any size", "np.tanh(new)\n",
+         "np.tanh(new); c = np.clip(c, -10, 10)\n"),
+        ("tanh is made of exp, which is nan for large scores", "np.tanh(new)",
+         "((np.exp(new) - np.exp(-new)) / (np.exp(new) + np.exp(-new)))"),
         ("h and c are returned the wrong way round", "return sigmoid(show) * np.tanh(c), c",
          "return c, sigmoid(show) * np.tanh(c)"),
     ),
@@ -444,6 +491,7 @@ def write_cases(rng):
     yield case("temperature 1", 3, 1.0, 6)
     yield case("temperature 1", 6, 1.0, 12)
     yield "a low temperature", p, 0.5, np.array([0.12, 0.4, 0.7, 0.2])
+    yield "a low temperature", p, 0.1, np.array([0.9, 0.05, 0.07, 0.9])
     yield case("a low temperature", 5, 0.3, 12)
     yield case("a low temperature", 4, 0.05, 8, 0.1, 0.0)
     yield case("a high temperature", 5, 2.5, 12, 2.0, -8.0)
@@ -577,6 +625,18 @@ WRITE = Task(
         ("the draws are counted from the other end, 1 - draw", "draw, side", "1 - draw, side"),
         ("the last sign is left out", "return written", "return written[:-1]"),
         ("scores are made probabilities without exp", "np.exp(s - s.max())", "s - s.min() + 1e-9"),
+        ("the scores themselves are changed, which another call still needs",
+         "written, sign = [], 0", "written, sign = [], 0; scores /= temperature",
+         "scores[sign] / temperature", "scores[sign]"),
+        ("scores are cut off at 700, where exp is still finite", "s - s.max()",
+         "np.clip(s, -700, 700)"),
+        ("a text may not be empty: its first sign is never the full stop",
+         "p = np.exp(s - s.max())",
+         "p = np.exp(s - s.max()); p[0] *= len(written) > 0"),
+        ("the scores are divided by the temperature's root", "/ temperature", "/ temperature**0.5"),
+        ("a low temperature is held at 0.5", "/ temperature", "/ max(temperature, 0.5)"),
+        ("a sign that is written already is left out", "written.append(sign)",
+         "written += [sign] * (sign not in written)"),
         ("the text stops after 100 signs", "return written", "return written[:100]"),
     ),
 )  # fmt: skip
@@ -585,7 +645,7 @@ WRITE = Task(
 
 
 def sizes_of(x, w_x, w_h, b):
-    """By complex steps: each number of each state is moved by 1e-30 i, and the loss looked at."""
+    """By complex steps: each number of each state is moved by 1e-100 i, and the loss looked at."""
     last, size = len(x), len(b)
     moved = np.zeros(((last + 1) * size, size), complex)  # a row for each state's each number
     h = np.zeros(size)
@@ -594,8 +654,8 @@ def sizes_of(x, w_x, w_h, b):
             a = moved[: t * size] @ w_h + x[t - 1] @ w_x + b
             moved[: t * size] = np.tanh(a)
             h = np.tanh(x[t - 1] @ w_x + h @ w_h + b)
-        moved[t * size : (t + 1) * size] = h + 1e-30j * np.eye(size)
-    g = (moved.imag / 1e-30).sum(axis=1).reshape(last + 1, size)
+        moved[t * size : (t + 1) * size] = h + 1e-100j * np.eye(size)
+    g = (moved.imag / 1e-100).sum(axis=1).reshape(last + 1, size)
     return np.array([math.hypot(*row) for row in g[::-1].tolist()])
 
 
@@ -633,6 +693,8 @@ def forgetting_cases(rng):
     swing = np.array([[0.0], [0.0], [0.0], [0.0], [0.0], [2.0]])
     yield "it falls, then grows", swing, one, 1.5 * one, np.zeros(1), 0.5
     yield "it falls, then grows", swing, one, -1.6 * one, np.zeros(1), 0.9
+    yield "it falls, then grows", swing, one, 1.5 * one, np.zeros(1), 0.2
+    yield "it grows", np.zeros((160, 1)), one, -2.0 * one, np.zeros(1), 0.5
     yield "only the last size is below", small, one, 0.5 * one, np.zeros(1), 0.2
     yield "the fall comes late", np.full((40, 1), 1e-6), one, 0.9 * one, np.zeros(1), 0.05
     yield case("many numbers", 4, 3, 25, 0.9)
@@ -763,6 +825,17 @@ FORGETTING = Task(
          "sizes.append(np.sqrt((g**2).sum()))",
          "sizes.append(np.sqrt(((w_x @ g) ** 2).sum()))"),
         ("the walk stops after 100 steps", "return sizes, reach", "return sizes[:101], reach"),
+        ("each size is compared with the one before, not with the first",
+         "np.flatnonzero(sizes < share * sizes[0])",
+         "1 + np.flatnonzero(sizes[1:] < share * sizes[:-1])"),
+        ("the limit is a share of the largest size", "share * sizes[0]", "share * sizes.max()"),
+        ("a small number is added under the root", "sizes.append(np.sqrt((g**2).sum()))",
+         "sizes.append(np.sqrt((g**2).sum() + 1e-12))"),
+        ("the gradient is clipped on the way back", "g = w_h @ (g * (1 - h**2))",
+         "g = np.clip(w_h @ (g * (1 - h**2)), -100, 100)"),
+        ("the sizes are taken for sorted, which a gradient that grows again is not",
+         "below = np.flatnonzero(sizes < share * sizes[0])",
+         "below = np.arange(len(sizes))[np.searchsorted(-sizes, -share * sizes[0], 'right') :]"),
     ),
 )  # fmt: skip
 
