@@ -1,4 +1,4 @@
-"""The tasks of lesson 16: a padded batch, back through time, an LSTM's step, writing, forgetting."""
+"""The tasks of lesson 16: a padded batch, back through time, an LSTM, writing, forgetting."""
 
 import math
 
@@ -123,10 +123,12 @@ READ = Task(
         ("the last element of each sequence is left out", "t < lengths", "t < lengths - 1"),
         ("the padding is multiplied by 0; nan times 0 is nan",
          "np.where(real, new, 0.0)", "new * real"),
-        ("the last states are the outputs at the last place of the table, or the state became 0 there",
+        ("the last states are the outputs at the last place of the table, or became 0 there",
          "return outputs, h", "return outputs, outputs[:, -1]"),
-        ("all sequences end where the longest does", "t < lengths", "t < lengths.max() + 0 * lengths"),
-        ("all sequences end where the shortest does", "t < lengths", "t < lengths.min() + 0 * lengths"),
+        ("all sequences end where the longest does",
+         "t < lengths", "t < lengths.max() + 0 * lengths"),
+        ("all sequences end where the shortest does",
+         "t < lengths", "t < lengths.min() + 0 * lengths"),
         ("the bias is left out", "h @ w_h + b", "h @ w_h"),
         ("the state is left out: each element is read alone", "h @ w_h + b", "b"),
         ("the weights of the state are transposed", "h @ w_h", "h @ w_h.T"),
@@ -172,7 +174,8 @@ def back_cases(rng):
     yield case("every state counts", 2, w(), w(), w())
     yield case("every state counts", 4, w(), w(), w())
     yield case("every state counts", 9, w(), -0.9, 0.0)
-    yield "the first state counts", np.array([1.5, 0.0, 0.0]), np.array([1.0, 2.0, 3.0]), 0.4, 0.7, 0.1
+    first = np.array([1.5, 0.0, 0.0])
+    yield "the first state counts", first, np.array([1.0, 2.0, 3.0]), 0.4, 0.7, 0.1
     yield "two equal inputs", np.array([1.0, 1.0]), np.array([0.5, 0.5]), 0.6, 0.9, 0.2
     yield case("large weights", 6, 2.5, 3.0, -1.0)
     yield case("large weights", 7, 0.1, -2.0, 0.3)
@@ -254,7 +257,8 @@ BACK = Task(
         ("only the last state's own gradient counts", "(g[t - 1] + later)",
          "(g[t - 1] * (t == len(x)) + later)"),
         ("the slope of the tanh is left out", " * (1 - h[t] ** 2)", ""),
-        ("the slope of the tanh is taken at the state before", "1 - h[t] ** 2", "1 - h[t - 1] ** 2"),
+        ("the slope of the tanh is taken at the state before",
+         "1 - h[t] ** 2", "1 - h[t - 1] ** 2"),
         ("the slope of the tanh is taken as 1 - h", "1 - h[t] ** 2", "1 - h[t]"),
         ("w_h's parts are multiplied with the state after, not before",
          "d * h[t - 1]", "d * h[t]"),
@@ -416,9 +420,12 @@ STEP = Task(
         ("the new proposal goes through a sigmoid, not tanh", "np.tanh(new)", "sigmoid(new)"),
         ("the new proposal goes through nothing", "np.tanh(new)", "new"),
         ("the memory is shown without tanh", "np.tanh(c)", "c"),
-        ("the old memory is shown, not the new one", "c = sigmoid(keep) * c + sigmoid(fill) * np.tanh(new)",
-         "old = c; c = sigmoid(keep) * c + sigmoid(fill) * np.tanh(new)", "np.tanh(c), c", "np.tanh(old), c"),
-        ("the gates are not put through the sigmoid", "return (1 + np.tanh(s / 2)) / 2", "return s"),
+        ("the old memory is shown, not the new one",
+         "c = sigmoid(keep) * c + sigmoid(fill) * np.tanh(new)",
+         "old = c; c = sigmoid(keep) * c + sigmoid(fill) * np.tanh(new)",
+         "np.tanh(c), c", "np.tanh(old), c"),
+        ("the gates are not put through the sigmoid",
+         "return (1 + np.tanh(s / 2)) / 2", "return s"),
         ("the gates go through tanh", "(1 + np.tanh(s / 2)) / 2", "np.tanh(s)"),
         ("the sigmoid is exp(s) / (1 + exp(s)), which is nan for large scores",
          "(1 + np.tanh(s / 2)) / 2", "np.exp(s) / (1 + np.exp(s))"),
@@ -609,9 +616,11 @@ WRITE = Task(
          "scores[sign] / temperature", "scores[0] / temperature"),
         ("a column is read in place of a row", "scores[sign] / temperature",
          "scores[:, sign] / temperature"),
-        ("the full stop is written too", "if sign == 0:", "if sign == 0: written.append(0)\n                if sign == 0:"),
+        ("the full stop is written too", "if sign == 0:",
+         "if sign == 0: written.append(0)\n                if sign == 0:"),
         ("writing goes on after a full stop", "break", "continue"),
-        ("the full stop is written, and writing goes on", "if sign == 0:\n                    break\n", "pass\n"),
+        ("the full stop is written, and writing goes on",
+         "if sign == 0:\n                    break\n", "pass\n"),
         ("the first draw is used for every sign", "draw, side", "draws[0], side"),
         ("the draws are sorted first", "for draw in draws:", "for draw in np.sort(draws):"),
         ("the sign is one too small: the border below the draw is taken",
@@ -707,7 +716,8 @@ def forgetting_cases(rng):
     yield case("the fall comes late", 170, 1, 2, 0.97, 1e-3, 0.05)
     yield case("one step", 1, 2, 2, 0.7)
     yield case("one step", 1, 1, 1, 0.7, 1e-6)
-    yield "no weights between states", np.ones((3, 2)), np.ones((2, 2)) / 4, 1e-3 * np.eye(2), np.zeros(2), 0.5
+    x, w_x, w_h = np.ones((3, 2)), np.ones((2, 2)) / 4, 1e-3 * np.eye(2)
+    yield "nearly no weights between states", x, w_x, w_h, np.zeros(2), 0.5
 
 
 def forgetting_reference(x, w_x, w_h, b, share):
