@@ -38,6 +38,10 @@ def perplexity_cases(rng):
     yield "large scores", large, np.array([[0, 2, 1], [3, 3, 0]]), np.array([3, 2])
     yield "large scores", np.full((1, 2, 3), -300.0), np.array([[0, 2]]), np.array([2])
     yield "large scores", np.full((1, 2, 3), 300.0), np.array([[0, 2]]), np.array([2])
+    apart = rng.normal(size=(2, 3, 4)).round(2) + np.array([[1e6, -1e6, 0], [-1e6, 5e5, 1e6]])[..., None]
+    yield "large scores", apart, np.array([[0, 2, 1], [3, 3, 0]]), np.array([3, 3])
+    wide = np.array([[[1e4, 1e4 - 1, -1e4], [-1e4, 3.0, 4.0]]])
+    yield "large scores", wide, np.array([[1, 2]]), np.array([2])
     far = np.array([[[300.0, -300.0], [-300.0, 300.0]]])
     yield "an improbable token", far, np.array([[1, 1]]), np.array([2])
     yield "an improbable token", far, np.array([[1, 0]]), np.array([2])
@@ -57,6 +61,19 @@ PERPLEXITY = Task(
     id="18.1",
     cases=perplexity_cases,
     reference=perplexity_reference,
+    equal=(
+        ("`(0, 0.0)` in place of", "0 and 0.0 count alike"),
+        ("count += T -> count = count + T", "a number is no array"),
+        ("ids = abs(ids)", "only padding is below 0"),
+        ("lengths = abs(lengths)", "a length is never below 0"),
+        ("np.exp(rows - most[:, None]).sum(axis=1, keepdims=True)",
+         "the mean of all differences is the difference of the means"),
+        ("the order turned round", "a sum has no order"),
+        ("zip(rows[:], tokens[:T])", "zip ends with the shorter"),
+        ("zip(rows[:T + 1], tokens[:T])", "zip ends with the shorter"),
+        ("zip(rows[:T], tokens[:])", "zip ends with the shorter"),
+        ("zip(rows[:T], tokens[:T + 1])", "zip ends with the shorter"),
+    ),
     hints=(
         "Which tokens of text n are real? Only the first lengths[n].",
         "log_p[n, np.arange(T), ids[n, :T]] are the logarithms of the probabilities that the T real "
@@ -200,6 +217,13 @@ TOP_K = Task(
     replaces="nn.transformer.sample, its temperature and top_k",
     cases=top_k_cases,
     reference=top_k_reference,
+    equal=(
+        ("temperature = abs(temperature)", "a temperature is never below 0"),
+        ("list(order[:k])[::-1]", "each place is written once"),
+        ("return e / sum(e)", "sum(e) is a number of NumPy, which makes an array of the list"),
+        ("(1, 0.5)", "one token alone has all, at any temperature"),
+        ("(1, 2.0)", "one token alone has all, at any temperature"),
+    ),
     hints=(
         "At temperature 0 a single token has everything: the first of the order.",
         "Take the scores s[kept], subtract the largest, divide by the temperature; only then take "
@@ -309,6 +333,8 @@ def top_p_cases(rng):
     yield "equal probabilities", np.array([[0.125, 0.25, 0.25, 0.125, 0.25]]), 0.5
     yield "equal probabilities", np.array([[0.125, 0.25, 0.25, 0.125, 0.25]]), 0.8
     yield "equal probabilities", np.full((2, 64), 1 / 64), 0.4
+    mixed = np.repeat([1 / 64, 1 / 128], (40, 48))  # their sum is 1
+    yield "equal probabilities", rng.permuted(np.array([mixed] * 3), axis=1), 0.3
     yield "certain", np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]), 0.9
     yield "certain", np.array([[1.0]]), 0.5
     yield "certain", np.array([[0.0, 1.0, 0.0]]), 1.0
@@ -337,8 +363,16 @@ TOP_P = Task(
     cases=top_p_cases,
     reference=top_p_reference,
     equal=(
-        ("`ones` in place of `zeros`: out = np.zeros(p.shape)", "each place is written to"),
         ("p = abs(p)", "a probability is never below 0"),
+        ("p = np.minimum(p, 1)", "a probability is never above 1"),
+        ("top_p = abs(top_p)", "a share is never below 0"),
+        ("list(enumerate(p))[::-1]", "the rows know nothing of each other"),
+        ("total = total + row[i]", "a number is no array"),
+        ("`continue` in place of `break`", "what is enough stays enough"),
+        ("order = np.argsort(-p, kind='stable')", "the last axis is axis 1"),
+        ("np.take_along_axis(p, order)", "the last axis is axis 1"),
+        ("count = 1 -> count = 0", "a share is above 0, so one token is counted at once"),
+        ("count <= len(row)", "one beyond the end is nothing beyond the end"),
     ),
     hints=(
         "Sort a row from the most probable down. Which sums have you before each token?",
@@ -367,7 +401,7 @@ TOP_P = Task(
             sums = ordered.cumsum(axis=1)
             before = np.concatenate([np.zeros((len(p), 1)), sums[:, :-1]], axis=1)
             ordered = np.where(before < top_p, ordered, 0.0)
-            out = np.zeros(p.shape)
+            out = np.empty(p.shape)
             np.put_along_axis(out, order, ordered, axis=1)
             return out / out.sum(axis=1, keepdims=True)""",
         """
@@ -481,6 +515,7 @@ def cache_cases(rng):
     yield case("several heads", 2, 8, 2)
     yield case("heads of width 1", 4, 3, 3)
     yield case("heads of width 1", 2, 5, 5)
+    yield case("heads of width 1", 3, 40, 40)
     yield case("many", 150, 4, 2)
     yield case("many", 40, 24, 4)
     yield case("large numbers", 4, 4, 2, 100.0)
@@ -514,6 +549,15 @@ CACHE = Task(
     replaces="nn.transformer.MultiHeadAttention.forward with a cache, for one new row",
     cases=cache_cases,
     reference=cache_reference,
+    equal=(
+        ("`ones` in place of `zeros`", "each place is written to"),
+        ("in list((keys, values))[:20]", "there are two"),
+        ("in list((keys, values))[:3]", "there are two"),
+        ("in list((wq, wk, wv))[:20]", "there are three"),
+        ("in list((wq, wk, wv))[:3]", "there are three"),
+        ("in list((query, keys, values))[:20]", "there are three"),
+        ("in list((query, keys, values))[:3]", "there are three"),
+    ),
     hints=(
         "Key and value of the new row first: they belong to the new cache, and the new row looks at "
         "itself too.",
@@ -618,6 +662,7 @@ def tied_cases(rng):
     yield case("many", 40, 6, 130, 0.1)
     yield case("large numbers", 4, 5, 3, 100.0)
     yield "large numbers", np.array([[1e3, 1e3], [-1e3, 1e3]]), np.array([0, 1]), np.array([1, 1])
+    yield "large numbers", np.array([[1e3], [900], [-5]]), np.array([0, 2]), np.array([1, 0])
     yield case("small numbers", 5, 4, 3, 1e-4)
 
 
@@ -642,6 +687,10 @@ TIED = Task(
     reference=tied_reference,
     equal=(
         ("s -= s.max(axis=1)[:, None]", "the array is its own"),
+        ("p /= p.sum(axis=1", "the array is its own"),
+        ("g /= len(y)", "the array is its own"),
+        ("no copy made: g = p.copy()", "p is not needed any more"),
+        ("out += np.outer(g, h); out[ids[i]] += (1 - h ** 2) * (g @ w) -> out[ids[i]]", "what is added has no order"),
         ("y = abs(y)", "a token's number is never below 0"),
         ("ids = abs(ids)", "a token's number is never below 0"),
     ),
