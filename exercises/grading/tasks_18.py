@@ -689,7 +689,7 @@ TIED = Task(
         ("s -= s.max(axis=1)[:, None]", "the array is its own"),
         ("p /= p.sum(axis=1", "the array is its own"),
         ("g /= len(y)", "the array is its own"),
-        ("no copy made: g = p.copy()", "p is not needed any more"),
+        ("g = p.copy() -> g = p no copy made", "p is not needed any more"),
         ("out += np.outer(g, h); out[ids[i]] += (1 - h ** 2) * (g @ w) -> out[ids[i]]", "what is added has no order"),
         ("y = abs(y)", "a token's number is never below 0"),
         ("ids = abs(ids)", "a token's number is never below 0"),
