@@ -315,6 +315,8 @@ def top_p_cases(rng):
     yield "by hand", exact[:, ::-1].copy(), 0.6
     yield "the sum is reached exactly", exact, 0.75
     yield "the sum is reached exactly", exact, 0.5
+    yield "the sum is nearly reached", exact, 0.75 + 1e-9
+    yield "the sum is nearly reached", exact, 0.75 - 1e-9
     yield "the sum is reached exactly", exact[:, [2, 0, 3, 1]], 0.875
     yield "the sum is reached exactly", np.array([[0.25] * 4, [0.0, 0.5, 0.5, 0.0]]), 0.5
     yield case("one row", 1, 6, 0.5)
@@ -689,7 +691,7 @@ TIED = Task(
         ("s -= s.max(axis=1)[:, None]", "the array is its own"),
         ("p /= p.sum(axis=1", "the array is its own"),
         ("g /= len(y)", "the array is its own"),
-        ("g = p.copy() -> g = p no copy made", "p is not needed any more"),
+        ("no copy made", "p is not needed any more"),
         ("out += np.outer(g, h); out[ids[i]] += (1 - h ** 2) * (g @ w) -> out[ids[i]]", "what is added has no order"),
         ("y = abs(y)", "a token's number is never below 0"),
         ("ids = abs(ids)", "a token's number is never below 0"),
