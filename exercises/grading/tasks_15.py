@@ -63,6 +63,12 @@ RESIDUAL = Task(
     replaces="nn.layers.Residual.forward",
     cases=residual_cases,
     reference=residual_reference,
+    equal=(
+        ("on = x @ w1 > 0", "True counts as 1"),
+        ("np.where(1.0, x[n] @ w1 > 0, 0.0)", "True counts as 1"),
+        ("(np.ones(x.shape), np.zeros(x.shape))", "each row is written to"),
+        ("(np.zeros(x.shape), np.ones(x.shape))", "each row is written to"),
+    ),
     hints=(
         "The layers' share of the output is inside @ w2. What else goes into the sum?",
         "Where two things are added, the gradient goes to both whole. To x it comes on two ways.",
@@ -150,6 +156,7 @@ def maps_cases(rng):
     yield case("many classes", 6, 3, 4, 150)
     yield case("many", 200, 3, 4, 5)
     yield case("many", 2, 150, 4, 3)
+    yield case("many", 4, 3, 150, 3)
 
 
 def maps_reference(x, w1, b1, w2, labels):
@@ -168,6 +175,10 @@ MAPS = Task(
     id="15.2",
     cases=maps_cases,
     reference=maps_reference,
+    equal=(
+        ("np.where(1.0, x @ w1 + b1 > 0, 0.0)", "True counts as 1"),
+        ("labels = abs(labels)", "a label is never below 0"),
+    ),
     hints=(
         "Walk back from the score: its slope at what stands inside is a column of w2, that of "
         "the label. It comes through the max where `before` is above 0.",
@@ -212,8 +223,8 @@ MAPS = Task(
         ("the bias is forgotten, so other units are on", "x @ w1 + b1", "x @ w1"),
         ("the slope is multiplied by what is inside, not by whether it is on", "(before > 0)",
          "np.maximum(before, 0)"),
-        ("that is the slope at the hidden units of the last layer alone",
-         "slopes = back @ w1.T", "slopes = (w2[:, labels].T @ w1.T)"),
+        ("all weights are added up, whether their unit is on or off, and for each class",
+         "back = w2[:, labels].T * (before > 0)", "back = np.ones(before.shape) * w2.sum(axis=1)"),
         ("each sample's map is divided by its largest value; nothing was said of that",
          "np.abs(slopes), ", "np.abs(slopes) / (np.abs(slopes).max(axis=1, keepdims=True) + 1e-9), "),
     ),
@@ -243,15 +254,17 @@ def augment_cases(rng):
     yield "flipped and moved", rng.normal(size=(4, 3, 4)).round(3), y, both, ~(y > 5), (0, 1)
     yield case("flipped and moved", 8, 4, 3)
     yield case("flipped and moved", 6, 5, 5, 3)
-    far = np.array([[3, 0], [0, 4], [-3, 1], [1, -9], [50, 50]])
-    x = rng.normal(size=(5, 3, 4)).round(3)
-    yield "out of the image", x, np.arange(5), far, np.zeros(5, bool), (1,)
+    far = np.array([[3, 0], [0, 4], [-3, 1], [1, -9], [50, 50], [50, 0], [-50, 1], [4, 0], [0, 5]])
+    x = rng.normal(size=(9, 3, 4)).round(3)
+    yield "out of the image", x, np.arange(9), far, np.zeros(9, bool), (1,)
     yield case("one pixel", 3, 1, 1, 1)
     yield case("one column", 4, 5, 1)
     none = np.zeros((0, 2), int)
     yield "no image", np.zeros((0, 3, 2)), np.zeros(0, int), none, np.zeros(0, bool), (0,)
     yield case("many labels", 20, 2, 3, 1, 300, tuple(range(0, 300, 2)))
     yield case("many", 120, 4, 3)
+    yield case("large images", 2, 36, 3)
+    yield case("large images", 2, 3, 36)
     x, y = rng.normal(size=(2, 3, 3)) * 1e-9, np.array([-1, -2])
     yield "small numbers, other labels", x, y, np.ones((2, 2), int), np.array([True] * 2), (-1,)
 
@@ -271,6 +284,10 @@ AUGMENT = Task(
     id="15.3",
     cases=augment_cases,
     reference=augment_reference,
+    equal=(
+        ("if abs(down) > h or", "beside the frame lies a second one of 0"),
+        ("or abs(right) > w", "beside the frame lies a second one of 0"),
+    ),
     rtol=0.0,
     atol=0.0,
     hints=(
@@ -380,9 +397,11 @@ def tune_cases(rng):
     yield case("no step", 3, (2, 3, 2), (False, False), 0.1, 0)
     yield case("many steps", 5, (2, 4, 2), (False, False), 0.02, 30)
     yield case("many steps", 5, (2, 5, 3, 1), (False, True, False), 0.02, 20)
+    yield case("many steps", 4, (2, 3, 1), (True, False), 0.02, 100)
     yield case("one sample", 1, (3, 6, 2), (False, False))
-    x, parts = np.array([[1.0, -1.0], [2.0, 1.0]]), [np.ones((2, 2)), np.array([[1.0], [-2.0]])]
-    yield "exactly 0 before the max", x, np.ones((2, 1)), parts, [False, False], 0.1, 1
+    x = np.array([[1.0, -1.0], [2.0, 1.0], [-1.0, -2.0]])
+    parts = [np.ones((2, 2)), np.array([[1.0], [-2.0]])]
+    yield "exactly 0 before the max", x, np.ones((3, 1)), parts, [False, False], 0.1, 1
     yield case("many", 130, (3, 4, 2), (False, False))
 
 
@@ -417,6 +436,21 @@ TUNE = Task(
     id="15.4",
     cases=tune_cases,
     reference=tune_reference,
+    equal=(
+        ("rate = abs(rate)", "a rate is above 0"),
+        ("range(len(parts) - 1, min(-1, ", "-1 is the smaller one"),
+        ("list(parts[:-1])[:20]", "there are at most five parts"),
+        ("frozen[::-1]))[:20]", "there are at most five parts"),
+        ("list(parts)[:20]", "there are at most five parts"),
+        ("list(reversed(range(len(parts))))[:20]", "there are at most five parts"),
+        ("list(enumerate(parts))[:20]", "there are at most five parts"),
+        ("list(enumerate(gradients))[:20]", "there are at most five parts"),
+        ("range(min(len(parts), 30))", "there are at most five parts"),
+        ("return [w for w in parts]", "nobody writes into them"),
+        ("np.where(out >= 0, out, 0.0)", "0 is 0 on both ways"),
+        ("list(zip(x, y))[::-1]", "a sum is the same in any order"),
+        ("list(enumerate(gradients))[::-1]", "the parts' steps do not meet"),
+    ),
     hints=(
         "Walk forward and keep what goes into each part. Then walk back from the last part to the "
         "first with the gradient of its output.",
@@ -487,19 +521,18 @@ TUNE = Task(
         ("there is no max between the parts", "np.maximum(inputs[-1] @ w, 0)", "inputs[-1] @ w",
          " * (inputs[i] > 0)", ""),
         ("the gradient walks back through weights that have moved already",
-         "back = (g @ parts[i].T) * (inputs[i] > 0)\n", "", "g = back",
+         "back = (g @ parts[i].T) * (inputs[i] > 0)\n                    if", "if", "g = back",
          "g = (g @ parts[i].T) * (inputs[i] > 0)"),
         ("the sum is not divided by N", " / len(x)", ""),
         ("the loss is divided by the number of outputs too", " / len(x)", " / y.size"),
         ("the 2 of the square's slope is missing", "g = 2 * (", "g = 1 * ("),
         ("one step is taken, however many were asked for", "range(steps)", "range(min(steps, 1))"),
         ("the step goes up", "- rate *", "+ rate *"),
-        ("the list of weights that was given is changed", "parts = list(parts)", "pass"),
-        ("the arrays that were given are changed", "parts[i] = parts[i] - rate * inputs[i].T @ g",
+        ("the weights that were given are changed, or their list", "parts = list(parts)", "pass"),
+        ("the weights that were given are changed, or their list", "parts[i] = parts[i] - rate * inputs[i].T @ g",
          "parts[i] -= rate * inputs[i].T @ g"),
         ("only the last part learns", "if not frozen[i]:",
          "if not frozen[i] and i == len(parts) - 1:"),
-        ("the slope of the max at 0 is 0", "inputs[i] > 0)", "inputs[i] >= 0)"),
     ),
 )  # fmt: skip
 
@@ -533,6 +566,9 @@ def occlusion_cases(rng):
     yield case("large", 4, 4, 5, 2, 3, 100.0, 100.0)
     yield case("many classes", 3, 3, 5, 140, 3)
     yield case("many", 14, 12, 6, 3, 3)
+    yield case("many rows", 36, 2, 5, 2, 3)
+    yield case("many columns", 2, 36, 5, 2, 5)
+    yield case("many units", 3, 3, 40, 3, 3)
     x, w1, b1, w2 = np.ones((2, 2)), np.ones((4, 1)), np.zeros(1), np.array([[1.0, -1.0]])
     yield "a score that grows", x, w1, b1, w2, 1, 1, 0.0
 
@@ -564,6 +600,18 @@ OCCLUSION = Task(
     id="15.5",
     cases=occlusion_cases,
     reference=occlusion_reference,
+    equal=(
+        ("(np.ones(x.shape), size // 2)", "each place is written to"),
+        ("return w2[:, label] @ np.maximum", "both are vectors"),
+        ("<= size / 2", "size is odd, and distances are whole"),
+        ("far = size / 2", "size is odd, and distances are whole"),
+        ("far = (size - 0) / 2", "size is odd, and distances are whole"),
+        ("far = (size - 1) // 2", "size is odd, and distances are whole"),
+        ("-> return out", "a list of rows is as good as an array"),
+        ("len(x[-1])", "all rows have one length"),
+        ("* (before >= 0)", "0 is 0 on both ways"),
+        ("* (now >= 0)", "0 is 0 on both ways"),
+    ),
     hints=(
         "Write the score of one image as a function of its own first. Then cover a copy.",
         "Rows from i - r to i + r, where r = size // 2. A slice that begins below 0 counts from "
@@ -649,4 +697,4 @@ OCCLUSION = Task(
     ),
 )  # fmt: skip
 
-TASKS = (RESIDUAL, MAPS, AUGMENT, TUNE, OCCLUSION)
+TASKS = [RESIDUAL, MAPS, AUGMENT, TUNE, OCCLUSION]
