@@ -183,6 +183,8 @@ PASS = Task(
          "start_w, start_b, w, b, mistakes = w, b, w.copy(), b.copy(), 0"),
         ("scores that differ by little are taken for equal; only equal ones are",
          "scores.argmax()", "(scores > scores.max() - 0.01).argmax()"),
+        ("equal scores are taken for no mistake; of equal ones the first is what the machine says",
+         "if said != labels[n]:", "if scores[labels[n]] < scores[said]:"),
         ("scores that differ by little are taken for equal; only equal ones are",
          "scores.argmax()", "np.isclose(scores, scores.max()).argmax()"),
     ),
@@ -432,6 +434,21 @@ POCKET = Task(
          "best = w, b, count_right(x, labels, w, b); first = True",
          "if right > best[2]:", "if first or right > best[2]:",
          "best = w, b, right", "best = w, b, right; first = False"),
+        ("the training ends after a pass that brought nothing better; a later pass may", """
+            def pocket(x, labels, passes):
+                w, b = np.zeros(x.shape[1]), 0.0
+                best = w, b, int(((x @ w + b > 0) == labels).sum())
+                for p in range(passes):
+                    before = best[2]
+                    for n in range(len(x)):
+                        change = labels[n] - int(x[n] @ w + b > 0)
+                        w, b = w + change * x[n], b + change
+                        right = int(((x @ w + b > 0) == labels).sum())
+                        if right > best[2]:
+                            best = w, b, right
+                    if best[2] == before:
+                        break
+                return best"""),
         ("a score of 0 is taken for class 1 in the step",
          "int(x[n] @ w + b > 0)", "int(x[n] @ w + b >= 0)"),
         ("the bias is never changed", "b + change", "b"),
@@ -843,6 +860,11 @@ PROVE = Task(
         ("the search gives up after a hundred passes; being out of patience is no proof",
          "if state in seen:", "if state in seen or len(seen) == 100:",
          "counts - seen[state]", "counts - seen.get(state, 0)"),
+        ("the search gives up after twenty passes, with all ones; being out of patience is no "
+         "proof",
+         "if state in seen:\n                    return \"impossible\", counts - seen[state]",
+         "if len(seen) == 20:\n                    return \"impossible\", np.ones(len(x))",
+         "seen[state]", "seen[len(seen)]"),
         ("updates of class 0 are counted as -1; the sign stands in s already",
          "counts[n] += 1", "counts[n] += change"),
         ("a score of 0 is taken for class 1",
