@@ -664,6 +664,8 @@ LEAKS = Task(
          "((np.isnan(x) == np.isnan(q)).all(axis=1) "
          "& (np.where(np.isnan(x) & np.isnan(q), 0, abs(x - q)).mean(axis=1) <= tolerance)).any()"),
         ("a small number is added to the tolerance", "<= tolerance", "<= tolerance + 1e-6"),
+        ("a difference as large as the tolerance is too large for it, and with a tolerance of 0 no "
+         "number agrees", "<= tolerance", "< tolerance"),
         ("isclose or allclose adds a tolerance of its own, which grows with the numbers; rtol=0 "
          "turns it off",
          "(abs(x - q) <= tolerance)", "np.isclose(x, q, atol=tolerance)"),

@@ -462,6 +462,17 @@ KMEANS = Task(
                     if now == sizes:
                         return centres, groups
                     sizes = now"""),
+        ("the rounds end when no centre moves more than 1e-4, before the groups are at rest", """
+            def kmeans(x, centres):
+                centres = np.array(centres, dtype=float)
+                while True:
+                    groups = ((x[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+                    old = centres.copy()
+                    for k in range(len(centres)):
+                        if (groups == k).any():
+                            centres[k] = x[groups == k].mean(axis=0)
+                    if abs(old - centres).max() < 1e-4:
+                        return centres, groups"""),
         ("the rounds end when the centres move little (allclose has a tolerance), before the "
          "groups are at rest", """
             def kmeans(x, centres):

@@ -103,11 +103,13 @@ WEIGHTED = Task(
         ("each row is repeated r times, rounded, and r need not be whole",
          "share = 2 * r * error / r.sum()",
          "rows = np.repeat(np.arange(len(r)), np.round(r).astype(int))\n"
-         "            x, share = x[rows], 2 * error[rows] / len(rows)"),
+         "            x, share = x[rows], 2 * error[rows]",
+         "x.T @ share, share.sum()", "x.T @ share / len(rows), share.sum() / len(rows)"),
         ("each row is repeated r times, cut to whole times, and r need not be whole",
          "share = 2 * r * error / r.sum()",
          "rows = np.repeat(np.arange(len(r)), r.astype(int))\n"
-         "            x, share = x[rows], 2 * error[rows] / len(rows)"),
+         "            x, share = x[rows], 2 * error[rows]",
+         "x.T @ share, share.sum()", "x.T @ share / len(rows), share.sum() / len(rows)"),
         ("the slopes are differences on one side, (L(w + h) - L(w)) / h, which are off by about h",
          """
             def weighted_gradient(x, t, r, w, b):
@@ -470,6 +472,8 @@ SCALED = Task(
          "something like 1e-17", "x.max(axis=0) == x.min(axis=0)", "std == 0"),
         ("a column that hardly changes is taken for one that never changes",
          "x.max(axis=0) == x.min(axis=0)", "std < 0.1"),
+        ("a column of small numbers is taken for one that never changes",
+         "x.max(axis=0) == x.min(axis=0)", "std < 1e-8"),
         ("a small number is added to each standard deviation in place of a look at the column",
          "np.where(x.max(axis=0) == x.min(axis=0), 1.0, std)", "std + 1e-8"),
         ("the test rows lose their own mean, not that of x",

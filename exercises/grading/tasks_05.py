@@ -269,6 +269,17 @@ LOSS = Task(
          "loss = -log_p[", "loss = -np.log(np.exp(log_p) + 1e-12)["),
         ("the label's number is subtracted from each p; it should be 1, in the label's column",
          "g[known, labels[known]] -= 1", "g = g - labels[:, None]"),
+        ("the classes are numbered anew, without those that have no label, so 1 is subtracted in "
+         "other columns", """
+            def loss_and_gradient(scores, labels):
+                rows = scores[labels >= 0]
+                rows = rows - rows.max(axis=1, keepdims=True)
+                log_p = rows - np.log(np.exp(rows).sum(axis=1, keepdims=True))
+                places = np.unique(labels[labels >= 0], return_inverse=True)[1]
+                targets, g = np.zeros(rows.shape), np.zeros(scores.shape)
+                targets[np.arange(len(rows)), places] = 1
+                g[labels >= 0] = (np.exp(log_p) - targets) / len(rows)
+                return -(targets * log_p).sum() / len(rows), g"""),
         ("1 is subtracted in whole columns, g[:, labels]; it should be in the label's column of its "
          "own row", "g[known, labels[known]] -= 1", "g[:, labels[known]] -= 1"),
         ("nothing is subtracted in the label's column: the gradient is p, not p - targets",
@@ -732,6 +743,17 @@ TEMPERATURE = Task(
                     p /= p.sum(axis=1, keepdims=True)
                     T -= 0.1 * (s[rows, labels] - (p * s).sum(axis=1)).mean() / T ** 2
                     T = max(T, 0.1)
+                return T"""),
+        ("the search goes downhill from T = 1, and stops after too few steps", """
+            def best_temperature(scores, labels):
+                top = scores.max(axis=1, keepdims=True)
+                def loss(T):
+                    s = (scores - top) / T
+                    return (np.log(np.exp(s).sum(axis=1)) - s[np.arange(len(s)), labels]).mean()
+                T = 1.0
+                for repeat in range(200):
+                    slope = (loss(T + 1e-4) - loss(T - 1e-4)) / 2e-4
+                    T = min(max(T - 0.1 * slope, 0.1), 10)
                 return T"""),
         ("the temperatures of the lesson are tried, 0.05 apart: too far for a small T",
          "np.geomspace(0.1, 10, 600)",
