@@ -438,7 +438,7 @@ def test_a_relation_of_results_is_told_if_it_holds_in_all_cases(got, words):
 def kinds(*cases):
     """Cases of one input x: (group, x, whether the answer is wrong there)."""
     return [
-        relations.Case(group, ("x",), (np.array([x]),), 1.0, 1.0, "value" if wrong else "")
+        relations.Case(group, ("x",), (np.array([x]),), 1.0, "some word", "value" if wrong else "")
         for group, x, wrong in cases
     ]
 
@@ -457,7 +457,8 @@ def test_nothing_is_said_of_all_inputs_while_some_were_not_tried():
     one_kind = kinds(*[("small", -2.0, True)] * 2, *[(f"kind {k}", 3.0, False) for k in range(4)])
     assert relations.relation(one_kind, judge._same) == 'it fails on "small" and on nothing else'
     assert relations.relation(one_kind, judge._same, complete=False) == ""
-    endless = said_of(
+    endless = audit.verdict_on(
+        find("02.2"),
         """
         def kmeans(x, centres):
             centres = centres.astype(float)
@@ -469,7 +470,6 @@ def test_nothing_is_said_of_all_inputs_while_some_were_not_tried():
                 if (new == centres).all():
                     return centres, groups
                 centres = new""",
-        find("02.2"),
     )
     assert "Not tried after that" in endless.text
     assert not endless.mistake.startswith("it fails on")

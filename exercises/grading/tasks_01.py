@@ -103,7 +103,7 @@ FOUND = Task(
          "matrix, shares", "matrix.T, shares"),
         ("a class without samples is not treated apart, and 0 / 0 gives nan",
          "if matrix[r].sum() > 0:", "if True:"),
-        ("the loop ends (break) at the first class without samples; those behind it have shares too",
+        ("the loop ends (break) at the first class without samples; later ones have shares too",
          "if matrix[r].sum() > 0:",
          "if matrix[r].sum() == 0:\n                    break\n                if True:"),
         ("a class without samples gets 1; the task asks for 0",

@@ -280,8 +280,8 @@ LOSS = Task(
                 targets[np.arange(len(rows)), places] = 1
                 g[labels >= 0] = (np.exp(log_p) - targets) / len(rows)
                 return -(targets * log_p).sum() / len(rows), g"""),
-        ("1 is subtracted in whole columns, g[:, labels]; it should be in the label's column of its "
-         "own row", "g[known, labels[known]] -= 1", "g[:, labels[known]] -= 1"),
+        ("1 is subtracted in whole columns, g[:, labels]; it should be in the label's column of "
+         "its own row", "g[known, labels[known]] -= 1", "g[:, labels[known]] -= 1"),
         ("nothing is subtracted in the label's column: the gradient is p, not p - targets",
          "g[known, labels[known]] -= 1", "pass"),
         ("the gradient is the one for p, -targets / p; from p to the scores there is a way yet",

@@ -784,15 +784,15 @@ SHEET = Task(
          "gradients[goal] = 1.0", "gradients[order[-1]] = 1.0"),
         ("the order is walked forwards; a cell must wait for all that use it",
          "for name in reversed(order):", "for name in order:"),
-        ("a cell hands its gradient on before all cells that use it have given theirs; it must wait",
+        ("a cell hands its gradient on before all that use it have given theirs; it must wait",
          "for name in reversed(order):",
          "walk = [goal]\n"
          "            for name in walk:\n"
          "                cell = sheet[name]\n"
-         "                walk += [n for n in cell[1:] if n not in walk] if isinstance(cell, tuple) "
-         "else []\n"
+         "                parts = cell[1:] if isinstance(cell, tuple) else ()\n"
+         "                walk += [n for n in parts if n not in walk]\n"
          "            for name in dict.fromkeys(walk):"),
-        ("a cell hands its gradient on before all cells that use it have given theirs; it must wait",
+        ("a cell hands its gradient on before all that use it have given theirs; it must wait",
          "for name in reversed(order):",
          "walk = {}\n"
          "            def down(name):\n"
@@ -802,7 +802,7 @@ SHEET = Task(
          "                        down(n)\n"
          "            down(goal)\n"
          "            for name in walk:"),
-        ("a cell hands its gradient on before all cells that use it have given theirs; it must wait",
+        ("a cell hands its gradient on before all that use it have given theirs; it must wait",
          "for name in reversed(order):",
          "walk, left = {}, [goal]\n"
          "            while left:\n"
@@ -823,8 +823,8 @@ SHEET = Task(
          "needed = [goal]\n"
          "            for name in needed:\n"
          "                cell = sheet[name]\n"
-         "                needed += [n for n in cell[1:] if n not in needed] if isinstance(cell, tuple) "
-         "else []\n"
+         "                parts = cell[1:] if isinstance(cell, tuple) else ()\n"
+         "                needed += [n for n in parts if n not in needed]\n"
          "            return values, {n: gradients[n] for n in needed}"),
         ("a formula that names one cell twice gives it one share; it deserves two",
          "gradients[left] += g * for_a", "gradients[left] += g * for_a * (left != right)"),
