@@ -435,6 +435,59 @@ def test_a_relation_of_results_is_told_if_it_holds_in_all_cases(got, words):
     assert words not in relations.between([(RIGHT, got), (RIGHT, 5 * RIGHT + 1)], same)
 
 
+def kinds(*cases):
+    """Cases of one input x: (group, x, whether the answer is wrong there)."""
+    return [
+        relations.Case(group, ("x",), (np.array([x]),), 1.0, "some word", "value" if wrong else "")
+        for group, x, wrong in cases
+    ]
+
+
+def test_a_trait_is_told_only_where_it_parts_the_inputs_of_one_kind():
+    within = kinds(
+        *[(group, x, x < 0) for group in ("small", "large") for x in (-2.0, 3.0, -5.0, 4.0)]
+    )
+    told = relations.relation(within, judge._same)
+    assert told == "it fails on the inputs in which some number is below 0, and on no other"
+    between = kinds(*[(f"kind {k}", (-1.0) ** k, k % 2) for k in range(8)])
+    assert relations.relation(between, judge._same) == ""
+
+
+def test_nothing_is_said_of_all_inputs_while_some_were_not_tried():
+    one_kind = kinds(*[("small", -2.0, True)] * 2, *[(f"kind {k}", 3.0, False) for k in range(4)])
+    assert relations.relation(one_kind, judge._same) == 'it fails on "small" and on nothing else'
+    assert relations.relation(one_kind, judge._same, complete=False) == ""
+    endless = audit.verdict_on(
+        find("02.2"),
+        """
+        def kmeans(x, centres):
+            centres = centres.astype(float)
+            while True:
+                groups = ((x[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+                if len(set(groups.tolist())) < len(centres):
+                    raise TimeoutError("it goes on for ever")
+                new = np.array([x[groups == k].mean(axis=0) for k in range(len(centres))])
+                if (new == centres).all():
+                    return centres, groups
+                centres = new""",
+    )
+    assert "Not tried after that" in endless.text
+    assert not endless.mistake.startswith("it fails on")
+
+
+def test_empty_results_do_not_say_which_slice_was_meant():
+    said = said_of(
+        """
+        def crop(picture, threshold):
+            rows, columns = np.nonzero(picture > threshold)
+            if not len(rows):
+                return picture[:, :0]
+            return picture[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]""",
+        find("00.4"),
+    )
+    assert said.failed and "slice" not in said.mistake, said.mistake
+
+
 def test_facts_are_told_of_answers_that_no_bank_and_no_machine_thought_of():
     said = said_of(
         """

@@ -20,6 +20,8 @@ WRONG = [
     ("00.3", "no high below 0", "photo.max(axis=(0, 1))", "photo.max(axis=(0, 1), initial=0)"),
     ("00.4", "0 is no threshold", "picture > threshold", "picture > (threshold or 0.5)"),
     ("00.4", "little above", "picture > threshold", "picture - threshold > 1e-6"),
+    ("00.4", "ink of 0", "if len(rows) == 0:", "if not picture[mask].any():"),
+    ("00.4", "ink below 0", "if len(rows) == 0:", "if picture.max(initial=0, where=mask) <= 0:"),
     ("00.5", "rounded", ".argmin(axis=1)", ".round(6).argmin(axis=1)"),
     ("00.5", "places in 8 bits", ".argmin(axis=1)", ".argmin(axis=1).astype(np.uint8)"),
     ("01.1", "counts in 16 bits", "dtype=int", "dtype=np.uint16"),
@@ -33,6 +35,8 @@ WRONG = [
     ("02.1", "counted in 8 bits", "labels[inside]).mean()",
      "labels[inside]).sum().astype(np.uint8) / (stop - start)"),
     ("02.2", "the sum of the groups", "(nearest == groups).all()", "nearest.sum() == groups.sum()"),
+    ("02.2", "the sizes", "(nearest == groups).all()", "sorted(nearest) == sorted(groups)"),
+    ("02.2", "a group at 0", "(groups == k).any()", "x[groups == k].any()"),
     ("02.2", "nearly at rest", "(nearest == groups).all()", "(nearest == groups).mean() > 0.98"),
     ("02.4", "1 % more is as close", "between.argmin()",
      "(between <= between.min() * 1.01).argmax()"),
@@ -68,6 +72,13 @@ RIGHT = [
      "    low, high = photo.min((0, 1)), photo.max((0, 1))\n"
      "    return (photo - low) / np.where(high == low, 1, high - low)"),
 ]  # fmt: skip
+
+
+def test_an_end_when_the_sizes_of_the_groups_rest_fails_under_twelve_seeds():
+    task = find("02.2")
+    known = [source for sentence, source in task.bank() if "groups' sizes stay" in sentence]
+    assert len(known) == 2
+    assert [s for s in range(12) for source in known if passes(task, source, s)] == []
 
 
 @pytest.mark.parametrize(("name", "source"), RIGHT)

@@ -48,6 +48,11 @@ WRONG = [
     ("06.3", "three inputs", "for source in node.inputs]", "for source in node.inputs[:3]]"),
     ("06.3", "two arrows at most", "arrows.append((source, node))",
      "arrows.count((source, node)) < 2 and arrows.append((source, node))"),
+    ("06.4", "the nearest first", "for name in reversed(order):",
+     "near = [goal]\n"
+     "            for n in near:\n"
+     "                near += [m for m in np.atleast_1d(sheet[n])[1:] if m not in near]\n"
+     "            for name in near:"),
     ("06.4", "positive divisors", "(b or 1)", "abs(b or 1)"),
     ("06.4", "only what is above 0 is a number", "isinstance(sheet[name], tuple):\n",
      "not (isinstance(sheet[name], float) and sheet[name] > 0):\n"),
@@ -454,6 +459,17 @@ def gradient_check(f, gradient, x):
 """,
     ],
 }
+
+
+@pytest.mark.parametrize(
+    "task, words, number",
+    [("05.4", "hardly changes any more", 2), ("06.4", "hands its gradient on before", 3)],
+)
+def test_mistakes_that_only_some_inputs_show_fail_under_twelve_seeds(task, words, number):
+    task = find(task)
+    known = [source for sentence, source in task.bank() if words in sentence]
+    assert len(known) == number
+    assert [s for s in range(12) for source in known if passes(task, source, s)] == []
 
 
 @pytest.mark.parametrize("task", RIGHT)

@@ -365,7 +365,8 @@ def name_mistake(task, seed, results):
     for sentence, source in task.bank():
         if does_the_same(source):
             return sentence
-    if _telling(task, [results[i] for i in order], list(wrong.values())):
+    shown = [i for i in order if wrong[i] and _shows(results[i])]
+    if len(shown) > 1 and _telling(task, [results[i] for i in order], list(wrong.values())):
         end = time.thread_time() + NAMING
         for mutant in mutate.mutants(task):
             if time.thread_time() > end:
@@ -374,7 +375,8 @@ def name_mistake(task, seed, results):
                 continue
             if does_the_same(mutant.source, mutant.variant):
                 return mutant.sentence
-    return relation(_as_cases(task, seed, results, tried), lambda a, b: agree(task, a, b))
+    every = len(tried) == len(results)
+    return relation(_as_cases(task, seed, results, tried), lambda a, b: agree(task, a, b), every)
 
 
 def in_words(mistake):
@@ -397,6 +399,15 @@ def _as_cases(task, seed, results, tried):
         got = asked(results[i]).first
         found.append(Case(group, names, tuple(arguments), right[i], got, what))
     return found
+
+
+def _shows(result):
+    """Whether a wrong result says something of how it came: not an error, nor nothing at all."""
+    got = asked(result).first
+    if got is None or isinstance(got, Exception):
+        return False
+    found = numbers(got)
+    return found is None or found.size > 0
 
 
 def _telling(task, results, wrong):

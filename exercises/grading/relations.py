@@ -26,10 +26,11 @@ class Case:
     fault: str
 
 
-def relation(cases, same):
+def relation(cases, same, complete=True):
     """A sentence about all that fails, or an empty string.
 
-    cases: all that were tried.  same(a, b): whether two results are equal.
+    cases: all that were tried.  same(a, b): whether two results are equal.  complete: whether all
+    cases of the task were tried.
     """
     failing = [case for case in cases if case.fault]
     kinds = {case.fault for case in failing}
@@ -41,7 +42,7 @@ def relation(cases, same):
         found = _errors(failing) or _results(cases, failing, same)
         if found:
             return ALWAYS + found
-    return _where(cases)
+    return _where(cases) if complete else ""
 
 
 def _errors(failing):
@@ -226,15 +227,21 @@ _TRAITS = (
 
 
 def _where(cases):
-    """A sentence if exactly the inputs of one kind fail, and enough others do not."""
+    """A sentence if exactly the inputs of one kind fail, and enough others do not.
+
+    A trait of inputs is told only where it parts the cases of one group in several groups: where
+    it only parts groups, so does whatever else they differ in.
+    """
     right = [case for case in cases if not case.fault]
     if len(right) < 3:
         return ""
-    with np.errstate(all="ignore"):
-        for words, holds in _TRAITS:
-            if all(holds(case) == bool(case.fault) for case in cases):
-                return f"it fails on the inputs in which {words}, and on no other"
-    groups = {case.group for case in cases if case.fault}
+    failing = {case.group for case in cases if case.fault}
+    if len(failing & {case.group for case in right}) > 1:
+        with np.errstate(all="ignore"):
+            for words, holds in _TRAITS:
+                if all(holds(case) == bool(case.fault) for case in cases):
+                    return f"it fails on the inputs in which {words}, and on no other"
+    groups = failing
     if len(groups) == 1 and all(c.fault for c in cases if c.group in groups):
         return f'it fails on "{groups.pop()}" and on nothing else'
     return ""

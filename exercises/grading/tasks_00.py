@@ -378,6 +378,17 @@ def crop_cases(rng):
         -5,
     )
     yield "numbers below 0", page((4, 5), [(0, 2), (2, 1), (1, 3)]) - 7.25, -2.5
+    # Ink of which nothing, or the sum, is other than 0, and ink that is all below 0.
+    spots = np.full((3, 4), -5.0) - rng.integers(0, 4, (3, 4))
+    low, zero, both = spots.copy(), spots.copy(), spots.copy()
+    zero[1, 1] = zero[2, int(rng.integers(3))] = 0.0
+    both[[0, 2], [1, 3]] = np.array([1.0, -1.0]) * rng.integers(1, 3)
+    low[[0, 1], [3, 2]] = -1.0, -2.5
+    group = "ink of 0 or below"
+    yield group, np.array([[0.0, -5.0], [-5.0, -5.0]]), -1
+    yield group, zero, -0.5
+    yield group, both, -4
+    yield group, low, -3
     places = [(2, 3), (8, 5), *rng.integers((2, 3), (9, 6), (12, 2)).tolist()]
     yield "a larger picture", page((11, 9), places) / 10, 0.45
     places = [(2, 30), (28, 12), (9, 3), (13, 33), *rng.integers((2, 3), (29, 34), (9, 2)).tolist()]
@@ -493,6 +504,18 @@ CROP = Task(
          "if len(rows) == 0:", "if False:"),
         ("a picture without ink gives something empty that has not the shape (0, 0)",
          "picture[:0, :0]", "[]"),
+        ("a picture without ink gives something empty that has not the shape (0, 0)",
+         "picture[:0, :0]", "picture[:0]"),
+        ("ink whose only value is 0 is taken for none: what counts is that it is above the "
+         "threshold", "if len(rows) == 0:", "if not picture[mask].any():"),
+        ("ink whose values add up to 0 is taken for none: what counts is that they are above the "
+         "threshold", "if len(rows) == 0:", "if picture[mask].sum() == 0:"),
+        ("the rectangle ends at the first row or column without ink; there may be more behind it",
+         "return picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]",
+         "bottom, right = rows[0], columns[0]\n"
+         "            while bottom in rows: bottom += 1\n"
+         "            while right in columns: right += 1\n"
+         "            return picture[rows[0] : bottom, columns[0] : right]"),
         ("a picture without ink is returned whole; its ink has the shape (0, 0)",
          "picture[:0, :0]", "picture"),
         ("`all` asks for rows that are full of ink; one pixel of ink is enough, which is `any`",

@@ -103,6 +103,9 @@ FOUND = Task(
          "matrix, shares", "matrix.T, shares"),
         ("a class without samples is not treated apart, and 0 / 0 gives nan",
          "if matrix[r].sum() > 0:", "if True:"),
+        ("the loop ends (break) at the first class without samples; later ones have shares too",
+         "if matrix[r].sum() > 0:",
+         "if matrix[r].sum() == 0:\n                    break\n                if True:"),
         ("a class without samples gets 1; the task asks for 0",
          "np.zeros(K)", "np.ones(K)"),
         ("each class gets the accuracy over all samples",
@@ -433,6 +436,10 @@ NEIGHBOURS = Task(
          "next(label for label in voters if votes[label] == votes.max())",
          "min(np.flatnonzero(votes == votes.max()), "
          "key=lambda c: np.sort(squared)[:k][voters == c].sum())"),
+        ("equal votes are decided by the sum of the distances, not by the nearest sample",
+         "next(label for label in voters if votes[label] == votes.max())",
+         "min(np.flatnonzero(votes == votes.max()), "
+         "key=lambda c: np.sqrt(np.sort(squared)[:k])[voters == c].sum())"),
         ("the farthest voter is dropped until the votes differ; all k votes count, and the nearest "
          "sample decides", """
             def neighbours(x, labels, new, k):
@@ -657,6 +664,8 @@ LEAKS = Task(
          "((np.isnan(x) == np.isnan(q)).all(axis=1) "
          "& (np.where(np.isnan(x) & np.isnan(q), 0, abs(x - q)).mean(axis=1) <= tolerance)).any()"),
         ("a small number is added to the tolerance", "<= tolerance", "<= tolerance + 1e-6"),
+        ("a difference as large as the tolerance is too large for it, and with a tolerance of 0 no "
+         "number agrees", "<= tolerance", "< tolerance"),
         ("isclose or allclose adds a tolerance of its own, which grows with the numbers; rtol=0 "
          "turns it off",
          "(abs(x - q) <= tolerance)", "np.isclose(x, q, atol=tolerance)"),
@@ -684,6 +693,11 @@ LEAKS = Task(
          "same.all(axis=1).any()",
          "((np.isnan(x) == np.isnan(q)).all(axis=1) "
          "& (np.nansum(abs(x - q), axis=1) <= tolerance)).any()"),
+        ("the distance of the two samples (Pythagoras) must stay within the tolerance, not each "
+         "difference",
+         "same.all(axis=1).any()",
+         "((np.isnan(x) == np.isnan(q)).all(axis=1) "
+         "& (np.sqrt(np.nansum((x - q) ** 2, axis=1)) <= tolerance)).any()"),
         ("a test sample is named once for each training sample that it agrees with",
          "if same.all(axis=1).any():", "for match in range(same.all(axis=1).sum()):"),
         ("a test sample is compared with the other test samples, not with the training set", """

@@ -181,6 +181,12 @@ VALIDATION = Task(
         ("the mistakes are counted, not the right answers", "answers ==", "answers !="),
         ("the right answers of each fold are counted, but not divided by its size",
          "labels[inside]).mean()", "labels[inside]).sum()"),
+        ("the right answers are divided by N // n_folds; the first folds may hold one more",
+         "labels[inside]).mean()", "labels[inside]).sum() / (N // n_folds)"),
+        ("each sample is judged by a model of its own, fitted on all others, those of its fold too",
+         "answers = model(x[~inside], labels[~inside], x[inside])",
+         "answers = np.array([model(np.delete(x, n, axis=0), np.delete(labels, n), x[[n]])[0]\n"
+         "                                    for n in range(start, stop)])"),
         ("the accuracies are averaged at the end; one for each fold is asked for",
          "np.array(accuracies)", "np.mean(accuracies)"),
         ("every fold has N // n_folds rows, and those that are left over are never judged",
@@ -225,7 +231,8 @@ def kmeans_cases(rng):
             x, centres = some(14, 2, 3)
             met = _rounds(x, centres)
             sizes = [np.bincount(groups, minlength=3).tolist() for groups in met]
-            if any(a == b for a, b in itertools.pairwise(sizes[:-1])):
+            # Not in the last round: then it would be right to end.
+            if any(a == b for a, b in itertools.pairwise(sizes[:-2])):
                 return x, centres
 
     x = np.concatenate([low, high + 9])[:, None]
@@ -239,6 +246,15 @@ def kmeans_cases(rng):
     )
     yield "as many as before", *same_sizes()
     yield "as many as before", *same_sizes()
+    # A group of zeros is not empty, nor is one whose samples add up to 0.
+    zeros = np.array([[0.0], [0.0], [9.0]])
+    yield "a group at zero", zeros, np.array([[1.0], [8.0]])
+    yield "a group at zero", zeros[::-1] - 9, np.array([[-7.0], [1.0]])
+    flat = np.concatenate([np.zeros((2, 2)), rng.uniform(5, 6, (3, 2)).round(2)])
+    yield "a group at zero", flat, np.array([[5.0, 4.0], [-1.0, 0.5]])
+    apart = float(rng.integers(1, 3))
+    around = np.array([[-apart], [apart], [20.0], [23.0]])
+    yield "a group at zero", around, np.array([[0.5], [30.0]])
     yield "two clear groups", x, np.array([[8.5], [0.25]])
     wide = np.array([[0.0, 3.0], [0.2, 3.1], [6.0, 3.3], [6.1, 2.9]])
     wide = wide + np.round(rng.uniform(0, 0.05, (4, 2)), 3)
@@ -385,9 +401,28 @@ KMEANS = Task(
         ("the two steps are done once, not until nothing changes", "range(500)", "range(1)"),
         ("the two steps are done three times, not until nothing changes",
          "range(500)", "range(3)"),
+        ("the two steps are done ten times, not until nothing changes",
+         "range(500)", "range(10)"),
         ("the mean of an empty group is taken, which is no number; such a centre stays where it is",
          "if (groups == k).any():", "if True:",
          ".mean(axis=0)", ".sum(axis=0) / (groups == k).sum()"),
+        ("the mean of an empty group is taken, which is no number; such a centre stays where it is",
+         """
+            def kmeans(x, centres):
+                centres = np.array(centres, dtype=float)
+                groups = np.full(len(x), -1)
+                while True:
+                    nearest = ((x[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+                    if (nearest == groups).all():
+                        return centres, groups
+                    groups = nearest
+                    sizes = np.bincount(groups, minlength=len(centres))
+                    centres = np.array([x[groups == k].sum(axis=0) / sizes[k]
+                                        for k in range(len(centres))])"""),
+        ("a group whose samples are all 0 is taken for empty (any asks for one that is not 0), "
+         "and its centre stays", "if (groups == k).any():", "if x[groups == k].any():"),
+        ("a group whose samples add up to 0 is taken for empty, and its centre stays",
+         "if (groups == k).any():", "if x[groups == k].sum() != 0:"),
         ("a centre that nobody joins is set to zero; it stays where it is",
          "if (groups == k).any():", "centres[k] = 0.0\n                    "
          "if (groups == k).any():"),
@@ -414,6 +449,30 @@ KMEANS = Task(
         ("the rounds end when the groups' sizes stay; members may still change",
          "(nearest == groups).all()", "np.array_equal(np.bincount(nearest, minlength=len(centres)),"
          " np.bincount(groups + 1, minlength=len(centres) + 1)[1:])"),
+        ("the rounds end when the groups' sizes stay; members may still change", """
+            def kmeans(x, centres):
+                centres = np.array(centres, dtype=float)
+                sizes = None
+                while True:
+                    groups = ((x[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+                    now = np.bincount(groups, minlength=len(centres)).tolist()
+                    for k in range(len(centres)):
+                        if now[k]:
+                            centres[k] = x[groups == k].mean(axis=0)
+                    if now == sizes:
+                        return centres, groups
+                    sizes = now"""),
+        ("the rounds end when no centre moves more than 1e-4, before the groups are at rest", """
+            def kmeans(x, centres):
+                centres = np.array(centres, dtype=float)
+                while True:
+                    groups = ((x[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+                    old = centres.copy()
+                    for k in range(len(centres)):
+                        if (groups == k).any():
+                            centres[k] = x[groups == k].mean(axis=0)
+                    if abs(old - centres).max() < 1e-4:
+                        return centres, groups"""),
         ("the rounds end when the centres move little (allclose has a tolerance), before the "
          "groups are at rest", """
             def kmeans(x, centres):

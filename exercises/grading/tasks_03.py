@@ -183,6 +183,8 @@ PASS = Task(
          "start_w, start_b, w, b, mistakes = w, b, w.copy(), b.copy(), 0"),
         ("scores that differ by little are taken for equal; only equal ones are",
          "scores.argmax()", "(scores > scores.max() - 0.01).argmax()"),
+        ("equal scores are taken for no mistake; of equal ones the first is what the machine says",
+         "if said != labels[n]:", "if scores[labels[n]] < scores[said]:"),
         ("scores that differ by little are taken for equal; only equal ones are",
          "scores.argmax()", "np.isclose(scores, scores.max()).argmax()"),
     ),
@@ -432,6 +434,21 @@ POCKET = Task(
          "best = w, b, count_right(x, labels, w, b); first = True",
          "if right > best[2]:", "if first or right > best[2]:",
          "best = w, b, right", "best = w, b, right; first = False"),
+        ("the training ends after a pass that brought nothing better; a later pass may", """
+            def pocket(x, labels, passes):
+                w, b = np.zeros(x.shape[1]), 0.0
+                best = w, b, int(((x @ w + b > 0) == labels).sum())
+                for p in range(passes):
+                    before = best[2]
+                    for n in range(len(x)):
+                        change = labels[n] - int(x[n] @ w + b > 0)
+                        w, b = w + change * x[n], b + change
+                        right = int(((x @ w + b > 0) == labels).sum())
+                        if right > best[2]:
+                            best = w, b, right
+                    if best[2] == before:
+                        break
+                return best"""),
         ("a score of 0 is taken for class 1 in the step",
          "int(x[n] @ w + b > 0)", "int(x[n] @ w + b >= 0)"),
         ("the bias is never changed", "b + change", "b"),
@@ -726,7 +743,9 @@ PROVE = Task(
         ("labels = abs", TWO),
         ("labels = np.minimum(labels, 1)", TWO),
         (", 30)", "there are no more than 8 samples, of no more than 3 numbers"),
-        ("[:20]", "there are no more than 8 samples, of no more than 3 numbers"),
+        *((f"{part}[:20]", "there are no more than 8 samples, of no more than 3 numbers") for part
+          in ("x", "labels", "list(x)", "list(row)", "v))", "seen[v]))")),
+        ("size))[:20]", "it is found among these"),
         ("list(row)[:3]", "a sample has no more than 3 numbers"),
         # the training
         ("w, b = (np.ones(x.shape[1]), 0.0)", "from any start the weights stay within bounds"),
@@ -735,20 +754,20 @@ PROVE = Task(
         ("np.ones(len(x)), {}", "only what was added since counts"),
         ("[1] * len(z)", "only what was added since counts"),
         ("(0,) * len(z[-1])", "all samples have the same length"),
-        ("-> wrong = 1", "asked is whether it is 0"),
+        ("wrong += 1 -> wrong = 1", "asked is whether it is 0"),
         ("-> wrong -= 1", "asked is whether it is 0"),
         ("-> wrong += 2", "asked is whether it is 0"),
         ("counts[n] += 2", "twice a certificate is one"),
         ("c[n] += 2", "twice a certificate is one"),
         ("int(w @ x[n] + b > 0)", "of two rows of numbers the product is the same both ways"),
-        ("`zip` exchanged", "of two rows of numbers the product is the same both ways"),
-        ("list(zip(z[n], v))[::-1]", "a sum of whole numbers, in another order"),
-        ("for n in range(len(z)): -> for n in range(len(z)):", "the search goes on with the "
-         "first sample again, which the rule allows"),
+        ("zip(v, z[n]))) > 0", "of two rows of numbers the product is the same both ways"),
+        ("list(zip(z[n], v))[::-1])) > 0", "a sum of whole numbers, in another order"),
         ("if quiet > len(z):", "one sample more is looked at"),
         ("if quiet >= len(z):; quiet += 1", "one sample more is looked at"),
         # the search through small directions, and through certificates of few samples
-        ("repeat=x.shape[1]))[", "there are other directions that do"),
+        ("repeat=x.shape[1]))[::-1]", "there are other directions that do"),
+        ("repeat=x.shape[1]))[:-1]", "there are other directions that do"),
+        ("repeat=x.shape[1]))[1:]", "there are other directions that do"),
         ("range(-9, 10 - 1)", "there are other directions that do"),
         ("range(-10, 10)", "there are other directions that do"),
         ("range(-9, 9)", "there are other directions that do"),
@@ -763,7 +782,7 @@ PROVE = Task(
         ("2.0 if len(one) else -1.0", "any number above 0"),
         ("else -0.5)", "any number that is not above 0"),
         ("else -2.0)", "any number that is not above 0"),
-        ("return ('separable', w,", "a tuple is as good as an array"),
+        ("-> return ('separable', w, -", "a tuple is as good as an array"),
         ("((one @ w).min()", "a tuple is as good as an array"),
         ("(zero @ w).max()", "a tuple is as good as an array"),
         ("`rcond=None` left out", "it is the same"),
@@ -843,6 +862,11 @@ PROVE = Task(
         ("the search gives up after a hundred passes; being out of patience is no proof",
          "if state in seen:", "if state in seen or len(seen) == 100:",
          "counts - seen[state]", "counts - seen.get(state, 0)"),
+        ("the search gives up after twenty passes, with all ones; being out of patience is no "
+         "proof",
+         "if state in seen:\n                    return \"impossible\", counts - seen[state]",
+         "if len(seen) == 20:\n                    return \"impossible\", np.ones(len(x))",
+         "seen[state]", "seen[len(seen)]"),
         ("updates of class 0 are counted as -1; the sign stands in s already",
          "counts[n] += 1", "counts[n] += change"),
         ("a score of 0 is taken for class 1",

@@ -100,6 +100,24 @@ WEIGHTED = Task(
          "x.T @ share, 2 * error.mean()"),
         ("r is squared: it weighs the squared error, it does not multiply the error first",
          "2 * r * error / r.sum()", "2 * r**2 * error / r.sum()"),
+        ("each row is repeated r times, rounded, and r need not be whole",
+         "share = 2 * r * error / r.sum()",
+         "rows = np.repeat(np.arange(len(r)), np.round(r).astype(int))\n"
+         "            x, share = x[rows], 2 * error[rows]",
+         "x.T @ share, share.sum()", "x.T @ share / len(rows), share.sum() / len(rows)"),
+        ("each row is repeated r times, cut to whole times, and r need not be whole",
+         "share = 2 * r * error / r.sum()",
+         "rows = np.repeat(np.arange(len(r)), r.astype(int))\n"
+         "            x, share = x[rows], 2 * error[rows]",
+         "x.T @ share, share.sum()", "x.T @ share / len(rows), share.sum() / len(rows)"),
+        ("the slopes are differences on one side, (L(w + h) - L(w)) / h, which are off by about h",
+         """
+            def weighted_gradient(x, t, r, w, b):
+                def loss(w, b):
+                    return (r * (x @ w + b - t) ** 2).sum() / r.sum()
+                h, now = 1e-5, loss(w, b)
+                g_w = np.array([(loss(w + h * e, b) - now) / h for e in np.eye(len(w))])
+                return now, g_w, (loss(w, b + h) - now) / h"""),
         ("the gradients have the wrong sign: the error is answer minus target",
          "share = 2", "share = -2"),
         ("the gradient for w is that for b: the inputs x are left out",
@@ -240,6 +258,10 @@ RATES = Task(
         ("the best rate is the mean of the rates that suit the two axes; the curvatures are "
          "averaged, not the rates",
          "2 / (c[0] + c[-1])", "(1 / c[0] + 1 / c[-1]) / 2"),
+        ("the best rate is 1 divided by the mean of all curvatures; the largest and the smallest "
+         "alone decide", "2 / (c[0] + c[-1])", "1 / c.mean()"),
+        ("eig gives the curvatures in no order, and the first is taken for the largest",
+         "linalg.eigvalsh", "linalg.eigvals", "2 / c[-1], ", "2 / c[0], "),
         ("the two rates are exchanged", "2 / c[-1], 2 / (c[0] + c[-1])",
          "2 / (c[0] + c[-1]), 2 / c[-1]"),
         ("x is standardised first: these are the rates of other data",
@@ -450,6 +472,8 @@ SCALED = Task(
          "something like 1e-17", "x.max(axis=0) == x.min(axis=0)", "std == 0"),
         ("a column that hardly changes is taken for one that never changes",
          "x.max(axis=0) == x.min(axis=0)", "std < 0.1"),
+        ("a column of small numbers is taken for one that never changes",
+         "x.max(axis=0) == x.min(axis=0)", "std < 1e-8"),
         ("a small number is added to each standard deviation in place of a look at the column",
          "np.where(x.max(axis=0) == x.min(axis=0), 1.0, std)", "std + 1e-8"),
         ("the test rows lose their own mean, not that of x",
@@ -457,6 +481,10 @@ SCALED = Task(
         ("the descent ends early, when the errors are small; all steps are to be taken",
          "error = z @ w + b - t", "error = z @ w + b - t\n"
          "                if abs(error).max() < 1e-2: break"),
+        ("the descent ends early, when the gradient is small; all steps are to be taken",
+         "error = z @ w + b - t", "error = z @ w + b - t\n"
+         "                slopes = np.append(2 * z.T @ error / len(t), 2 * error.mean())\n"
+         "                if np.linalg.norm(slopes) < 1e-6: break"),
         ("the standard deviation divides by N - 1, not by N",
          "x.std(axis=0)", "x.std(axis=0, ddof=1)"),
         ("one mean and one standard deviation serve all columns",

@@ -115,6 +115,10 @@ SOFTMAX = Task(
          "powers.sum(axis=axis, keepdims=True)", "powers.sum()"),
         ("the probabilities always run along the last axis, whatever `axis` says",
          "axis=axis", "axis=-1"),
+        ("`axis or -1` takes axis 0 for no axis at all, because 0 counts as False",
+         "axis=-1):", "axis=-1):\n            axis = axis or -1"),
+        ("it is computed in float32, which has seven digits: too few where scores are large",
+         "largest =", "scores = scores.astype(np.float32); largest ="),
         ("the probabilities always run along axis 0, whatever `axis` says",
          "axis=axis", "axis=0"),
         ("the sum has lost its axis (keepdims is missing), and broadcasts along the wrong one or "
@@ -265,6 +269,19 @@ LOSS = Task(
          "loss = -log_p[", "loss = -np.log(np.exp(log_p) + 1e-12)["),
         ("the label's number is subtracted from each p; it should be 1, in the label's column",
          "g[known, labels[known]] -= 1", "g = g - labels[:, None]"),
+        ("the classes are numbered anew, without those that have no label, so 1 is subtracted in "
+         "other columns", """
+            def loss_and_gradient(scores, labels):
+                rows = scores[labels >= 0]
+                rows = rows - rows.max(axis=1, keepdims=True)
+                log_p = rows - np.log(np.exp(rows).sum(axis=1, keepdims=True))
+                places = np.unique(labels[labels >= 0], return_inverse=True)[1]
+                targets, g = np.zeros(rows.shape), np.zeros(scores.shape)
+                targets[np.arange(len(rows)), places] = 1
+                g[labels >= 0] = (np.exp(log_p) - targets) / len(rows)
+                return -(targets * log_p).sum() / len(rows), g"""),
+        ("1 is subtracted in whole columns, g[:, labels]; it should be in the label's column of "
+         "its own row", "g[known, labels[known]] -= 1", "g[:, labels[known]] -= 1"),
         ("nothing is subtracted in the label's column: the gradient is p, not p - targets",
          "g[known, labels[known]] -= 1", "pass"),
         ("the gradient is the one for p, -targets / p; from p to the scores there is a way yet",
@@ -532,6 +549,11 @@ def temperature_cases(rng):
         apart = rng.uniform(low, high) * math.log(51 / 49)
         labels = rng.permutation([0] * 51 + [1] * 49)
         yield "a flat valley", np.array([[apart, 0.0]] * 100), labels
+    # Flatter still, and the best T far from the middles of 0.1 to 10, from which a search begins.
+    for low, high in (0.2, 0.5), (2.0, 3.5):
+        apart = rng.uniform(low, high) * math.log(401 / 399)
+        labels = rng.permutation([0] * 401 + [1] * 399)
+        yield "a flat valley", np.array([[apart, 0.0]] * 800), labels
     far = rng.uniform(4000, 6000, (9, 1)) * np.resize([1, -1], (9, 1))
     yield case("a number added to each row", rng.uniform(1.4, 1.6), 9, 3, far)
     yield case("many samples", rng.uniform(2, 3), 120, 10)
@@ -675,6 +697,43 @@ TEMPERATURE = Task(
                     if abs(fa - fb) < 1e-5 and high - low < 1:
                         return float(np.exp((low + high) / 2))
                     low, high = (low, b) if fa < fb else (a, high)"""),
+        ("the search stops when the loss hardly changes any more; in a flat valley that is far "
+         "from the best T", """
+            def best_temperature(scores, labels):
+                top = scores.max(axis=1, keepdims=True)
+                def loss(T):
+                    s = (scores - top) / T
+                    return (np.log(np.exp(s).sum(axis=1)) - s[np.arange(len(s)), labels]).mean()
+                low, high, r = 0.1, 10.0, (5 ** 0.5 - 1) / 2
+                while True:
+                    a, b = high - r * (high - low), low + r * (high - low)
+                    fa, fb = loss(a), loss(b)
+                    if abs(fa - fb) < 1e-6:
+                        return (a + b) / 2
+                    low, high = (low, b) if fa < fb else (a, high)"""),
+        ("the search ends when 0.01 is left between the ends, too much for a small T", """
+            def best_temperature(scores, labels):
+                top = scores.max(axis=1, keepdims=True)
+                def loss(T):
+                    s = (scores - top) / T
+                    return (np.log(np.exp(s).sum(axis=1)) - s[np.arange(len(s)), labels]).mean()
+                low, high = 0.1, 10.0
+                while high - low > 0.01:
+                    a, b = low + (high - low) / 3, high - (high - low) / 3
+                    if loss(a) < loss(b): high = b
+                    else: low = a
+                return high"""),
+        ("the mean confidence is made equal to the accuracy; that is not where the loss is "
+         "smallest", """
+            def best_temperature(scores, labels):
+                right = (scores.argmax(axis=1) == labels).mean()
+                top = scores.max(axis=1, keepdims=True)
+                low, high = 0.1, 10.0
+                for repeat in range(60):
+                    T = (low + high) / 2
+                    sure = 1 / np.exp((scores - top) / T).sum(axis=1)
+                    low, high = (T, high) if sure.mean() > right else (low, T)
+                return (low + high) / 2"""),
         ("the search goes downhill from T = 1, and stops after too few steps", """
             def best_temperature(scores, labels):
                 rows, T = np.arange(len(labels)), 1.0
@@ -685,12 +744,27 @@ TEMPERATURE = Task(
                     T -= 0.1 * (s[rows, labels] - (p * s).sum(axis=1)).mean() / T ** 2
                     T = max(T, 0.1)
                 return T"""),
+        ("the search goes downhill from T = 1, and stops after too few steps", """
+            def best_temperature(scores, labels):
+                top = scores.max(axis=1, keepdims=True)
+                def loss(T):
+                    s = (scores - top) / T
+                    return (np.log(np.exp(s).sum(axis=1)) - s[np.arange(len(s)), labels]).mean()
+                T = 1.0
+                for repeat in range(200):
+                    slope = (loss(T + 1e-4) - loss(T - 1e-4)) / 2e-4
+                    T = min(max(T - 0.1 * slope, 0.1), 10)
+                return T"""),
         ("the temperatures of the lesson are tried, 0.05 apart: too far for a small T",
          "np.geomspace(0.1, 10, 600)",
          "np.linspace(0.1, 10, 201)"),
         ("each temperature tried is 5 percent larger than the last; one percent is asked for",
          "np.geomspace(0.1, 10, 600)",
          "0.1 * 1.05 ** np.arange(95)"),
+        ("each temperature tried is 2.3 percent larger than the last; one percent is asked for",
+         "np.geomspace(0.1, 10, 600)", "np.geomspace(0.1, 10, 201)"),
+        ("the temperatures tried lie 0.01 apart, too far for a small T",
+         "np.geomspace(0.1, 10, 600)", "np.linspace(0.1, 10, 1000)"),
         ("only temperatures from 0.5 to 5 are tried",
          "np.geomspace(0.1, 10, 600)",
          "np.geomspace(0.5, 5, 600)"),

@@ -136,6 +136,14 @@ TAPE = Task(
         ("a share overwrites what had arrived before; shares add up, +=",
          "gradients[i] += g * values[j]", "gradients[i] = g * values[j]",
          "gradients[j] += g * values[i]", "gradients[j] = g * values[i]"),
+        ("a share overwrites what had arrived before; shares add up, +=",
+         "gradients[i] += g * values[j]", "gradients[i] = g * values[j]",
+         "gradients[j] += g * values[i]",
+         "gradients[j] = g * values[i] + (gradients[j] if i == j else 0)"),
+        ("the walk ends at the first number whose gradient is 0; others before it may have an "
+         "effect", 'if sign == "+":\n                    gradients',
+         'if g == 0:\n                    break\n'
+         '                if sign == "+":\n                    gradients'),
         ("each factor is multiplied by itself; its slope is the other factor",
          "g * values[j]", "g * values[I]", "g * values[i]", "g * values[j]", "[I]", "[i]"),
         ("the slope is added without g, the gradient that comes from above",
@@ -287,6 +295,10 @@ SLOPES = Task(
          "small = math.exp(-abs(a))", "big = np.exp(a)",
          "(1.0 if a >= 0 else small) / (1.0 + small)", "big / (1.0 + big)",
          "max(a, 0.0) + math.log1p(small)", "np.log(1.0 + big)"),
+        ("exp(-a) overflows for numbers far below 0; only exp of negative numbers is safe",
+         "(1.0 if a >= 0 else small) / (1.0 + small)", "1.0 / (1.0 + math.exp(-a))"),
+        ("far below 0 everything is taken for 0, too early: results are right to seven digits",
+         "small = math.exp", "if a < -20: return 0.0, 0.0\n            small = math.exp"),
         ("softplus overflows: log(1 + inf) is inf",
          "max(a, 0.0) + math.log1p(small)", "float(np.log(1.0 + np.exp(a)))"),
         ("the sigmoid has the slope of tanh, 1 - y * y", "s * (1.0 - s)\n", "1.0 - s * s\n"),
@@ -549,6 +561,15 @@ def sheet_cases(rng):
         yield "a cell used twice", {"a": a, "b": (sign, "a", "a")}, "b"
     meet = {"a": a, "b": b, "c": ("*", "a", "b"), "d": ("/", "c", "a"), "e": ("*", "d", "c")}
     yield "paths that meet", meet, "e"
+    # A cell that is used at once and at the end of a longer way: it must wait for both, whether
+    # the shorter or the longer one is walked first.
+    group = "a short and a long way"
+    ways = {"d": ("*", "c", "c"), "c": ("*", "b", "k"), "b": ("+", "a", "a"), "a": a, "k": b}
+    yield group, {"e": ("+", "d", "b"), **ways}, "e"
+    yield group, {**dict(reversed(ways.items())), "e": ("+", "b", "d")}, "e"
+    ways = {"a": a, "b": b, "c": ("-", "a", "b"), "d": ("/", "c", "b"), "e": ("*", "d", "a")}
+    yield group, {**ways, "f": ("-", "e", "d"), "g": ("*", "c", "f")}, "g"
+    yield group, {**ways, "f": ("-", "d", "e"), "g": ("*", "f", "c")}, "g"
     aside = {"a": a, "b": b, "c": ("*", "a", "a"), "d": ("*", "c", "b"), "e": ("+", "b", "b")}
     yield "cells without effect on the goal", aside, "c"
     yield "cells without effect on the goal", {"a": a, "b": b, "c": ("-", "a", "b")}, "b"
@@ -763,6 +784,33 @@ SHEET = Task(
          "gradients[goal] = 1.0", "gradients[order[-1]] = 1.0"),
         ("the order is walked forwards; a cell must wait for all that use it",
          "for name in reversed(order):", "for name in order:"),
+        ("a cell hands its gradient on before all that use it have given theirs; it must wait",
+         "for name in reversed(order):",
+         "walk = [goal]\n"
+         "            for name in walk:\n"
+         "                cell = sheet[name]\n"
+         "                parts = cell[1:] if isinstance(cell, tuple) else ()\n"
+         "                walk += [n for n in parts if n not in walk]\n"
+         "            for name in dict.fromkeys(walk):"),
+        ("a cell hands its gradient on before all that use it have given theirs; it must wait",
+         "for name in reversed(order):",
+         "walk = {}\n"
+         "            def down(name):\n"
+         "                if name not in walk:\n"
+         "                    walk[name] = sheet[name]\n"
+         "                    for n in sheet[name][1:] if isinstance(sheet[name], tuple) else ():\n"
+         "                        down(n)\n"
+         "            down(goal)\n"
+         "            for name in walk:"),
+        ("a cell hands its gradient on before all that use it have given theirs; it must wait",
+         "for name in reversed(order):",
+         "walk, left = {}, [goal]\n"
+         "            while left:\n"
+         "                name = left.pop()\n"
+         "                if name not in walk:\n"
+         "                    walk[name] = sheet[name]\n"
+         "                    left += sheet[name][1:] if isinstance(sheet[name], tuple) else ()\n"
+         "            for name in walk:"),
         ("the order of the sheet itself is walked back, not the order of computing",
          "for name in reversed(order):", "for name in reversed(list(sheet)):"),
         ("the slope is added without the gradient that comes from above",
@@ -770,6 +818,16 @@ SHEET = Task(
         ("cells without effect on goal are left out; they have 0.0",
          "return values, gradients",
          "return values, {n: g for n, g in gradients.items() if g}"),
+        ("cells that goal does not depend on are left out; they have 0.0",
+         "return values, gradients",
+         "needed = [goal]\n"
+         "            for name in needed:\n"
+         "                cell = sheet[name]\n"
+         "                parts = cell[1:] if isinstance(cell, tuple) else ()\n"
+         "                needed += [n for n in parts if n not in needed]\n"
+         "            return values, {n: gradients[n] for n in needed}"),
+        ("a formula that names one cell twice gives it one share; it deserves two",
+         "gradients[left] += g * for_a", "gradients[left] += g * for_a * (left != right)"),
         ("every path is walked: a cell is computed again for each cell that uses it, and paths "
          "multiply", """
             def sensitivities(sheet, goal):
