@@ -9,9 +9,10 @@ import re
 import zlib
 from pathlib import Path
 
-import minidl
 import numpy as np
-from minidl import io, nn, optim, tensor
+
+import minidl
+from minidl import io, nn, optim
 from minidl.data import datasets, text
 from minidl.nn.functional import cross_entropy
 
@@ -50,16 +51,16 @@ def main():
     for step in range(1, STEPS + 1):
         start = rng.integers(len(ids) - CONTEXT, size=(BATCH, 1))
         rows = ids[start + np.arange(CONTEXT + 1)]
-        loss = cross_entropy(model(rows[:, :-1]).reshape(-1, len(vocabulary)), rows[:, 1:].reshape(-1))
+        loss = cross_entropy(model(rows[:, :-1]), rows[:, 1:])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
         if step % 200 == 0:
             with nn.evaluating(model), minidl.no_grad():
-                logits = model(x_held).reshape(-1, len(vocabulary))
-                there = cross_entropy(logits, y_held.reshape(-1)).item()
-            print(f"step {step}: training {np.mean(losses[-200:]):.2f}, held out {there:.2f}", flush=True)
+                there = cross_entropy(model(x_held), y_held).item()
+            here = np.mean(losses[-200:])
+            print(f"step {step}: training {here:.2f}, held out {there:.2f}", flush=True)
     io.save(Path(__file__).with_suffix(".safetensors"), model.state_dict())
 
 

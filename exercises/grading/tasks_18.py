@@ -38,7 +38,8 @@ def perplexity_cases(rng):
     yield "large scores", large, np.array([[0, 2, 1], [3, 3, 0]]), np.array([3, 2])
     yield "large scores", np.full((1, 2, 3), -300.0), np.array([[0, 2]]), np.array([2])
     yield "large scores", np.full((1, 2, 3), 300.0), np.array([[0, 2]]), np.array([2])
-    apart = rng.normal(size=(2, 3, 4)).round(2) + np.array([[1e6, -1e6, 0], [-1e6, 5e5, 1e6]])[..., None]
+    apart = np.array([[1e6, -1e6, 0], [-1e6, 5e5, 1e6]])[..., None]
+    apart = apart + rng.normal(size=(2, 3, 4)).round(2)
     yield "large scores", apart, np.array([[0, 2, 1], [3, 3, 0]]), np.array([3, 3])
     wide = np.array([[[1e4, 1e4 - 1, -1e4], [-1e4, 3.0, 4.0]]])
     yield "large scores", wide, np.array([[1, 2]]), np.array([2])
@@ -76,8 +77,8 @@ PERPLEXITY = Task(
     ),
     hints=(
         "Which tokens of text n are real? Only the first lengths[n].",
-        "log_p[n, np.arange(T), ids[n, :T]] are the logarithms of the probabilities that the T real "
-        "tokens had.",
+        "log_p[n, np.arange(T), ids[n, :T]] are the logarithms of the probabilities that the T "
+        "real tokens had.",
         "loss -= log_p[n, np.arange(T), ids[n, :T]].sum(), and count += T, with T = lengths[n].",
     ),
     right=(
@@ -115,7 +116,8 @@ PERPLEXITY = Task(
         ("the sum is divided by the number of texts, not of tokens", "loss / count",
          "loss / len(ids)"),
         ("the sum is divided by all places, padding too", "loss / count", "loss / ids.size"),
-        ("the sign of the logarithm is lost: less probable is more perplexing", "loss -=", "loss +="),
+        ("the sign of the logarithm is lost: less probable is more perplexing", "loss -=",
+         "loss +="),
         ("the exponential has base 2 and the logarithm base e", "np.exp(loss / count)",
          "2 ** (loss / count)"),
         ("the last token of each text is left out", "T = lengths[n]", "T = max(lengths[n] - 1, 1)"),
@@ -561,10 +563,10 @@ CACHE = Task(
         ("in list((query, keys, values))[:3]", "there are three"),
     ),
     hints=(
-        "Key and value of the new row first: they belong to the new cache, and the new row looks at "
-        "itself too.",
-        "Head 0 has the columns 0 to D / heads - 1 of query, keys and values, head 1 the next ones. "
-        "Each has its own softmax.",
+        "Key and value of the new row first: they belong to the new cache, and the new row looks "
+        "at itself too.",
+        "Head 0 has the columns 0 to D / heads - 1 of query, keys and values, head 1 the next "
+        "ones. Each has its own softmax.",
         "For one head: s = keys[:, part] @ q[part] / np.sqrt(size); a = softmax(s); "
         "out[part] = a @ values[:, part], with part = slice(h * size, (h + 1) * size).",
     ),
@@ -604,7 +606,8 @@ CACHE = Task(
             return np.concatenate(parts), keys, values""",
     ),
     wrong=(
-        ("the new row does not look at itself", "keys[:, part] @ q[part]", "keys[:-1, part] @ q[part]",
+        ("the new row does not look at itself", "keys[:, part] @ q[part]",
+         "keys[:-1, part] @ q[part]",
          "a @ values[:, part] / a.sum()", "a @ values[:-1, part] / max(a.sum(), 1e-9)",
          "a = np.exp(s - s.max())", "a = np.exp(s - s.max(initial=-1e9))"),
         ("the scores are not divided by the root of a head's width", " / np.sqrt(size)", ""),
@@ -692,13 +695,14 @@ TIED = Task(
         ("p /= p.sum(axis=1", "the array is its own"),
         ("g /= len(y)", "the array is its own"),
         ("no copy made", "p is not needed any more"),
-        ("out += np.outer(g, h); out[ids[i]] += (1 - h ** 2) * (g @ w) -> out[ids[i]]", "what is added has no order"),
+        ("out += np.outer(g, h); out[ids[i]] += (1 - h ** 2) * (g @ w) -> out[ids[i]]",
+         "what is added has no order"),
         ("y = abs(y)", "a token's number is never below 0"),
         ("ids = abs(ids)", "a token's number is never below 0"),
     ),
     hints=(
-        "Two ways lead from w to the loss: through the scores, and through the rows that the tokens "
-        "pick. Write down the gradient of each as if the other were fixed, and add them.",
+        "Two ways lead from w to the loss: through the scores, and through the rows that the "
+        "tokens pick. Write down the gradient of each as if the other were fixed, and add them.",
         "With g = (p - one-hot of y) / T, of shape (T, K): through the scores w gets g.T @ h. "
         "h gets g @ w, and before tanh that is times 1 - h ** 2.",
         "A token may stand in ids several times, and its row gets a sum: np.add.at(out, ids, dx).",
