@@ -223,6 +223,16 @@ MATMUL = Task(
          "unbroadcast(to_b, b.shape)", "to_b"),
         ("only the batch axes that b lacks are summed; one of length 1 was repeated too",
          "unbroadcast(to_b, b.shape)", "to_b.sum(axis=tuple(range(to_b.ndim - b.ndim)))"),
+        ("only batch axes that are missing are summed, in a and in b; one of length 1 was "
+         "repeated too",
+         "unbroadcast(to_a, a.shape)", "to_a.sum(axis=tuple(range(to_a.ndim - a.ndim)))",
+         "unbroadcast(to_b, b.shape)", "to_b.sum(axis=tuple(range(to_b.ndim - b.ndim)))"),
+        ("the gradient of b is right, that of a is not brought back to its shape",
+         "unbroadcast(to_a, a.shape)", "to_a"),
+        ("neither gradient is brought back to the shape of its input",
+         "unbroadcast(to_a, a.shape), unbroadcast(to_b, b.shape)", "to_a, to_b"),
+        (".T turns all axes of a batch, in a and in b; only the last two may change places",
+         "np.swapaxes(x, -1, -2)", "x.T"),
         ("the two gradients are exchanged",
          "unbroadcast(to_a, a.shape), unbroadcast(to_b, b.shape)",
          "unbroadcast(to_b, b.shape), unbroadcast(to_a, a.shape)"),
@@ -413,7 +423,7 @@ BACKWARD = Task(
         ("a node is visited once for each user and hands on what it had handed on before", """
             def backward(result):
                 grads, todo, visits = {result: 1.0}, [result], 0
-                while todo and visits < 50000:
+                while todo and visits < 20000:
                     visits += 1
                     node = todo.pop(0)
                     for x, slope in zip(node.inputs, node.slopes):
@@ -422,6 +432,16 @@ BACKWARD = Task(
                 return grads"""),
         ("the local slope is stored without the gradient that comes from above",
          "grads[node] * slope", "slope"),
+        ("a node whose gradient is 0 is skipped, so that those behind it have no gradient", """
+            def backward(result):
+                grads, ready = {result: 1.0}, {result.number: result}
+                while ready:
+                    node = ready.pop(max(ready))
+                    if grads[node] != 0:
+                        for x, slope in zip(node.inputs, node.slopes):
+                            grads[x] = grads.get(x, 0.0) + grads[node] * slope
+                            ready[x.number] = x
+                return grads"""),
         ("only the first input of each node is followed", """
             def backward(result):
                 grads, node = {result: 1.0}, result

@@ -245,6 +245,9 @@ SCATTER = Task(
          "np.add.at(back, places[places >= 0], g[places >= 0])"),
         ("a place that is counted from the end counts as if its sign were missing",
          "np.add.at(back, places, g)", "np.add.at(back, abs(places) % max(length, 1), g)"),
+        ("of a table of places, those of one row that meet are not added up",
+         "np.add.at(back, places, g)", "for p, r in zip(np.atleast_1d(places), "
+         "g if places.ndim else g[None]): back[p] += r"),
         ("the result is as long as its largest place asks, not `length`",
          "np.zeros((length,", "np.zeros((int(places.max(initial=-1)) + 1 or length,"),
         ("the result holds whole numbers",

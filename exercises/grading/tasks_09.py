@@ -274,6 +274,10 @@ def weights_cases(rng):
     yield case("by a number", 4, 7, 12.5)
     yield case("by a number", 2, 2, 0.0)
     yield case("by a number", 3, 3, 1e-6)
+    yield "by a whole number", np.array([[0.5, 0.0]]), 3
+    yield case("by a whole number", 3, 4, 12)
+    yield case("by a whole number", 2, 3, 1)
+    yield case("by a whole number", 2, 2, 0)
     yield case("lecun", 1, 1, "lecun")
     yield case("lecun", 3, 5, "lecun")
     yield case("lecun", 64, 10, "lecun")
@@ -355,6 +359,8 @@ WEIGHTS = Task(
         ("glorot divides 1 by the sum, not 2", "2 / (n_in + n_out)", "1 / (n_in + n_out)"),
         ("the number counts as a standard deviation; it is a variance",
          "variance = how", "variance = how**2"),
+        ("a whole number is not taken for a number", "variance = how",
+         'variance = how if isinstance(how, float) else {}[how]'),
         ("the draws are standardised by their own mean and deviation",
          "(2 * u - 1) * np.sqrt(3 * variance)",
          "(u - u.mean()) / (u.std() or 1.0) * np.sqrt(variance)"),
@@ -518,6 +524,8 @@ NETWORK = Task(
         ("the loss has no minus", "loss = -log_p", "loss = log_p"),
         ("the gradient of the first layer goes through the slope of tanh", "(u > 0)",
          "(1 - np.tanh(u) ** 2)"),
+        ("the one-hot rows are only as long as the largest label that occurs",
+         "g[np.arange(n), labels] -= 1", "g = g - np.eye(labels.max() + 1)[labels]"),
         ("labels that repeat are subtracted once",
          "g[np.arange(n), labels] -= 1",
          "first = np.unique(labels, return_index=True)[1]; g[first, labels[first]] -= 1"),
