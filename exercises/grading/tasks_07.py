@@ -254,10 +254,19 @@ class Node:
         self.number, self.inputs, self.slopes = number, inputs, slopes
 
 
+def lists(inputs, slopes):
+    """A graph as two lists, also where a chain comes as two arrays, which are passed on faster."""
+    if isinstance(inputs, np.ndarray):
+        inputs = [[k] if k >= 0 else [] for k in inputs.tolist()]
+        slopes = [[slope] if used else [] for used, slope in zip(inputs, slopes.tolist())]
+    return inputs, slopes
+
+
 def walked_nodes(inputs, slopes):
     """inputs, slopes: for each node, of its inputs, their numbers and slopes; the last is the
     result."""
     nodes = []
+    inputs, slopes = lists(inputs, slopes)
     for number, (used, local) in enumerate(zip(inputs, slopes)):
         # Numbers with gaps, as of nodes among which others were made.
         nodes.append(Node(5 + 3 * number, [nodes[k] for k in used], list(local)))
@@ -265,6 +274,7 @@ def walked_nodes(inputs, slopes):
 
 
 def walk(answer, nodes, inputs, slopes):
+    inputs, slopes = lists(inputs, slopes)
     before = [(node.number, [*node.inputs]) for node in nodes]
     found = answer(nodes[-1])
     if [(node.number, [*node.inputs]) for node in nodes] != before:
@@ -308,10 +318,11 @@ def walk_cases(rng):
     twice = [[]] + [[i, i] for i in range(60)]
     yield "a chain of 60, each link used twice", twice, [[]] + [[1.0, 0.5]] * 60
     n = 10000
-    yield f"a chain of {n:,}", [[]] + [[i] for i in range(n - 1)], [[]] + [[1.0]] * (n - 1)
+    yield f"a chain of {n:,}", np.arange(-1, n - 1), np.r_[0.0, np.ones(n - 1)]
 
 
 def walk_reference(inputs, slopes):
+    inputs, slopes = lists(inputs, slopes)
     g, made_of = [0.0] * (len(inputs) - 1) + [1.0], {len(inputs) - 1}
     for i in range(len(inputs) - 1, -1, -1):
         if i in made_of:

@@ -225,9 +225,7 @@ MOVE = Task(
         ("-> if abs(d) <= height", "both parts are empty then"),
         ("and abs(r) <= width", "both parts are empty then"),
         ("min(d, 1)", "a part cannot reach beyond the end"),
-        ("min(d, 2)", "a part cannot reach beyond the end"),
         ("min(r, 1)", "a part cannot reach beyond the end"),
-        ("min(r, 2)", "a part cannot reach beyond the end"),
     ),
     hints=(
         "Go from the result: for a pixel in row i and column j, ask where it comes from. Moved "

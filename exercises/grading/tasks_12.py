@@ -605,7 +605,6 @@ PLATEAU = Task(
         ("-> waited += 1", "a number"),
         ("lr = lr * factor", "a number"),
         ("if lr <= lowest", "at the lowest it stays there"),
-        ("list(losses[:n])[::-1]", "the lowest is the same in any order"),
         ("np.ones(len(losses))", "every element is written over"),
     ),
     wrong=(
