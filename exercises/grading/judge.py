@@ -401,13 +401,11 @@ def _as_cases(task, seed, results, tried):
 
 
 def _telling(task, results, wrong):
-    """Whether results say enough to be named by machine: not if all are wrong in one way, as an
-    answer is that always gives the same, or always fails."""
-    if not all(wrong):
-        return True
+    """Whether results say enough to be named by machine: not if an answer always gives the same,
+    or always fails."""
     first = [asked(r).first for r in results]
     if all(isinstance(value, Exception) for value in first):
-        return False
+        return not all(wrong)
     return not all(agree(task, first[0], value) for value in first[1:])
 
 
@@ -537,6 +535,8 @@ def difference(task, right, got):
         return f"shape {a.shape} is expected, {b.shape} came"
     with np.errstate(all="ignore"):
         apart = np.where(_close(task, a, b), -1, abs(a * 1.0 - b))
+    if not a.ndim and a.dtype.kind == "b":
+        return f"{a} is expected, {b} came"
     if not a.ndim:
         return f"difference {float(apart):.3g}"
     where = np.unravel_index(np.argmax(np.where(apart == apart, apart, np.inf)), a.shape)

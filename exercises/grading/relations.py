@@ -57,9 +57,8 @@ def _errors(failing):
 def _results(cases, failing, same):
     if any(isinstance(v, Exception) for case in failing for v in (case.got, case.right)):
         return ""
-    if all(case.got is None for case in failing):
-        if any(case.right is None for case in cases):
-            return ""  # it may be given on purpose
+    on_purpose = any(case.right is None for case in cases)
+    if all(case.got is None for case in failing) and not on_purpose:
         return "the function gives nothing back (None), as without a `return`"
     values = [case.got for case in cases]
     differ = any(not same(case.right, cases[0].right) for case in cases)

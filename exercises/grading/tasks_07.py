@@ -241,6 +241,11 @@ MATMUL = Task(
         ("the batch is averaged; its members add up",
          "unbroadcast(to_b, b.shape)",
          "unbroadcast(to_b, b.shape) * max(b.size, 1) / max(to_b.size, 1)"),
+        ("the axes in front are summed for a alone, and nothing is summed for b", """
+            def matmul_gradient(g, a, b):
+                to_a = g @ np.swapaxes(b, -1, -2)
+                to_a = to_a.sum(axis=tuple(range(max(0, to_a.ndim - a.ndim))))
+                return to_a, np.swapaxes(a, -1, -2) @ g"""),
     ),
 )  # fmt: skip
 
@@ -672,6 +677,25 @@ CHECK = Task(
         ("h is a few thousandths, and the curve bends between the two points",
          "1e-5",
          "2e-3"),
+        ("it divides by the sum of both sizes, |n| + |a|, not by the larger one", """
+            def gradient_check(f, gradient, x):
+                x = np.array(x, dtype=np.float64)
+                a, n, h = np.array(gradient(x), dtype=float), np.zeros(x.shape), 1e-5
+                for i in np.ndindex(x.shape):
+                    e = np.zeros(x.shape)
+                    e[i] = h
+                    n[i] = (f(x + e) - f(x - e)) / (2 * h)
+                return float(np.max(np.abs(n - a) / np.maximum(1, abs(n) + abs(a))))"""),
+        ("the lengths of the whole gradients are compared, not each element", """
+            def gradient_check(f, gradient, x):
+                x = np.array(x, dtype=np.float64)
+                a, n, h = np.array(gradient(x), dtype=float), np.zeros(x.shape), 1e-5
+                for i in np.ndindex(x.shape):
+                    e = np.zeros(x.shape)
+                    e[i] = h
+                    n[i] = (f(x + e) - f(x - e)) / (2 * h)
+                size = np.linalg.norm
+                return float(size(n - a) / max(1, size(n), size(a)))"""),
     ),
 )  # fmt: skip
 

@@ -253,6 +253,39 @@ FIND = Task(
          "return sorted(found, key=lambda pair: pair[1])"),
         ("the numbers alone are given, without paths", "found.append((path, part[1]))",
          "found.append(part[1])"),
+        ("a list in a list is not entered", """
+            def find_parameters(model):
+                found, seen = [], set()
+                def walk(path, part):
+                    if isinstance(part, tuple):
+                        if part[1] not in seen:
+                            seen.add(part[1])
+                            found.append((path, part[1]))
+                    elif isinstance(part, dict):
+                        for name, value in part.items():
+                            walk(path + "." + name if path else name, value)
+                    elif isinstance(part, list):
+                        for i, value in enumerate(part):
+                            if not isinstance(value, list):
+                                walk(f"{path}.{i}", value)
+                walk("", model)
+                return found"""),
+        ("the number 0 counts as no parameter", """
+            def find_parameters(model):
+                first = {}
+                def number(v):
+                    return v[1] if isinstance(v, tuple) else None
+                def walk(path, part):
+                    if number(part):
+                        first.setdefault(part[1], path)
+                    elif isinstance(part, dict):
+                        for name in part:
+                            walk(path + [name], part[name])
+                    elif isinstance(part, list):
+                        for i in range(len(part)):
+                            walk(path + [str(i)], part[i])
+                walk([], model)
+                return [(".".join(p), n) for n, p in first.items()]"""),
     ),
     equal=(
         ("def walk(path, part):; found, seen", "both are there before the walk begins"),
@@ -364,6 +397,16 @@ WEIGHTS = Task(
         ("the draws are standardised by their own mean and deviation",
          "(2 * u - 1) * np.sqrt(3 * variance)",
          "(u - u.mean()) / (u.std() or 1.0) * np.sqrt(variance)"),
+        ("the variance 0 counts as no variance given", """
+            def first_weights(u, how):
+                n, m = u.shape
+                v = None if isinstance(how, str) else how
+                if how == "lecun":
+                    v = 1 / n
+                if how == "he":
+                    v = 2 / n
+                v = v or 2 / (n + m)
+                return (u - 0.5) * np.sqrt(12 * v)"""),
     ),
     equal=(
         ("-> u = abs(u)", "no draw is below 0"),
@@ -529,6 +572,18 @@ NETWORK = Task(
         ("labels that repeat are subtracted once",
          "g[np.arange(n), labels] -= 1",
          "first = np.unique(labels, return_index=True)[1]; g[first, labels[first]] -= 1"),
+        ("the mask of relu leaves out the bias", """
+            def loss_and_gradients(x, labels, w1, b1, w2, b2):
+                z = x @ w1
+                h = np.maximum(z + b1, 0)
+                s = h @ w2 + b2
+                s = s - s.max(axis=1, keepdims=True)
+                p = np.exp(s) / np.exp(s).sum(axis=1, keepdims=True)
+                n = len(x)
+                loss = (np.log(np.exp(s).sum(axis=1)) - s[np.arange(n), labels]).mean()
+                ds = (p - np.eye(p.shape[1])[labels]) / n
+                dh = ds @ w2.T * (z > 0)
+                return loss, x.T @ dh, dh.sum(0), h.T @ ds, ds.sum(0)"""),
     ),
 )  # fmt: skip
 

@@ -107,6 +107,14 @@ RMS = Task(
         ("the small number stands inside the root", "(np.sqrt(s) + 1e-8)", "np.sqrt(s + 1e-8)"),
         ("the first mean is corrected, as Adam does", "np.sqrt(s) + 1e-8",
          "np.sqrt(s / (1 - decay ** len(path))) + 1e-8"),
+        ("the running mean begins with the first square; it begins at 0", """
+            def rmsprop(w, gradients, rate, decay):
+                s, path = None, [w]
+                for g in gradients:
+                    s = g**2 if s is None else decay * s + (1 - decay) * g**2
+                    w = w - rate * g / (np.sqrt(s) + 1e-8)
+                    path.append(w)
+                return np.array(path)"""),
     ),
 )  # fmt: skip
 
@@ -350,6 +358,14 @@ SMOOTH = Task(
          "(targets - np.exp(log_p))"),
         ("the loss has lost its minus", "loss = -(", "loss = ("),
         ("the loss is also divided by the number of classes", ".sum() / n\n", ".mean()\n"),
+        ("the share goes to the wrong classes alone; each class gets a part", """
+            def smoothed_loss(scores, labels, share):
+                n, k = scores.shape
+                t = np.full((n, k), share / max(k - 1, 1))
+                t[np.arange(n), labels] = 1 - share if k > 1 else 1.0
+                s = scores - scores.max(axis=1, keepdims=True)
+                logp = s - np.log(np.exp(s).sum(axis=1, keepdims=True))
+                return -(t * logp).sum(axis=1).mean(), (np.exp(logp) - t) / n"""),
     ),
 )  # fmt: skip
 
@@ -455,6 +471,15 @@ SCHEDULE = Task(
                 return peak * rise * (1 + np.cos(np.pi * done)) / 2"""),
         ("after the end the peak stays", "return 0.0", "return peak"),
         ("the peak is forgotten on the way down", "return peak * (1 + np", "return (1 + np"),
+        ("the fall ends one step early, at total - 1", """
+            import math
+            def rate_at(step, peak, warm, total):
+                if step < warm:
+                    return peak * (step + 1) / warm
+                if step >= total:
+                    return 0.0
+                done = (step - warm) / max(total - warm - 1, 1)
+                return peak / 2 * (1 + math.cos(math.pi * done))"""),
     ),
 )  # fmt: skip
 

@@ -123,6 +123,16 @@ MEAN = Task(
         ("the samples so far are not counted on", "seen = seen + n", "seen = n"),
         ("the sums of the batches are returned, not divided",
          "(mean * seen + m * n) / (seen + n)", "mean + m * n"),
+        ("an empty batch whose mean is inf spoils the mean", """
+            def running_means(means, sizes):
+                mean, seen, found = 0.0, 0, []
+                for m, n in zip(means, sizes):
+                    if m == m:
+                        seen += n
+                        if seen:
+                            mean += (m - mean) * n / seen
+                    found.append(mean)
+                return found"""),
     ),
 )  # fmt: skip
 
@@ -474,6 +484,23 @@ STOP = Task(
          "weights, loss = train_epoch(weights)",
          "old = weights; weights, loss = train_epoch(weights)",
          "waited = loss, weights, 0", "waited = loss, old, 0"),
+        ("the first epoch sets the lowest loss even if it is nan, and nothing is below nan", """
+            def early_stop(train_epoch, weights, patience, epochs):
+                if epochs == 0:
+                    return 0, weights
+                start = weights
+                weights, lowest = train_epoch(weights)
+                n, waited, best = 1, 0, weights
+                if not np.isfinite(lowest):
+                    waited, best = 1, start
+                while n < epochs and waited < patience:
+                    weights, loss = train_epoch(weights)
+                    n += 1
+                    if loss < lowest:
+                        best, lowest, waited = weights, loss, 0
+                    else:
+                        waited += 1
+                return n, best"""),
     ),
 )  # fmt: skip
 
@@ -633,6 +660,35 @@ PLATEAU = Task(
         ("-inf counts as better than what was before", "np.isfinite(loss) and ", ""),
         ("nan is not waited for", "waited = waited + 1", "waited = waited + (loss == loss)"),
         ("a loss must be better by a margin to count", "loss < best:", "loss < best - 1e-6:"),
+        ("the first epoch sets the lowest loss even if it is nan, and nothing is below nan", """
+            def plateau_rates(losses, lr, factor, patience, lowest):
+                out, bad = [], 0
+                for i, l in enumerate(losses):
+                    if i == 0:
+                        best = l
+                        bad = 0 if np.isfinite(l) else 1
+                    elif l < best:
+                        best, bad = l, 0
+                    else:
+                        bad += 1
+                    if bad == patience:
+                        lr, bad = max(lr * factor, lowest), 0
+                    out.append(lr)
+                return out"""),
+        ("a rate that would fall below the lowest stays; it falls to the lowest", """
+            def plateau_rates(losses, lr, factor, patience, lowest):
+                best, bad, out = float("inf"), 0, []
+                for l in losses:
+                    if np.isfinite(l) and l < best:
+                        best, bad = l, 0
+                    else:
+                        bad += 1
+                        if bad == patience:
+                            bad = 0
+                            if lr * factor >= lowest:
+                                lr *= factor
+                    out.append(lr)
+                return out"""),
     ),
 )  # fmt: skip
 

@@ -552,8 +552,9 @@ def not_finite():
         for name in ("train", "valid", "again", "used"):
             curve = {name: [1.0, bad, bad]}
             yield "exploding", "exploding", written(own=[2.0, 40.0, 0.5], **curve)
-        every = dict.fromkeys(("train", "valid", "own"), [1.0, bad, bad])
-        yield "exploding", "exploding", written(**every, dead=1.0, later=bad)
+        curve = [1.0, bad, bad]
+        every = written(train=curve, valid=curve, own=curve, dead=1.0, later=bad)
+        yield "exploding", "exploding", every
         yield "exploding", "exploding", written(own=[2.0, 40.0, 0.5], later=bad)
 
 
