@@ -7,6 +7,7 @@ so nothing that an answer brings with it, and no function it replaced, has a say
 import contextlib
 import difflib
 import inspect
+import re
 import signal
 import threading
 import time
@@ -411,13 +412,11 @@ def _shows(result):
 
 
 def _telling(task, results, wrong):
-    """Whether results say enough to be named by machine: not if all are wrong in one way, as an
-    answer is that always gives the same, or always fails."""
-    if not all(wrong):
-        return True
+    """Whether results say enough to be named by machine: not if an answer always gives the same,
+    or always fails."""
     first = [asked(r).first for r in results]
     if all(isinstance(value, Exception) for value in first):
-        return False
+        return not all(wrong)
     return not all(agree(task, first[0], value) for value in first[1:])
 
 
@@ -461,7 +460,7 @@ def describe(task, case, right, result):
         lines.append(f"  {label:{wide}}  " + text.replace("\n", "\n" + " " * (wide + 4)))
 
     for name, argument in zip(names, arguments):
-        line(name, show(argument))
+        line(name, show(argument, apart=True))
     if what == "inputs":
         for name, before, after in zip(names, arguments, got.inputs):
             if not _same(before, after):
@@ -495,12 +494,18 @@ def _came(task, line, right, got):
             line("", f"raised in {got.line}")
     elif got is None:
         line("got", "None")
-        if right is not None:
+        if not _none_is_right(task):
             line("", "so the function ended without a `return` and a value behind it")
     else:
         line("got", _beside(got, right))
         if not isinstance(right, Exception) and (apart := difference(task, right, got)):
             line("", apart)
+
+
+@lru_cache(maxsize=256)
+def _none_is_right(task):
+    """Whether None is right in some case, so that it may be given on purpose."""
+    return any(right is None for right in expected(task, 0)[1])
 
 
 def _beside(value, other):
@@ -512,7 +517,8 @@ def _beside(value, other):
     pairs = enumerate(zip(value, other))
     at = next((i for i, (a, b) in pairs if not _same(a, b)), min(len(value), len(other)))
     first, last = max(0, at - 3), at + 4
-    part = ", ".join(show(v) for v in value[first:last])
+    shown = [show(v) for v in value[first:last]]
+    part = (",\n" if any("\n" in v for v in shown) else ", ").join(shown)
     before, after = "..., " if first else "", ", ..." if last < len(value) else ""
     return f"[{before}{part}{after}], {len(value)} in all, shown from place {first}"
 
@@ -540,6 +546,8 @@ def difference(task, right, got):
         return f"shape {a.shape} is expected, {b.shape} came"
     with np.errstate(all="ignore"):
         apart = np.where(_close(task, a, b), -1, abs(a * 1.0 - b))
+    if not a.ndim and a.dtype.kind == "b":
+        return f"{a} is expected, {b} came"
     if not a.ndim:
         return f"difference {float(apart):.3g}"
     where = np.unravel_index(np.argmax(np.where(apart == apart, apart, np.inf)), a.shape)
@@ -553,25 +561,44 @@ def _number(value):
     return f"{value:.6g}" if value.dtype.kind == "f" else str(value)
 
 
-def show(value):
-    """A value in a line or a few; a large array by its shape and first elements."""
-    if isinstance(value, (tuple, list)):  # NumPy's single numbers as Python writes them
-        value = type(value)(
-            v.item() if isinstance(v, np.ndarray) and not v.ndim else v for v in value
-        )
+def _single(value):
+    """`value` with NumPy's single numbers as Python's, which are written shorter."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_single, value))
+    return value.item() if isinstance(value, np.ndarray) and not value.ndim else value
+
+
+def _as_text(array, apart):
+    """A small array in words; apart: with so many digits that what differs looks different."""
+    for digits in (4, 8, 12, 17):
+        text = np.array2string(array, precision=digits, separator=", ", max_line_width=80)
+        if not apart or len(set(re.findall(r"[^][,\s]+", text))) >= np.unique(array).size:
+            break
+    return text
+
+
+def show(value, apart=False):
+    """A value in a line or a few; a large array by its shape and first elements.
+
+    apart: numbers of an array that differ look different.
+    """
+    if isinstance(value, (tuple, list)):
+        value = _single(value)
     if isinstance(value, np.ndarray):
         if not value.ndim:
             return f"{value.item():.6g}" if value.dtype.kind == "f" else str(value.item())
         if value.size > 40:
             first = ", ".join(f"{x:.4g}" for x in value.ravel()[:4].tolist())
             return f"an array of shape {value.shape}: {first}, ..."
-        text = np.array2string(value, precision=4, separator=", ", max_line_width=80)
-        return f"{text}, shape {value.shape}"
+        return f"{_as_text(value, apart)}, shape {value.shape}"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, (tuple, list)) and any(isinstance(v, np.ndarray) for v in value):
         return "\n".join(f"{i + 1}: " + show(v).replace("\n", "\n   ") for i, v in enumerate(value))
     text = repr(value)
+    if isinstance(value, dict) and (len(text) > 160 or "array(" in text) and len(value) <= 12:
+        lines = ((f"{key!r}: ", show(part, apart)) for key, part in value.items())
+        return "\n".join(k + part.replace("\n", "\n" + " " * len(k)) for k, part in lines)
     return text if len(text) <= 160 else f"{text[:120]}... ({len(text)} characters)"
 
 

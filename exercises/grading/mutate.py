@@ -448,6 +448,8 @@ def _may_be_broken(node):
 
 def _axis_changes(node, name, method):
     """The same call along other axes, along all of them, or with the axes kept."""
+    if isinstance(node.func, ast.Name):
+        return  # Python's own max, min and sum know no axes
     at = 0 if method else 1
     named = next((k for k in node.keywords if k.arg == "axis"), None)
     if named is None and (name not in _REDUCTIONS or len(node.args) <= at):

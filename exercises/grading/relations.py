@@ -58,8 +58,9 @@ def _errors(failing):
 def _results(cases, failing, same):
     if any(isinstance(v, Exception) for case in failing for v in (case.got, case.right)):
         return ""
-    if all(case.got is None for case in failing):
-        return "the function gives nothing back (None); is a `return` missing?"
+    on_purpose = any(case.right is None for case in cases)
+    if all(case.got is None for case in failing) and not on_purpose:
+        return "the function gives nothing back (None), as without a `return`"
     values = [case.got for case in cases]
     differ = any(not same(case.right, cases[0].right) for case in cases)
     if len(cases) > 2 and differ and all(same(values[0], value) for value in values[1:]):

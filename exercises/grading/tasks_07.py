@@ -223,6 +223,16 @@ MATMUL = Task(
          "unbroadcast(to_b, b.shape)", "to_b"),
         ("only the batch axes that b lacks are summed; one of length 1 was repeated too",
          "unbroadcast(to_b, b.shape)", "to_b.sum(axis=tuple(range(to_b.ndim - b.ndim)))"),
+        ("only batch axes that are missing are summed, in a and in b; one of length 1 was "
+         "repeated too",
+         "unbroadcast(to_a, a.shape)", "to_a.sum(axis=tuple(range(to_a.ndim - a.ndim)))",
+         "unbroadcast(to_b, b.shape)", "to_b.sum(axis=tuple(range(to_b.ndim - b.ndim)))"),
+        ("the gradient of b is right, that of a is not brought back to its shape",
+         "unbroadcast(to_a, a.shape)", "to_a"),
+        ("neither gradient is brought back to the shape of its input",
+         "unbroadcast(to_a, a.shape), unbroadcast(to_b, b.shape)", "to_a, to_b"),
+        (".T turns all axes of a batch, in a and in b; only the last two may change places",
+         "np.swapaxes(x, -1, -2)", "x.T"),
         ("the two gradients are exchanged",
          "unbroadcast(to_a, a.shape), unbroadcast(to_b, b.shape)",
          "unbroadcast(to_b, b.shape), unbroadcast(to_a, a.shape)"),
@@ -231,6 +241,11 @@ MATMUL = Task(
         ("the batch is averaged; its members add up",
          "unbroadcast(to_b, b.shape)",
          "unbroadcast(to_b, b.shape) * max(b.size, 1) / max(to_b.size, 1)"),
+        ("the axes in front are summed for a alone, and nothing is summed for b", """
+            def matmul_gradient(g, a, b):
+                to_a = g @ np.swapaxes(b, -1, -2)
+                to_a = to_a.sum(axis=tuple(range(max(0, to_a.ndim - a.ndim))))
+                return to_a, np.swapaxes(a, -1, -2) @ g"""),
     ),
 )  # fmt: skip
 
@@ -244,10 +259,19 @@ class Node:
         self.number, self.inputs, self.slopes = number, inputs, slopes
 
 
+def lists(inputs, slopes):
+    """A graph as two lists, also where a chain comes as two arrays, which are passed on faster."""
+    if isinstance(inputs, np.ndarray):
+        inputs = [[k] if k >= 0 else [] for k in inputs.tolist()]
+        slopes = [[slope] if used else [] for used, slope in zip(inputs, slopes.tolist())]
+    return inputs, slopes
+
+
 def walked_nodes(inputs, slopes):
     """inputs, slopes: for each node, of its inputs, their numbers and slopes; the last is the
     result."""
     nodes = []
+    inputs, slopes = lists(inputs, slopes)
     for number, (used, local) in enumerate(zip(inputs, slopes)):
         # Numbers with gaps, as of nodes among which others were made.
         nodes.append(Node(5 + 3 * number, [nodes[k] for k in used], list(local)))
@@ -255,6 +279,7 @@ def walked_nodes(inputs, slopes):
 
 
 def walk(answer, nodes, inputs, slopes):
+    inputs, slopes = lists(inputs, slopes)
     before = [(node.number, [*node.inputs]) for node in nodes]
     found = answer(nodes[-1])
     if [(node.number, [*node.inputs]) for node in nodes] != before:
@@ -298,10 +323,11 @@ def walk_cases(rng):
     twice = [[]] + [[i, i] for i in range(60)]
     yield "a chain of 60, each link used twice", twice, [[]] + [[1.0, 0.5]] * 60
     n = 10000
-    yield f"a chain of {n:,}", [[]] + [[i] for i in range(n - 1)], [[]] + [[1.0]] * (n - 1)
+    yield f"a chain of {n:,}", np.arange(-1, n - 1), np.r_[0.0, np.ones(n - 1)]
 
 
 def walk_reference(inputs, slopes):
+    inputs, slopes = lists(inputs, slopes)
     g, made_of = [0.0] * (len(inputs) - 1) + [1.0], {len(inputs) - 1}
     for i in range(len(inputs) - 1, -1, -1):
         if i in made_of:
@@ -413,7 +439,7 @@ BACKWARD = Task(
         ("a node is visited once for each user and hands on what it had handed on before", """
             def backward(result):
                 grads, todo, visits = {result: 1.0}, [result], 0
-                while todo and visits < 50000:
+                while todo and visits < 20000:
                     visits += 1
                     node = todo.pop(0)
                     for x, slope in zip(node.inputs, node.slopes):
@@ -422,6 +448,16 @@ BACKWARD = Task(
                 return grads"""),
         ("the local slope is stored without the gradient that comes from above",
          "grads[node] * slope", "slope"),
+        ("a node whose gradient is 0 is skipped, so that those behind it have no gradient", """
+            def backward(result):
+                grads, ready = {result: 1.0}, {result.number: result}
+                while ready:
+                    node = ready.pop(max(ready))
+                    if grads[node] != 0:
+                        for x, slope in zip(node.inputs, node.slopes):
+                            grads[x] = grads.get(x, 0.0) + grads[node] * slope
+                            ready[x.number] = x
+                return grads"""),
         ("only the first input of each node is followed", """
             def backward(result):
                 grads, node = {result: 1.0}, result
@@ -641,6 +677,25 @@ CHECK = Task(
         ("h is a few thousandths, and the curve bends between the two points",
          "1e-5",
          "2e-3"),
+        ("it divides by the sum of both sizes, |n| + |a|, not by the larger one", """
+            def gradient_check(f, gradient, x):
+                x = np.array(x, dtype=np.float64)
+                a, n, h = np.array(gradient(x), dtype=float), np.zeros(x.shape), 1e-5
+                for i in np.ndindex(x.shape):
+                    e = np.zeros(x.shape)
+                    e[i] = h
+                    n[i] = (f(x + e) - f(x - e)) / (2 * h)
+                return float(np.max(np.abs(n - a) / np.maximum(1, abs(n) + abs(a))))"""),
+        ("the lengths of the whole gradients are compared, not each element", """
+            def gradient_check(f, gradient, x):
+                x = np.array(x, dtype=np.float64)
+                a, n, h = np.array(gradient(x), dtype=float), np.zeros(x.shape), 1e-5
+                for i in np.ndindex(x.shape):
+                    e = np.zeros(x.shape)
+                    e[i] = h
+                    n[i] = (f(x + e) - f(x - e)) / (2 * h)
+                size = np.linalg.norm
+                return float(size(n - a) / max(1, size(n), size(a)))"""),
     ),
 )  # fmt: skip
 

@@ -259,6 +259,13 @@ SCATTER = Task(
         ("the places are sorted first, so that numbers fall on the wrong ones",
          "np.add.at(back, places, g)", "np.add.at(back, np.sort(places, axis=None)"
          ".reshape(places.shape), g)"),
+        ("the places are gone through by their first axis alone, so those of one row that "
+         "meet are not added up", """
+            def scatter(g, places, length):
+                back = np.zeros((length, *g.shape[places.ndim:]))
+                for p, r in zip(places, g):
+                    back[p] += r
+                return back"""),
     ),
 )  # fmt: skip
 
@@ -403,6 +410,35 @@ NEWTON = Task(
         ("the step against the slope has another rate than 0.1", "0.1 * s", "0.01 * s"),
         ("one step too few is taken", "range(steps)", "range(steps - 1)"),
         ("it gives up after fifty steps", "range(steps)", "range(min(steps, 50))"),
+        ("a curvature up to 1e-8 counts as none; only 0 and below does", """
+            def newton(slope, curvature, x, steps):
+                path = [x]
+                for _ in range(steps):
+                    s = slope(x)
+                    if s == 0:
+                        break
+                    c = curvature(x)
+                    x = x - s / c if c > 1e-8 else x - 0.1 * s
+                    path.append(x)
+                return path"""),
+        ("a slope up to 1e-10 counts as 0", """
+            def newton(slope, curvature, x, steps):
+                path = [x]
+                while len(path) <= steps and abs(slope(path[-1])) > 1e-10:
+                    x = path[-1]
+                    c = curvature(x)
+                    path.append(x - slope(x) / c if c > 0 else x - 0.1 * slope(x))
+                return path"""),
+        ("a curvature of 0 is divided by", """
+            def newton(slope, curvature, x, steps):
+                path = [x]
+                for _ in range(steps):
+                    s, c = slope(x), curvature(x)
+                    if s == 0:
+                        break
+                    x = x - np.float64(s) / c if c >= 0 else x - 0.1 * s
+                    path.append(x)
+                return path"""),
     ),
 )  # fmt: skip
 

@@ -253,6 +253,39 @@ FIND = Task(
          "return sorted(found, key=lambda pair: pair[1])"),
         ("the numbers alone are given, without paths", "found.append((path, part[1]))",
          "found.append(part[1])"),
+        ("a list in a list is not entered", """
+            def find_parameters(model):
+                found, seen = [], set()
+                def walk(path, part):
+                    if isinstance(part, tuple):
+                        if part[1] not in seen:
+                            seen.add(part[1])
+                            found.append((path, part[1]))
+                    elif isinstance(part, dict):
+                        for name, value in part.items():
+                            walk(path + "." + name if path else name, value)
+                    elif isinstance(part, list):
+                        for i, value in enumerate(part):
+                            if not isinstance(value, list):
+                                walk(f"{path}.{i}", value)
+                walk("", model)
+                return found"""),
+        ("the number 0 counts as no parameter", """
+            def find_parameters(model):
+                first = {}
+                def number(v):
+                    return v[1] if isinstance(v, tuple) else None
+                def walk(path, part):
+                    if number(part):
+                        first.setdefault(part[1], path)
+                    elif isinstance(part, dict):
+                        for name in part:
+                            walk(path + [name], part[name])
+                    elif isinstance(part, list):
+                        for i in range(len(part)):
+                            walk(path + [str(i)], part[i])
+                walk([], model)
+                return [(".".join(p), n) for n, p in first.items()]"""),
     ),
     equal=(
         ("def walk(path, part):; found, seen", "both are there before the walk begins"),
@@ -274,6 +307,10 @@ def weights_cases(rng):
     yield case("by a number", 4, 7, 12.5)
     yield case("by a number", 2, 2, 0.0)
     yield case("by a number", 3, 3, 1e-6)
+    yield "by a whole number", np.array([[0.5, 0.0]]), 3
+    yield case("by a whole number", 3, 4, 12)
+    yield case("by a whole number", 2, 3, 1)
+    yield case("by a whole number", 2, 2, 0)
     yield case("lecun", 1, 1, "lecun")
     yield case("lecun", 3, 5, "lecun")
     yield case("lecun", 64, 10, "lecun")
@@ -355,9 +392,21 @@ WEIGHTS = Task(
         ("glorot divides 1 by the sum, not 2", "2 / (n_in + n_out)", "1 / (n_in + n_out)"),
         ("the number counts as a standard deviation; it is a variance",
          "variance = how", "variance = how**2"),
+        ("a whole number is not taken for a number", "variance = how",
+         'variance = how if isinstance(how, float) else {}[how]'),
         ("the draws are standardised by their own mean and deviation",
          "(2 * u - 1) * np.sqrt(3 * variance)",
          "(u - u.mean()) / (u.std() or 1.0) * np.sqrt(variance)"),
+        ("the variance 0 counts as no variance given", """
+            def first_weights(u, how):
+                n, m = u.shape
+                v = None if isinstance(how, str) else how
+                if how == "lecun":
+                    v = 1 / n
+                if how == "he":
+                    v = 2 / n
+                v = v or 2 / (n + m)
+                return (u - 0.5) * np.sqrt(12 * v)"""),
     ),
     equal=(
         ("-> u = abs(u)", "no draw is below 0"),
@@ -518,9 +567,23 @@ NETWORK = Task(
         ("the loss has no minus", "loss = -log_p", "loss = log_p"),
         ("the gradient of the first layer goes through the slope of tanh", "(u > 0)",
          "(1 - np.tanh(u) ** 2)"),
+        ("the one-hot rows are only as long as the largest label that occurs",
+         "g[np.arange(n), labels] -= 1", "g = g - np.eye(labels.max() + 1)[labels]"),
         ("labels that repeat are subtracted once",
          "g[np.arange(n), labels] -= 1",
          "first = np.unique(labels, return_index=True)[1]; g[first, labels[first]] -= 1"),
+        ("the mask of relu leaves out the bias", """
+            def loss_and_gradients(x, labels, w1, b1, w2, b2):
+                z = x @ w1
+                h = np.maximum(z + b1, 0)
+                s = h @ w2 + b2
+                s = s - s.max(axis=1, keepdims=True)
+                p = np.exp(s) / np.exp(s).sum(axis=1, keepdims=True)
+                n = len(x)
+                loss = (np.log(np.exp(s).sum(axis=1)) - s[np.arange(n), labels]).mean()
+                ds = (p - np.eye(p.shape[1])[labels]) / n
+                dh = ds @ w2.T * (z > 0)
+                return loss, x.T @ dh, dh.sum(0), h.T @ ds, ds.sum(0)"""),
     ),
 )  # fmt: skip
 

@@ -25,6 +25,8 @@ def rms_cases(rng):
     yield case("many parameters", 3, 60)
     yield case("large and small gradients", 4, 3, 0.1, 0.9, 1e8)
     yield case("large and small gradients", 4, 3, 0.1, 0.9, 1e-8)
+    yield case("large and small gradients", 4, 3, 0.1, 0.9, 1e99)
+    yield "a whole rate", np.array([10.0, 1.0]), np.array([[3.0, -4.0], [1.0, 2.0]]), 1, 0
     w, g = np.array([1.0, -2.0]), np.array([[0.0, 3.0], [0.0, 0.0], [2.0, 0.0], [0.0, -1.0]])
     yield "gradients of 0", w, g, 0.3, 0.8
     yield "gradients of 0", w, 0 * g, 0.3, 0.8
@@ -105,6 +107,14 @@ RMS = Task(
         ("the small number stands inside the root", "(np.sqrt(s) + 1e-8)", "np.sqrt(s + 1e-8)"),
         ("the first mean is corrected, as Adam does", "np.sqrt(s) + 1e-8",
          "np.sqrt(s / (1 - decay ** len(path))) + 1e-8"),
+        ("the running mean begins with the first square; it begins at 0", """
+            def rmsprop(w, gradients, rate, decay):
+                s, path = None, [w]
+                for g in gradients:
+                    s = g**2 if s is None else decay * s + (1 - decay) * g**2
+                    w = w - rate * g / (np.sqrt(s) + 1e-8)
+                    path.append(w)
+                return np.array(path)"""),
     ),
 )  # fmt: skip
 
@@ -348,6 +358,14 @@ SMOOTH = Task(
          "(targets - np.exp(log_p))"),
         ("the loss has lost its minus", "loss = -(", "loss = ("),
         ("the loss is also divided by the number of classes", ".sum() / n\n", ".mean()\n"),
+        ("the share goes to the wrong classes alone; each class gets a part", """
+            def smoothed_loss(scores, labels, share):
+                n, k = scores.shape
+                t = np.full((n, k), share / max(k - 1, 1))
+                t[np.arange(n), labels] = 1 - share if k > 1 else 1.0
+                s = scores - scores.max(axis=1, keepdims=True)
+                logp = s - np.log(np.exp(s).sum(axis=1, keepdims=True))
+                return -(t * logp).sum(axis=1).mean(), (np.exp(logp) - t) / n"""),
     ),
 )  # fmt: skip
 
@@ -446,8 +464,22 @@ SCHEDULE = Task(
         ("after the end the rate rises again", "step >= total", "False"),
         ("the rise is one step longer", "step < warm", "step <= warm",
          "(step + 1) / warm", "(step + 1) / (warm + 1)"),
+        ("without a rise it is divided by 0", """
+            def rate_at(step, peak, warm, total):
+                rise = min(1.0, (step + 1) / warm)
+                done = min(max(step - warm, 0) / (total - warm), 1.0)
+                return peak * rise * (1 + np.cos(np.pi * done)) / 2"""),
         ("after the end the peak stays", "return 0.0", "return peak"),
         ("the peak is forgotten on the way down", "return peak * (1 + np", "return (1 + np"),
+        ("the fall ends one step early, at total - 1", """
+            import math
+            def rate_at(step, peak, warm, total):
+                if step < warm:
+                    return peak * (step + 1) / warm
+                if step >= total:
+                    return 0.0
+                done = (step - warm) / max(total - warm - 1, 1)
+                return peak / 2 * (1 + math.cos(math.pi * done))"""),
     ),
 )  # fmt: skip
 
@@ -459,6 +491,7 @@ def clip_cases(rng):
         return [scale * np.round(rng.uniform(-5, 5, shape), 2) for shape in shapes]
 
     yield "too long", [np.array([3.0, 4.0])], 1.0
+    yield "too long", [np.array([3.0]), np.array([4.0])], 1
     yield "too long", some((2, 3), (3,)), 0.5
     yield "too long", some((4,), (2, 2), (1,)), 2.0
     yield "short enough", [np.array([0.3, 0.4])], 1.0
@@ -475,6 +508,10 @@ def clip_cases(rng):
     yield "large and small", some((2, 3), (3,), scale=1e8), 1.0
     yield "large and small", some((2, 3), (3,), scale=1e-6), 1e-7
     yield "large and small", some((3,), scale=1e-6), 1.0
+    yield "large and small", some((2, 3), (3,), scale=1e99), 1.0
+    yield "large and small", some((2, 3), (3,), scale=1e99), 3e99
+    yield "large and small", some((2, 3), (3,), scale=1e-97), 1e-99
+    yield "large and small", some((2, 2), (3,), scale=1e-97), 1.0
     yield "three axes", some((2, 3, 4), (5,)), 1.5
     yield "many", some(*[(3,)] * 40), 2.0
     yield "many", some((500,), (2,)), 3.0
@@ -493,7 +530,7 @@ CLIP = Task(
     replaces="optim.clip_grad_norm",
     cases=clip_cases,
     reference=clip_reference,
-    atol=1e-16,
+    atol=1e-110,
     hints=(
         "One length for all arrays together, and one factor for all of them.",
         "The length is the root of the sum of all squares, over all arrays. If it is above the "
@@ -557,6 +594,9 @@ CLIP = Task(
         ("nothing is clipped", "if length > limit:", "if False:"),
         ("only the first array counts in the length", "for g in gradients))",
          "for g in gradients[:1]))"),
+        ("an empty list is not taken",
+         "length = np.sqrt(sum((g**2).sum() for g in gradients))",
+         "length = np.linalg.norm(np.concatenate([g.reshape(-1) for g in gradients]))"),
         ("a small number is added to the length", "limit / length", "limit / (length + 1e-6)"),
     ),
 )  # fmt: skip

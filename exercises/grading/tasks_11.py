@@ -146,6 +146,14 @@ ORDER = Task(
          "chosen = order[start : start + size]", "chosen = np.sort(order[start : start + size])"),
         ("the places are counted in eight bits, which hold no more than 255",
          "batches.append(chosen)", "batches.append(chosen.astype(np.uint8))"),
+        ("no samples give one empty batch; they give none", """
+            def epoch_batches(n, size, seed, epoch, drop_last):
+                order = np.random.default_rng([seed, epoch]).permutation(n)
+                full = n // size
+                batches = [order[i * size:(i + 1) * size] for i in range(full)]
+                if not drop_last and full * size <= n and (n % size or n == 0):
+                    batches.append(order[full * size:])
+                return batches"""),
     ),
 )  # fmt: skip
 
@@ -225,9 +233,7 @@ MOVE = Task(
         ("-> if abs(d) <= height", "both parts are empty then"),
         ("and abs(r) <= width", "both parts are empty then"),
         ("min(d, 1)", "a part cannot reach beyond the end"),
-        ("min(d, 2)", "a part cannot reach beyond the end"),
         ("min(r, 1)", "a part cannot reach beyond the end"),
-        ("min(r, 2)", "a part cannot reach beyond the end"),
     ),
     hints=(
         "Go from the result: for a pixel in row i and column j, ask where it comes from. Moved "
@@ -433,6 +439,16 @@ PAD = Task(
          "sequence[:most]", "sequence[-most:]"),
         ("the table is `most` wide, also where no sequence is so long",
          "lengths.max(initial=0)", "most"),
+        ("the table is `most` wide, except where there is no sequence",
+         "lengths.max(initial=0)", "most if len(sequences) else 0"),
+        ("each 0 of the sequences becomes `value` too",
+         "np.full((len(sequences), lengths.max(initial=0)), value)",
+         "np.zeros((len(sequences), lengths.max(initial=0)), dtype=np.int64)",
+         "return table, lengths", "return np.where(table == 0, value, table), lengths"),
+        ("the numbers are kept in 32 bits, which hold no more than 2,147,483,647",
+         "return table, lengths", "return table.astype(np.int32), lengths"),
+        ("no sequence is not taken: it has no longest",
+         "lengths.max(initial=0)", "lengths.max()"),
         ("the lengths are those before the cut",
          "return table, lengths",
          "return table, np.array([len(s) for s in sequences], dtype=np.int64)"),
@@ -885,6 +901,33 @@ MERGES = Task(
         ("merged numbers are never merged again",
          "counts[pair] = counts.get(pair, 0) + 1",
          "counts[pair] = counts.get(pair, 0) + (max(pair) < 256)"),
+        ("pairs that overlap are counted once", """
+            def byte_pairs(pieces, count):
+                pieces, merges = [list(p) for p in pieces], []
+                for new in range(256, 256 + count):
+                    c = {}
+                    for p in pieces:
+                        last = None
+                        for i in range(len(p) - 1):
+                            q = (p[i], p[i + 1])
+                            if q == last:
+                                last = None
+                                continue
+                            c[q] = c.get(q, 0) + 1
+                            last = q if q[0] == q[1] else None
+                    if not c or max(c.values()) < 2:
+                        break
+                    a, b = min(c, key=lambda q: (-c[q], q))
+                    merges.append((a, b))
+                    for k, p in enumerate(pieces):
+                        out = []
+                        i = 0
+                        while i < len(p):
+                            hit = i + 1 < len(p) and p[i] == a and p[i + 1] == b
+                            out.append(new if hit else p[i])
+                            i += 2 if hit else 1
+                        pieces[k] = out
+                return merges"""),
     ),
 )  # fmt: skip
 

@@ -30,6 +30,7 @@ def mean_cases(rng):
     yield "empty batches", [3.0, math.nan, 1.0], [2, 0, 2]
     yield "empty batches", [math.nan, 2.0], [0, 5]
     yield "empty batches", [1.5, math.inf, 2.5, math.nan], [1, 0, 3, 0]
+    yield "empty batches", [-math.inf, 2.5, -math.inf], [0, 3, 0]
     yield "no batch", [], []
     yield "below 0", [-2.0, -1.0, -4.0], [3, 1, 5]
     yield "below 0", [-0.5, -3.25], [1, 7]
@@ -108,6 +109,13 @@ MEAN = Task(
          "if n > 0:", "n = max(n, 1)\n                if n > 0:"),
         ("an empty batch, whose mean may be no number, spoils the mean",
          "if n > 0:", "if seen + n > 0:"),
+        ("an empty batch is multiplied by 0, but 0 times nan is nan", """
+            def running_means(means, sizes):
+                total, seen, found = 0.0, 0, []
+                for m, n in zip(means, sizes):
+                    total, seen = total + m * n, seen + n
+                    found.append(total / seen if seen else 0.0)
+                return found"""),
         ("nothing is returned for an empty batch", "                found.append(mean)",
          "                    found.append(mean)"),
         ("a running average is taken, in which old batches are forgotten",
@@ -115,6 +123,16 @@ MEAN = Task(
         ("the samples so far are not counted on", "seen = seen + n", "seen = n"),
         ("the sums of the batches are returned, not divided",
          "(mean * seen + m * n) / (seen + n)", "mean + m * n"),
+        ("an empty batch whose mean is inf spoils the mean", """
+            def running_means(means, sizes):
+                mean, seen, found = 0.0, 0, []
+                for m, n in zip(means, sizes):
+                    if m == m:
+                        seen += n
+                        if seen:
+                            mean += (m - mean) * n / seen
+                    found.append(mean)
+                return found"""),
     ),
 )  # fmt: skip
 
@@ -135,6 +153,7 @@ def rate_cases(rng):
 
     yield case("by hand", [2.0, 1.9, 1.4, 1.2, 3.0])
     yield case("by hand", [5, 4, 2, 1, 9])
+    yield "by hand", rates(6), [5, 4, 2, 1.5, 40, 7]
     for n, fall, rise in (4, 5, 3), (1, 3, 6), (20, 12, 9), (60, 40, 20):
         yield case("level, down, up", curve(n, fall, rise))
     yield case("it falls to the end", curve(3, 6, 0))
@@ -165,6 +184,10 @@ def rate_cases(rng):
     yield case("no number", [math.inf, 2, 1])
     yield case("no number", [3, math.inf, 1, 0])
     yield case("no number", [math.nan])
+    yield case("minus infinity", [3, 2.5, 1, -math.inf])
+    yield case("minus infinity", [3, 2.5, 2, -math.inf, 1, 0.5])
+    yield case("minus infinity", [-math.inf, 2, 1])
+    yield case("minus infinity", [3, -math.inf, 1, 0])
     yield case("below 0", [1, -1, -4, -5, 2])
     yield case("below 0", -np.array([9.0, 8.5, 9.5, 12.0, 11.0]))
     yield case("other ends", curve(5, 5, 5), 1e-8, 1e-3)
@@ -260,6 +283,11 @@ RATE = Task(
         ("what is no number is skipped, and the search goes on behind it",
          "break", "continue"),
         ("the search stops at nan, but not at inf", "not np.isfinite(loss)", "np.isnan(loss)"),
+        ("the search does not stop at -inf, which counts as the lowest loss",
+         "not np.isfinite(loss)", "not loss < np.inf"),
+        ("the first place, 0, counts as no place found",
+         "return rates[falls.index(max(falls))]",
+         "return rates[falls.index(max(falls))] if falls.index(max(falls)) else None"),
         ("the first rate is returned where the loss never falls",
          "if not falls:\n                return None",
          "if not falls:\n                return rates[0]"),
@@ -288,6 +316,7 @@ def stop_cases(rng):
 
     yield case("by hand", [3, 2, 4, 5, 1], 2)
     yield case("by hand", [3, 2, 4, 1, 5, 6, 0], 2)
+    yield "by hand", [3, 2, 4, 5, 1], rng.uniform(-5, 5, (6, 1)).round(3), 2, 5
     yield case("it stops", noisy(12, 4), 3)
     yield case("it stops", noisy(20, 7), 5)
     yield case("it stops", noisy(9, 2), 1)
@@ -315,6 +344,9 @@ def stop_cases(rng):
     yield case("no number", [math.nan] * 4, 4)
     yield case("no number", [math.inf, 5, 6, math.nan, 1], 2)
     yield case("no number", [math.inf, math.inf, math.inf], 2)
+    yield case("minus infinity", [3, -math.inf, 2, 1], 2)
+    yield case("minus infinity", [-math.inf, -math.inf, 3, 2], 2)
+    yield case("minus infinity", [-math.inf, 5, 6, -math.inf, 1], 3)
     yield case("below 0", [-1, -3, -2, -2.5, -9], 2)
     yield case("below 0", [1, 0, -1, 0, 0, 0], 3)
     yield case("small steps", [1, 1 - 1e-9, 1, 1 - 2e-9, 1, 1, 0], 2)
@@ -325,8 +357,12 @@ def stop_cases(rng):
     yield case("many epochs", noisy(400, 200), 150)
 
 
+RESULT, CALLS = "it returned", "calls of train_epoch"
+GOES_ON = "each epoch goes on from the one before"
+
+
 def told(answer, losses, table, patience, epochs):
-    """The answer, and what the training that it was given has been through."""
+    """What came back, and what the training that the answer was given has been through."""
     given = []
 
     def train_epoch(weights):
@@ -337,18 +373,18 @@ def told(answer, losses, table, patience, epochs):
         return table[n + 1].copy(), losses[n]
 
     found = answer(train_epoch, table[0].copy(), patience, epochs)
-    return found, len(given), all(given)
+    return {RESULT: found, CALLS: len(given), GOES_ON: all(given)}
 
 
 def stop_reference(losses, table, patience, epochs):
     best, at, done = math.inf, 0, 0
     for n in range(epochs):
         done = n + 1
-        if losses[n] < best:
+        if math.isfinite(losses[n]) and losses[n] < best:
             best, at = losses[n], n + 1
         elif n + 1 - at >= patience:
             break
-    return (done, table[at]), done, True
+    return {RESULT: (done, table[at]), CALLS: done, GOES_ON: True}
 
 
 STOP = Task(
@@ -364,16 +400,17 @@ STOP = Task(
         ("kept = ([], [weights])", "each epoch gives an array of its own"),
         ("kept.append(after)", "each epoch gives an array of its own"),
         ("list(losses[:-1])[::-1]", "the lowest is the same in any order"),
-        ("since += 1; if value", "a better epoch sets it to 0 again"),
+        ("since += 1; if abs(value)", "a better epoch sets it to 0 again"),
     ),
     hints=(
         "Three things must be remembered: the best loss so far, the weights of that epoch, and how "
         "many epochs have passed since.",
         "Each epoch begins with the weights of the one before, also when that was worse; so the "
-        "best need a name of their own. A comparison with nan is False, both ways: ask whether the "
-        "loss is below the best.",
-        "weights, loss = train_epoch(weights); if loss < best: best, kept, waited = loss, weights, "
-        "0; else: waited += 1, and break if waited == patience. It begins with best = inf.",
+        "best need a name of their own. A loss counts if np.isfinite(loss), and is better if it is "
+        "below the best.",
+        "weights, loss = train_epoch(weights); if np.isfinite(loss) and loss < best: best, kept, "
+        "waited = loss, weights, 0; else: waited += 1, and break if waited == patience. It begins "
+        "with best = inf.",
     ),
     right=(
         """
@@ -382,7 +419,7 @@ STOP = Task(
             while done < epochs and waited < patience:
                 weights, loss = train_epoch(weights)
                 done = done + 1
-                if loss < best:
+                if np.isfinite(loss) and loss < best:
                     best, kept, waited = loss, weights, 0
                 else:
                     waited = waited + 1
@@ -395,8 +432,8 @@ STOP = Task(
                 after, loss = train_epoch(kept[-1])
                 losses.append(loss)
                 kept.append(np.array(after))
-                before = [loss for loss in losses[:-1] if loss == loss] + [float("inf")]
-                if losses[-1] < min(before):
+                before = [v for v in losses[:-1] if v - v == 0] + [float("inf")]
+                if -float("inf") < loss < min(before):
                     at = n
                 if n - at >= patience:
                     break
@@ -406,7 +443,7 @@ STOP = Task(
             saved, best, since = weights, None, 0
             for n in range(epochs):
                 weights, value = train_epoch(weights)
-                if value < float("inf") and (best is None or value < best):
+                if abs(value) < float("inf") and (best is None or value < best):
                     best = value
                     saved = weights
                     since = 0
@@ -434,7 +471,9 @@ STOP = Task(
          "return done, kept", "return at, kept",
          "kept, waited = loss, weights, 0", "kept, waited, at = loss, weights, 0, done",
          "waited, done = np.inf, weights, 0, 0", "waited, done, at = np.inf, weights, 0, 0, 0"),
-        ("nan counts as better than what was before", "if loss < best:", "if not loss >= best:"),
+        ("nan counts as better than what was before", "if np.isfinite(loss) and loss < best:",
+         "if not loss >= best and abs(loss) != np.inf:"),
+        ("-inf counts as better than what was before", "np.isfinite(loss) and ", ""),
         ("a loss that is no number ends the run at once", "done = done + 1",
          "done = done + 1\n                if loss != loss: break"),
         ("a loss must be better by a margin to count", "loss < best:", "loss < best - 1e-6:"),
@@ -445,6 +484,23 @@ STOP = Task(
          "weights, loss = train_epoch(weights)",
          "old = weights; weights, loss = train_epoch(weights)",
          "waited = loss, weights, 0", "waited = loss, old, 0"),
+        ("the first epoch sets the lowest loss even if it is nan, and nothing is below nan", """
+            def early_stop(train_epoch, weights, patience, epochs):
+                if epochs == 0:
+                    return 0, weights
+                start = weights
+                weights, lowest = train_epoch(weights)
+                n, waited, best = 1, 0, weights
+                if not np.isfinite(lowest):
+                    waited, best = 1, start
+                while n < epochs and waited < patience:
+                    weights, loss = train_epoch(weights)
+                    n += 1
+                    if loss < lowest:
+                        best, lowest, waited = weights, loss, 0
+                    else:
+                        waited += 1
+                return n, best"""),
     ),
 )  # fmt: skip
 
@@ -460,6 +516,7 @@ def plateau_cases(rng):
 
     yield case("by hand", [3, 2, 4, 5, 1])
     yield case("by hand", [3, 4, 5, 6, 7])
+    yield "by hand", [3, 2, 4, 5, 1], 1, 0.5, 2, 0
     yield case("it improves", [5, 4, 3, 2])
     yield case("it improves", np.linspace(9, 1, 30), 0.3, 0.1, 1)
     yield case("it falls", [2, 3, 3, 3, 3, 3, 3, 3], 0.3, 0.1, 3)
@@ -484,6 +541,9 @@ def plateau_cases(rng):
     yield case("no number", [2, math.nan, 3, 1, math.nan, 4, 4], 0.1, 0.5, 3)
     yield case("no number", [math.inf, 9, math.inf, math.inf, 8])
     yield case("no number", [math.inf, math.inf, 9, 10])
+    yield case("minus infinity", [3, -math.inf, 2, 1])
+    yield case("minus infinity", [3, -math.inf, 4, 2, 3, 3])
+    yield case("minus infinity", [-math.inf, -math.inf, 3, 2, 3, 3])
     yield case("none", [])
     yield case("one", [4], 0.1, 0.5, 1)
     yield case("below 0", [-1, -3, -2, -2, -4, -4, -4])
@@ -498,8 +558,8 @@ def plateau_cases(rng):
 def plateau_reference(losses, lr, factor, patience, lowest):
     rates, since = [], 0  # the epoch after which the waiting began
     for n, loss in enumerate(losses, 1):
-        before = [other for other in losses[: n - 1] if not math.isnan(other)]
-        if loss < min(before, default=math.inf):
+        before = [other for other in losses[: n - 1] if math.isfinite(other)]
+        if -math.inf < loss < min(before, default=math.inf):
             since = n
         elif n - since == patience:
             lr, since = max(lr * factor, lowest), n
@@ -518,15 +578,15 @@ PLATEAU = Task(
         "happens at the end of the patience differs.",
         "When the patience is over the rate is multiplied and cut off at the lowest, and the "
         "waiting begins again at 0. The best loss stays what it is.",
-        "if loss < best: best, waited = loss, 0; else: waited += 1; if waited == patience: "
-        "lr, waited = max(lr * factor, lowest), 0. Then append lr.",
+        "if np.isfinite(loss) and loss < best: best, waited = loss, 0; else: waited += 1; if "
+        "waited == patience: lr, waited = max(lr * factor, lowest), 0. Then append lr.",
     ),
     right=(
         """
         def plateau_rates(losses, lr, factor, patience, lowest):
             best, waited, rates = np.inf, 0, []
             for loss in losses:
-                if loss < best:
+                if np.isfinite(loss) and loss < best:
                     best, waited = loss, 0
                 else:
                     waited = waited + 1
@@ -541,7 +601,7 @@ PLATEAU = Task(
             record = float("inf")
             for i in range(len(losses)):
                 left -= 1
-                if losses[i] < record:
+                if -float("inf") < losses[i] < record:
                     record = losses[i]
                     left = patience
                 if left == 0:
@@ -554,7 +614,8 @@ PLATEAU = Task(
         """
         def plateau_rates(losses, lr, factor, patience, lowest):
             def better(n):
-                return losses[n] < min([v for v in losses[:n] if v == v], default=float("inf"))
+                known = [v for v in losses[: n + 1] if v - v == 0]
+                return losses[n] in known and losses[n] < min([*known[:-1], float("inf")])
             rates, cuts, last = [], 0, -1
             for n in range(len(losses)):
                 if better(n):
@@ -571,7 +632,6 @@ PLATEAU = Task(
         ("-> waited += 1", "a number"),
         ("lr = lr * factor", "a number"),
         ("if lr <= lowest", "at the lowest it stays there"),
-        ("list(losses[:n])[::-1]", "the lowest is the same in any order"),
         ("np.ones(len(losses))", "every element is written over"),
     ),
     wrong=(
@@ -595,9 +655,40 @@ PLATEAU = Task(
         ("the rate comes back up after a better epoch", "best, waited = loss, 0",
          "best, waited, lr = loss, 0, first",
          "best, waited, rates = np.inf, 0, []", "best, waited, rates, first = np.inf, 0, [], lr"),
-        ("nan counts as better than what was before", "if loss < best:", "if not loss >= best:"),
+        ("nan counts as better than what was before", "if np.isfinite(loss) and loss < best:",
+         "if not loss >= best and abs(loss) != np.inf:"),
+        ("-inf counts as better than what was before", "np.isfinite(loss) and ", ""),
         ("nan is not waited for", "waited = waited + 1", "waited = waited + (loss == loss)"),
         ("a loss must be better by a margin to count", "loss < best:", "loss < best - 1e-6:"),
+        ("the first epoch sets the lowest loss even if it is nan, and nothing is below nan", """
+            def plateau_rates(losses, lr, factor, patience, lowest):
+                out, bad = [], 0
+                for i, l in enumerate(losses):
+                    if i == 0:
+                        best = l
+                        bad = 0 if np.isfinite(l) else 1
+                    elif l < best:
+                        best, bad = l, 0
+                    else:
+                        bad += 1
+                    if bad == patience:
+                        lr, bad = max(lr * factor, lowest), 0
+                    out.append(lr)
+                return out"""),
+        ("a rate that would fall below the lowest stays; it falls to the lowest", """
+            def plateau_rates(losses, lr, factor, patience, lowest):
+                best, bad, out = float("inf"), 0, []
+                for l in losses:
+                    if np.isfinite(l) and l < best:
+                        best, bad = l, 0
+                    else:
+                        bad += 1
+                        if bad == patience:
+                            bad = 0
+                            if lr * factor >= lowest:
+                                lr *= factor
+                    out.append(lr)
+                return out"""),
     ),
 )  # fmt: skip
 
@@ -618,7 +709,7 @@ def resume_cases(rng):
         return group, start, x, y, size, parts
 
     yield case("no step", 4, 2, 2, [0])
-    yield case("no step", 4, 2, 2, [0, 1], True)
+    yield case("no step, then one", 4, 2, 2, [0, 1], True)
     yield case("one step", 1, 1, 1, [1])
     yield case("one step", 6, 2, 3, [1])
     yield case("within an epoch", 9, 2, 3, [3])
@@ -784,6 +875,11 @@ RESUME = Task(
          'state["order"], state', "[], state"),
         ("the steps are counted from 0 in each call, so the rate begins again at 0.1",
          'state["step"]\n', "0\n"),
+        ("the rate is counted from the steps of this call, so it begins again at 0.1",
+         "for _ in range(steps)", "for done in range(steps)", "0.99**step", "0.99**done"),
+        ("a new order is drawn when the last index was used, not when the next step begins",
+         "step = step + 1",
+         "step = step + 1\n                order = order or rng.permutation(len(x)).tolist()"),
         ("the generator's old state is returned, so the next call draws the same again",
          '"random": rng.bit_generator.state', '"random": state["random"]'),
         ("a new order is drawn at every step", "if not order:", "if True:"),

@@ -83,6 +83,10 @@ DROPOUT = Task(
     wrong=(
         ("what stays is not scaled, so the mean shrinks", "x / (1 - p)", "x"),
         ("what stays is divided by p; 1 - p stays", "x / (1 - p)", "x / max(p, 1e-9)"),
+        ("what stays is divided by p, unless p is 0; 1 - p stays", "x / (1 - p)",
+         "x / (p or 1.0)"),
+        ("what stays is scaled by the share that stayed by chance, not by 1 - p",
+         "x / (1 - p)", "x / max(np.mean(stays) if stays.size else 1.0, 1e-12)"),
         ("what stays is multiplied by 1 - p; it is divided", "x / (1 - p)", "x * (1 - p)"),
         ("the share p stays; it is dropped", "draws >= p", "draws < p"),
         ("a draw of exactly p is dropped; it stays", "draws >= p", "draws > p"),
@@ -195,6 +199,11 @@ NORM = Task(
          "0.1 * m", "0.1 * x.mean(axis=0)"),
         ("the running numbers keep one tenth; they keep nine", "0.9 * mean + 0.1 * m",
          "0.1 * mean + 0.9 * m"),
+        ("the running numbers keep one tenth and take nine; it is the other way round",
+         "0.9 * mean + 0.1 * m", "0.1 * mean + 0.9 * m", "0.9 * var + 0.1 *",
+         "0.1 * var + 0.9 *"),
+        ("the running variance keeps one tenth; it keeps nine", "0.9 * var + 0.1 *",
+         "0.1 * var + 0.9 *"),
         ("the running variance takes the variance with N; it has N - 1", ", ddof=1", ""),
         ("x is divided by the variance, not by its root", "np.sqrt(v + 1e-5)", "(v + 1e-5)"),
         ("the 0.00001 is missing, or is added to the root", "np.sqrt(v + 1e-5)",
@@ -304,6 +313,11 @@ LOOP = Task(
         ("the gradient is emptied once an epoch, not in every step",
          "for i in range(", "g = 0\n                for i in range(", "g = 2 *", "g = g + 2 *"),
         ("the smaller last batch is divided by size", "len(batch)", "size"),
+        ("the smaller last batch is divided by size, or by N where that is less",
+         "len(batch)", "min(size, len(x))"),
+        ("the samples are shuffled again each epoch from where the last one left them",
+         "order = rng.permutation(len(x))",
+         "p = rng.permutation(len(x)); x, y = x[p], y[p]; order = np.arange(len(x))"),
         ("the last samples of an epoch are left out", "range(0, len(x), size)",
          "range(0, len(x) - size + 1, size)"),
         ("every epoch has the same order", "order = rng.permutation(len(x))",
@@ -336,6 +350,15 @@ def leak_cases(rng):
     yield "each number alone is known", x, np.concatenate([mixed, x[3:4, ::-1]])
     twice = np.repeat(some(1, 2), 2, axis=0)
     yield "twice in the test data", some(3, 2), np.concatenate([twice, some(1, 2)])
+    a, b = some(1, 2), some(1, 2)
+    yield "twice in the test data", some(3, 2), np.concatenate([a, b, some(2, 2), b, a])
+    signs = np.array([[0.0, 1.0], [-0.0, 2.0], [3.0, 0.0]])
+    yield "0.0 and -0.0 are equal", np.array([[0.0], [1.0]]), np.array([[-0.0], [2.0]])
+    yield "0.0 and -0.0 are equal", signs, np.concatenate([-signs * [1, -1], [[0.5, 0.5]]])
+    wide = np.array([[1e9], [1e9 + 4.0], [1e-9]])
+    yield "equal after scaling alone", wide, np.array([[2e-9], [1e9 + 4.0], [0.0]])
+    wide = np.array([[1e9, 1.0], [-1e9, 2.0], [3e-9, 3.0]])
+    yield "equal after scaling alone", wide, np.array([[4e-9, 3.0], [3e-9, 3.0], [-3e-9, 3.0]])
     flat = some(4, 3)
     flat[:, 1] = 0.1
     yield "a column of equal numbers", flat, some(3, 3)
@@ -408,6 +431,20 @@ LEAK = Task(
         ("a sample is dropped if one of its numbers is known", ".all(axis=2)", ".any(axis=2)"),
         ("samples that are nearly a training sample are dropped",
          "(x_test[:, None] == x[None])", "np.isclose(x_test[:, None], x[None], atol=1e-5)"),
+        ("rows are compared after scaling, where different numbers may round to equal ones",
+         "known = (x_test[:, None] == x[None]).all(axis=2).any(axis=1)", "given = x_test",
+         "x_test = x_test[~known]", "pass", "return (x - mean) / std, (x_test - mean) / std",
+         "a, b = (x - mean) / std, (given - mean) / std; return a, "
+         "b[~(b[:, None] == a[None]).all(axis=2).any(axis=1)]"),
+        ("0.0 and -0.0 count as different numbers",
+         "(x_test[:, None] == x[None]).all(axis=2).any(axis=1)",
+         "np.isin([r.tobytes() for r in x_test], [r.tobytes() for r in x]).astype(bool)"),
+        ("a row that comes twice in x_test is kept once", "x_test[~known]",
+         "x_test[[i for i in np.flatnonzero(~known) "
+         "if not (x_test[:i] == x_test[i]).all(axis=1).any()]]"),
+        ("a row is dropped if each of its numbers occurs somewhere in x",
+         "(x_test[:, None] == x[None]).all(axis=2).any(axis=1)",
+         "np.isin(x_test, x).all(axis=1)"),
         ("a constant column is divided by its rounded deviation",
          "x.min(axis=0) == x.max(axis=0)", "x.std(axis=0) == 0"),
         ("a column of small numbers is taken for constant",
@@ -505,6 +542,22 @@ def written(**more):
     return {name: np.array(v) if isinstance(v, list) else v for name, v in record.items()}
 
 
+def not_finite():
+    """Cases in which a curve is infinite or nan, at one step or at all."""
+    steps = ([0], [1], [2], [0, 1, 2])
+    for bad in (float("inf"), float("nan")):
+        for places in steps:
+            own = [bad if i in places else v for i, v in enumerate([2.0, 1.0, 0.5])]
+            yield "exploding", "exploding", written(own=own)
+        for name in ("train", "valid", "again", "used"):
+            curve = {name: [1.0, bad, bad]}
+            yield "exploding", "exploding", written(own=[2.0, 40.0, 0.5], **curve)
+        curve = [1.0, bad, bad]
+        every = written(train=curve, valid=curve, own=curve, dead=1.0, later=bad)
+        yield "exploding", "exploding", every
+        yield "exploding", "exploding", written(own=[2.0, 40.0, 0.5], later=bad)
+
+
 def diagnosis_cases(rng):
     yield "healthy", "healthy", written()
     yield "healthy", "healthy", written(dead=0.7)
@@ -533,6 +586,16 @@ def diagnosis_cases(rng):
     yield "exploding", "exploding", written(own=[2.0, float("inf"), 0.5], dead=1.0)
     nan = [1.1, 2.0, float("nan")]
     yield "exploding", "exploding", written(own=nan, train=nan, valid=nan, later=float("nan"))
+    yield "exploding", "exploding", written(own=[2.0, 40.0, 0.5])
+    yield from not_finite()
+    # Limits that are absolute, and one that is relative, far from 1.
+    large, small = [300.0, 80.0, 70.0], [1.2, 0.03, 0.02]
+    yield "training mode", "training mode", written(valid=large, again=[300.00125, 80.0, 70.0])
+    yield "training mode", "training mode", written(valid=large, again=[300.0, 80.0, 69.998])
+    yield "healthy", "healthy", written(valid=small, again=[1.2, 0.0307, 0.0195], later=0.03)
+    yield "not emptied", "not emptied", written(own=[0.1, 0.2], used=[0.1, 0.205])
+    yield "healthy", "healthy", written(own=[50.0, 90.0], used=[50.3, 90.5])
+    yield "healthy", "healthy", written(own=[2e-9, 1e-9], used=[2e-9, 1.007e-9])
     for fault in FAULTS:
         found = 0
         for _ in range(400):
@@ -592,7 +655,7 @@ DIAGNOSIS = Task(
             own = record["own"]
             train, valid = record["train"][-1], record["valid"][-1]
             signs = {
-                "exploding": not (own <= 10 * own[0]).all(),
+                "exploding": own[0] == np.inf or not (own <= 10 * own[0]).all(),
                 "not emptied": not np.allclose(own, record["used"], rtol=0.01, atol=0),
                 "training mode": not np.allclose(record["again"], record["valid"], 0, 0.001),
                 "dead": record["dead"] > 0.9,
@@ -605,6 +668,25 @@ DIAGNOSIS = Task(
     wrong=(
         ("a gradient that explodes is not seen", "if not np.isfinite(own).all() or "
          "own.max() > 10 * own[0]:", "if False:"),
+        ("nan is looked for in own, and not inf", "np.isfinite(own).all()",
+         "(own == own).all()"),
+        ("inf is looked for in own, and not nan", "not np.isfinite(own).all()",
+         "np.isinf(own).any()"),
+        ("own is looked at only at the end", "own.max() > 10 * own[0]", "own[-1] > 10 * own[0]"),
+        ("own and used are compared with an absolute limit; it is a hundredth of own",
+         "0.01 * own", "0.01"),
+        ("only a used that is larger than own is seen", "abs(used - own)", "(used - own)"),
+        ("only an again that is larger than valid is seen",
+         'abs(record["again"] - record["valid"])', '(record["again"] - record["valid"])'),
+        ("again and valid are compared relative to valid; the limit is absolute",
+         "> 0.001).any", '> 0.001 * record["valid"]).any'),
+        ("a relative share is added to the absolute limit, as np.allclose does by itself",
+         '(abs(record["again"] - record["valid"]) > 0.001).any()',
+         'not np.allclose(record["again"], record["valid"], atol=0.001)'),
+        ("a leak is looked for before shuffled labels",
+         'if valid > np.log(record["classes"]) and train < valid / 2:',
+         'if record["later"] > 2 * valid:\n                return "leak"\n            '
+         'if valid > np.log(record["classes"]) and train < valid / 2:'),
         ("a gradient that was not emptied is not seen", "if (abs(used - own) > 0.01 * own).any():",
          "if False:"),
         ("two looks that differ are not seen",
