@@ -374,9 +374,7 @@ AUGMENT = Task(
 
 def tune_cases(rng):
     def case(group, n, sizes, frozen, rate=0.02, steps=2):
-        parts = [
-            (rng.normal(size=s) / np.sqrt(s[0])).round(3) for s in zip(sizes[:-1], sizes[1:])
-        ]
+        parts = [(rng.normal(size=s) / np.sqrt(s[0])).round(3) for s in zip(sizes[:-1], sizes[1:])]
         x, y = rng.normal(size=(n, sizes[0])).round(3), rng.normal(size=(n, sizes[-1])).round(3)
         return group, x, y, parts, list(frozen), rate, steps
 

@@ -570,7 +570,8 @@ WAVES = Task(
          "table[:, 1::2] = np.cos(t / length)",
          "odd = np.arange(1, width, 2)\n"
          "            table[:, 1::2] = np.cos(t / 10000 ** (odd / width))"),
-        ("a full wave is meant: 2 pi t / L", "np.sin(t / length)", "np.sin(2 * np.pi * t / length)"),
+        ("a full wave is meant: 2 pi t / L", "np.sin(t / length)",
+         "np.sin(2 * np.pi * t / length)"),
         ("the lengths reach 10000 in the last column", "np.arange(0, width, 2) / width",
          "np.arange(0, width, 2) / max(1, width - 2)"),
     ),
