@@ -34,6 +34,8 @@ def residual_cases(rng):
     yield case("as many as features", 2, 2, 2)
     yield case("one feature", 5, 1, 1)
     yield case("large", 4, 3, 2, 300.0)
+    group, x, *rest = case("small", 4, 3, 5)
+    yield group, 1e-9 * x, *rest
     yield case("many", 150, 4, 3)
     yield case("many", 2, 30, 140)
 
@@ -63,6 +65,7 @@ RESIDUAL = Task(
     replaces="nn.layers.Residual.forward",
     cases=residual_cases,
     reference=residual_reference,
+    atol=1e-14,
     equal=(
         ("on = x @ w1 > 0", "True counts as 1"),
         ("np.where(1.0, x[n] @ w1 > 0, 0.0)", "True counts as 1"),
@@ -153,6 +156,8 @@ def maps_cases(rng):
     yield group, *rest, np.array([2, 2, 0, 2, 2])
     yield case("one feature, one class", 3, 1, 2, 1)
     yield case("large", 4, 3, 5, 3, 300.0)
+    group, x, w1, b1, *rest = case("small", 4, 3, 5, 3)
+    yield group, 1e-9 * x, w1, 1e-9 * b1, *rest
     yield case("many classes", 6, 3, 4, 150)
     yield case("many", 200, 3, 4, 5)
     yield case("many", 2, 150, 4, 3)
@@ -175,6 +180,7 @@ MAPS = Task(
     id="15.2",
     cases=maps_cases,
     reference=maps_reference,
+    atol=1e-14,
     equal=(
         ("np.where(1.0, x @ w1 + b1 > 0, 0.0)", "True counts as 1"),
         ("labels = abs(labels)", "a label is never below 0"),
@@ -396,6 +402,8 @@ def tune_cases(rng):
     yield case("many steps", 5, (2, 4, 2), (False, False), 0.02, 30)
     yield case("many steps", 5, (2, 5, 3, 1), (False, True, False), 0.02, 20)
     yield case("many steps", 4, (2, 3, 1), (True, False), 0.02, 100)
+    group, _, *rest = case("nearly at rest", 2, (2, 2), (False,), 0.5, 100)
+    yield group, np.diag([1.0, 0.5]), *rest
     yield case("one sample", 1, (3, 6, 2), (False, False))
     x = np.array([[1.0, -1.0], [2.0, 1.0], [-1.0, -2.0]])
     parts = [np.ones((2, 2)), np.array([[1.0], [-2.0]])]
@@ -552,6 +560,8 @@ def occlusion_cases(rng):
     yield case("squares of 3", 4, 5, 6, 3, 3)
     yield case("squares of 3", 5, 3, 6, 2, 3)
     yield case("squares of 5", 6, 7, 5, 2, 5)
+    yield case("larger squares", 9, 10, 4, 2, 7)
+    yield case("larger squares", 10, 12, 3, 2, 9, 0.25)
     yield case("another fill", 4, 4, 6, 3, 3, 0.5)
     yield case("another fill", 3, 4, 6, 2, 1, -2.0)
     yield case("larger than the image", 2, 3, 4, 2, 9)
