@@ -1,5 +1,7 @@
 """The tasks of lesson 15: a residual block, two maps, augmentation, frozen parts, occlusion."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from .task import Task
@@ -381,7 +383,7 @@ AUGMENT = Task(
 
 def tune_cases(rng):
     def case(group, n, sizes, frozen, rate=0.02, steps=2):
-        parts = [(rng.normal(size=s) / np.sqrt(s[0])).round(3) for s in zip(sizes[:-1], sizes[1:])]
+        parts = [(rng.normal(size=s) / np.sqrt(s[0])).round(3) for s in pairwise(sizes)]
         x, y = rng.normal(size=(n, sizes[0])).round(3), rng.normal(size=(n, sizes[-1])).round(3)
         return group, x, y, parts, list(frozen), rate, steps
 
