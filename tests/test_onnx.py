@@ -1,6 +1,9 @@
 """Files of ONNX: onnxruntime runs them as minidl does, at sizes that the export has not seen; what
 is read back computes the same and can be trained."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime as runtime
@@ -389,3 +392,14 @@ def test_every_layer_has_a_rule_or_is_made_of_what_has():
     classes = {kind for kind in vars(nn).values() if isinstance(kind, type)}
     public = {kind for kind in classes if issubclass(kind, Module)} - {Module}
     assert public - MADE == {*RULES}
+
+
+def test_the_lines_of_the_page_run(tmp_path, monkeypatch, capsys):
+    page = Path(__file__).resolve().parent.parent / "docs" / "ship.md"
+    monkeypatch.chdir(tmp_path)
+    there = {}
+    for code in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        exec(code, there)
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["gpt.onnx", "model.onnx", "small.onnx"]
+    assert "weights.0.weight" in capsys.readouterr().out
