@@ -43,6 +43,16 @@ KL = Task(
     id="19.1",
     cases=kl_cases,
     reference=kl_reference,
+    equal=(
+        ("keepdims", "the mean is over the same numbers"),
+        ("as if no number in `m` were below 0", "m is squared"),
+        ("the rows of `m` in the other order", "the sum over m and the sum over log_var are apart"),
+        ("the rows of `m` sorted", "the sum over m and the sum over log_var are apart"),
+        ("the rows of `log_var` in the other order", "the sum over m and the sum over log_var are apart"),
+        ("the rows of `log_var` sorted", "the sum over m and the sum over log_var are apart"),
+        ("the order turned round", "a sum has no order"),
+        ("a new value made, where `+=`", "a number has no other name"),
+    ),
     hints=(
         "Each number of a code pays for itself, by equation (4). What is added up, what averaged?",
         "With log_var the logarithm of the variance, the variance is np.exp(log_var).",
@@ -122,6 +132,10 @@ DRAW = Task(
     cases=draw_cases,
     reference=draw_reference,
     atol=1e-15,
+    equal=(
+        ("g.copy(), 0.5 * g * away) -> return", "g comes back as it is"),
+        ("`g` in place of `1.0 * g`", "g comes back as it is"),
+    ),
     hints=(
         "z = m + sd * eps, an ordinary sum of an ordinary product; m comes in as it is.",
         "sd = exp(log_var / 2), so its derivative after log_var is sd / 2.",
@@ -194,6 +208,8 @@ def walk_cases(rng):
     yield "the same code", -right, -right, 3, True
     for d, steps in ((2, 5), (3, 4), (3, 9), (5, 3), (40, 6), (2, 150)):
         yield "on the sphere", *on_sphere(rng, d), steps, True
+    for other in ([0.6, -0.8, 0.0], [0.6, 0.0, 0.8], [0.6, 0.0, -0.8], [-0.6, 0.8, 0.0]):
+        yield "some numbers equal", np.array([0.6, 0.8, 0.0]), np.array(other), 4, True
     yield "a wide angle", right, np.array([math.cos(2.9), math.sin(2.9)]), 5, True
     yield "a small angle", right, np.array([math.cos(0.1), math.sin(0.1)]), 5, True
 
@@ -220,6 +236,11 @@ WALK = Task(
     id="19.3",
     cases=walk_cases,
     reference=walk_reference,
+    equal=(
+        ("axes of length 1 dropped from the result: return (np.sin", "none has length 1 on the sphere"),
+        ("np.squeeze((np.sin", "on the sphere neither axis has length 1"),
+        ("`b @ a` in place of `a @ b`", "a product of two vectors has no order"),
+    ),
     hints=(
         "t goes from 0 to 1 in equal steps, both ends included: np.linspace(0, 1, steps).",
         "On the sphere the shares of a and b are sines of angles; where a and b are the same, "
@@ -296,6 +317,15 @@ def spread(rng, n, d, scale=1.0, shift=0.0):
     return scale * (u * s @ turned + shift * rng.uniform(1, 2, d))
 
 
+def spread_many(rng, n, d):
+    """As `spread`, with as many directions as features, each in a plane of two features."""
+    u = rng.normal(size=(n, d))
+    u = np.linalg.qr(u - u.mean(axis=0))[0]
+    turned = np.kron(np.eye(d // 2), [[0.8, 0.6], [-0.6, 0.8]])[:, rng.permutation(d)]
+    turned = turned[rng.permutation(d)] * rng.choice([-1.0, 1.0], d)
+    return u * (0.95 ** np.arange(d) * np.sqrt(n)) @ turned + rng.uniform(1, 2, d)
+
+
 def by_eigen(x):
     """(mean, directions, variances) by the covariance: independent of an SVD."""
     mean = np.array([math.fsum(column) / len(x) for column in x.T])
@@ -322,6 +352,8 @@ def pca_cases(rng):
     yield "large and small numbers", spread(rng, 6, 3, 1e-6, 1.0), 2
     yield "far from 0", spread(rng, 6, 3, 1.0, 100.0), 2
     yield "many samples", spread(rng, 300, 3, 1.0, 1.0), 2
+    yield "many directions", spread_many(rng, 60, 40), 40
+    yield "many directions", spread_many(rng, 45, 40), 35
     x = spread(rng, 7, 3, 1.0, 1.0)
     yield "a column of equal numbers", np.insert(x, 1, 5.0, axis=1), 2
 
@@ -337,6 +369,36 @@ PCA = Task(
     reference=pca_reference,
     rtol=1e-6,
     atol=1e-12,
+    equal=(
+        ("`full_matrices=False` left out", "the further rows are not taken"),
+        ("True in place of False", "the further rows are not taken"),
+        ("the two sides of `-` exchanged", "directions have no sign until one is set"),
+        ("the rows of `x` in the other order", "a mean and a variance have no order"),
+        ("`/` in place of `*`: ", "a sign divides as it multiplies"),
+        ("rows / np.sign(peak)", "a sign divides as it multiplies"),
+        ("list(directions)[::-1]", "each is turned by itself"),
+        ("directions = vectors[:, order].T.copy() -> directions", "vectors[:, order] is a copy"),
+        ("eigh(centred.T @ centred * len(x))", "shares stay, whatever all is multiplied by"),
+        ("eigh(centred.T @ centred)", "shares stay, whatever all is multiplied by"),
+        ("if direction[np.argmax(np.abs(direction))] <= 0", "the number of largest size is not 0"),
+        ("direction /= -1", "-1 divides as it multiplies"),
+        ("if w.max() <= -w.min()", "no two sizes are equal"),
+        ("left -= codes", "an array of the answer's own"),
+        ("w /= np.sqrt", "an array of the answer's own"),
+        ("range(1, 400)", "it has converged long before"),
+        ("range(400 - 1)", "it has converged long before"),
+        ("range(399)", "it has converged long before"),
+        ("range(401)", "it has converged long before"),
+        ("w = w * np.sqrt(w @ w)", "the length is set at the next round"),
+        ("w = w / np.sqrt(w @ w) -> w = w", "the length is set at the next round"),
+        ("w = w / np.sqrt(w @ w) -> pass", "the length is set at the next round"),
+        ("w = w / (w @ w)", "the length is set at the next round"),
+        ("-> w = left[", "any sample does for a start"),
+        ("left = codes[:, None] * w - left", "the sign is set at the end"),
+        ("return (mean, rows, np.array(shares))", "a list is as good"),
+        ("return (mean, np.array(rows), shares)", "a list is as good"),
+        ("for _ in range(400):; w = w / np.sqrt(w @ w)", "the length is set at the next round"),
+    ),
     hints=(
         "First take the mean of each column away. Then np.linalg.svd(..., full_matrices=False).",
         "The shares are squares of the singular values, divided by the sum of all squares. For "
@@ -433,6 +495,8 @@ def clean_cases(rng):
     yield case("far from 0", 7, 3, 0.7, 3, 1.0, 100.0)
     yield case("large and small numbers", 7, 3, 0.7, 3, 1e4)
     yield case("large and small numbers", 7, 3, 0.7, 3, 1e-6)
+    x = spread_many(rng, 60, 40)
+    yield "many directions", x, x[:4] + rng.normal(size=(4, 40)), 0.95
     yield "one feature", np.array([[1.0], [3.0], [8.0]]), np.array([[2.0], [9.0]]), 0.5
 
 
@@ -456,6 +520,21 @@ CLEAN = Task(
     reference=clean_reference,
     rtol=1e-6,
     atol=1e-11,
+    equal=(
+        ("keepdims", "the one row is stretched over all"),
+        ("`full_matrices=False` left out", "the further rows are not taken"),
+        ("True in place of False", "the further rows are not taken"),
+        ("the two sides of `-` exchanged", "directions have no sign until one is set"),
+        ("the rows of `clean` in the other order", "a mean and a variance have no order"),
+        ("`<=` in place of `<`", "no sum is as near as that"),
+        ("as if `share` were never below 0", "it is above 0"),
+        ("kept = kept + values[k]", "values[0] is a number"),
+        ("two arguments of `reshape` exchanged", "the table is square"),
+        ("`ddof=0` left out", "shares stay, whatever all is divided by"),
+        ("ddof=1", "shares stay, whatever all is divided by"),
+        ("list(rows[:k])[::-1]", "a sum has no order"),
+        ("k = 1 -> k = 0", "a share above 0 needs a direction"),
+    ),
     hints=(
         "All that is learned, the mean, the directions and how many, comes from `clean` alone.",
         "np.cumsum of the shares; k is one more than the number of sums below `share`.",
