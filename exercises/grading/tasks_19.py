@@ -134,7 +134,7 @@ DRAW = Task(
     reference=draw_reference,
     atol=1e-15,
     equal=(
-        ("g.copy(), 0.5 * g * away) -> return", "g comes back as it is"),
+        ("-> return (m + away, g, 0.5 * g * away)", "g comes back as it is"),
         ("`g` in place of `1.0 * g`", "g comes back as it is"),
     ),
     hints=(
@@ -238,8 +238,6 @@ WALK = Task(
     cases=walk_cases,
     reference=walk_reference,
     equal=(
-        ("axes of length 1 dropped from the result: return (np.sin",
-         "none has length 1 on the sphere"),
         ("np.squeeze((np.sin", "on the sphere neither axis has length 1"),
         ("`b @ a` in place of `a @ b`", "a product of two vectors has no order"),
     ),
@@ -376,10 +374,8 @@ PCA = Task(
         ("True in place of False", "the further rows are not taken"),
         ("the two sides of `-` exchanged", "directions have no sign until one is set"),
         ("the rows of `x` in the other order", "a mean and a variance have no order"),
-        ("`/` in place of `*`: ", "a sign divides as it multiplies"),
         ("rows / np.sign(peak)", "a sign divides as it multiplies"),
         ("list(directions)[::-1]", "each is turned by itself"),
-        ("directions = vectors[:, order].T.copy() -> directions", "vectors[:, order] is a copy"),
         ("eigh(centred.T @ centred * len(x))", "shares stay, whatever all is multiplied by"),
         ("eigh(centred.T @ centred)", "shares stay, whatever all is multiplied by"),
         ("if direction[np.argmax(np.abs(direction))] <= 0", "the number of largest size is not 0"),
@@ -391,15 +387,16 @@ PCA = Task(
         ("range(400 - 1)", "it has converged long before"),
         ("range(399)", "it has converged long before"),
         ("range(401)", "it has converged long before"),
-        ("w = w * np.sqrt(w @ w)", "the length is set at the next round"),
-        ("w = w / np.sqrt(w @ w) -> w = w", "the length is set at the next round"),
-        ("w = w / np.sqrt(w @ w) -> pass", "the length is set at the next round"),
-        ("w = w / (w @ w)", "the length is set at the next round"),
-        ("-> w = left[", "any sample does for a start"),
+        ("-> w = left[(left ** 2).mean(", "any sample does for a start"),
+        ("-> w = left[(left ** 2).max(", "any sample does for a start"),
+        ("-> w = left[(left ** 2).sum(axis=1, keepdims", "any sample does for a start"),
+        ("-> w = left[(left * 2).sum(", "any sample does for a start"),
+        ("-> w = left[left.sum(", "any sample does for a start"),
+        ("-> w = left[(left ** 1).sum(", "any sample does for a start"),
+        ("-> w = left[(left ** 3).sum(", "any sample does for a start"),
         ("left = codes[:, None] * w - left", "the sign is set at the end"),
         ("return (mean, rows, np.array(shares))", "a list is as good"),
         ("return (mean, np.array(rows), shares)", "a list is as good"),
-        ("for _ in range(400):; w = w / np.sqrt(w @ w)", "the length is set at the next round"),
     ),
     hints=(
         "First take the mean of each column away. Then np.linalg.svd(..., full_matrices=False).",
@@ -421,7 +418,7 @@ PCA = Task(
             centred = x - mean
             values, vectors = np.linalg.eigh(centred.T @ centred / len(x))
             order = np.argsort(values)[::-1][:k]
-            directions = vectors[:, order].T.copy()
+            directions = vectors[:, order].T
             for direction in directions:
                 if direction[np.argmax(np.abs(direction))] < 0:
                     direction *= -1
@@ -433,7 +430,6 @@ PCA = Task(
             total, rows, shares = (left**2).sum(), [], []
             for _ in range(k):
                 w = left[(left**2).sum(axis=1).argmax()]
-                w = w / np.sqrt(w @ w)
                 for _ in range(400):
                     w = left.T @ (left @ w)
                     w = w / np.sqrt(w @ w)
@@ -524,10 +520,11 @@ CLEAN = Task(
     rtol=1e-6,
     atol=1e-11,
     equal=(
-        ("keepdims", "the one row is stretched over all"),
+        ("-> mean = clean.mean(axis=0, keepdims=True)", "the one row is stretched over all"),
+        ("-> mean = clean.sum(axis=0, keepdims=True)", "the one row is stretched over all"),
         ("`full_matrices=False` left out", "the further rows are not taken"),
         ("True in place of False", "the further rows are not taken"),
-        ("the two sides of `-` exchanged", "directions have no sign until one is set"),
+        ("svd(mean - clean, full", "directions have no sign until one is set"),
         ("the rows of `clean` in the other order", "a mean and a variance have no order"),
         ("`<=` in place of `<`", "no sum is as near as that"),
         ("as if `share` were never below 0", "it is above 0"),
@@ -554,7 +551,7 @@ CLEAN = Task(
             return (noisy - mean) @ rows.T @ rows + mean, k""",
         """
         def denoise(clean, noisy, share):
-            mean = clean.mean(axis=0)
+            mean = clean.mean(0)
             values, vectors = np.linalg.eigh(np.cov(clean.T, ddof=0).reshape(len(mean), -1))
             values, vectors = values[::-1], vectors[:, ::-1]
             k, kept = 1, values[0]
