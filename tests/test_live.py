@@ -358,7 +358,9 @@ def met(path):
     for number, cell in enumerate(cells):
         if cell.source.startswith("# minidl/"):
             for kind, text in [("none", cell.source), *chosen(mistakes(cell.source))]:
-                verdicts.append((cell.id, kind, text, apart(shell, text, cells[number + 1 :])))
+                seconds = 600 if kind == "none" else 60  # a mistake may take the end out of a loop
+                met_by = apart(shell, text, cells[number + 1 :], seconds)
+                verdicts.append((cell.id, kind, text, met_by))
         ran(shell, cell.source)
     print(json.dumps(verdicts))
 
@@ -371,12 +373,12 @@ def ran(shell, text):
     return printed.getvalue(), result.success
 
 
-def apart(shell, text, later):
-    """In a copy of this process: what met the mistake, or None."""
+def apart(shell, text, later, seconds):
+    """In a copy of this process: what met the mistake, or "".  It may use so much processor time."""
     there, here = os.pipe()
     if (child := os.fork()) == 0:
         signal.signal(signal.SIGVTALRM, lambda *_: os._exit(write(here, "ran too long")))
-        signal.setitimer(signal.ITIMER_VIRTUAL, 60)  # seconds; a lesson may take as long
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
         os._exit(write(here, meets(shell, text, later)))
     os.close(here)
     with os.fdopen(there) as pipe:
