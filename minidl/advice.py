@@ -467,7 +467,7 @@ Loss: a function (output, target) -> Tensor
 # around
 utils: `optim.clip_grad_norm(model.parameters(), 1.0)`; `data.pad_sequence`
 DataParallel parallel: `minidl.distributed.Group`
-quantized qat quantizable intrinsic: minidl does not quantise
+qat quantizable intrinsic: minidl does not quantise
 UninitializedParameter UninitializedBuffer: `nn.Parameter(minidl.zeros(3))`
 Embeddings: `nn.Embedding(10, 3)`
 """

@@ -374,7 +374,7 @@ def ran(shell, text):
 
 
 def apart(shell, text, later, seconds):
-    """In a copy of this process: what met the mistake, or "".  It may use so much processor time."""
+    """In a copy of this process, for so many seconds of its time: what met the mistake, or ""."""
     there, here = os.pipe()
     if (child := os.fork()) == 0:
         signal.signal(signal.SIGVTALRM, lambda *_: os._exit(write(here, "ran too long")))

@@ -26,8 +26,8 @@ _EXACT = 2**24  # up to here float32 holds every whole number
 @primitive
 def byte_scale(xp, x):
     """The step between two neighbours of 256 numbers that reach from min(x, 0) to max(x, 0), ()."""
-    least, most = xp.minimum(x.min(), 0), xp.maximum(x.max(), 0)  # (...) -> ()
-    step = (most - least) / 255
+    below, above = xp.maximum(-x, 0).max(), xp.maximum(x, 0).max()  # (...) -> ()
+    step = (above + below) / 255
     return xp.where(step > 0, step, 1).astype(x.dtype)
 
 
@@ -38,7 +38,7 @@ def in_bytes(xp, x, scale):
 
     As ONNX's DynamicQuantizeLinear writes them, less its zero point.
     """
-    zero = xp.rint(-xp.minimum(x.min(), 0) / scale)  # (...) -> (); in [0, 255]
+    zero = xp.rint(xp.maximum(-x, 0).max() / scale)  # (...) -> (); in [0, 255]
     return xp.clip(xp.rint(x / scale) + zero, 0, 255) - zero
 
 
