@@ -90,7 +90,8 @@ normal_ log_normal_ cauchy_ exponential_ geometric_: `x[...] = minidl.randn(2, 3
 uniform_ random_ bernoulli_: `x[...] = minidl.rand(2, 3)`
 to_sparse to_dense coalesce sparse_mask is_sparse values indices sspaddmm smm hspmm hsmm: minidl
     has no sparse tensors
-dequantize int_repr q_scale q_zero_point is_quantized qscheme: minidl does not quantise
+dequantize int_repr q_scale q_zero_point is_quantized qscheme: minidl quantises layers, not single
+    tensors: `nn.quantize(nn.Linear(3, 4))`
 conj conj_physical real imag angle cfloat cdouble isreal is_conj: minidl has no gradients of
     complex numbers
 # operators
@@ -467,7 +468,7 @@ Loss: a function (output, target) -> Tensor
 # around
 utils: `optim.clip_grad_norm(model.parameters(), 1.0)`; `data.pad_sequence`
 DataParallel parallel: `minidl.distributed.Group`
-qat quantizable intrinsic: minidl does not quantise
+qat quantizable intrinsic: `nn.quantize(nn.Linear(3, 4))` quantises after training, not during it
 UninitializedParameter UninitializedBuffer: `nn.Parameter(minidl.zeros(3))`
 Embeddings: `nn.Embedding(10, 3)`
 """
