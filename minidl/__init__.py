@@ -26,7 +26,20 @@ from .engine.random import manual_seed
 from .engine.tensor import Tensor, grad, tensor
 
 if TYPE_CHECKING:
-    from . import data, distributed, engine, estimators, graph, io, nn, onnx, optim, pytorch, train
+    from . import (
+        data,
+        distributed,
+        engine,
+        estimators,
+        graph,
+        io,
+        nn,
+        onnx,
+        optim,
+        pytorch,
+        train,
+        web,
+    )
     from .differences import gradcheck
     from .graph.compiled import compile
 
@@ -60,6 +73,7 @@ __all__ = [
     "stack",
     "tensor",
     "train",
+    "web",
     "where",
     "zeros",
     "zeros_like",
@@ -67,7 +81,7 @@ __all__ = [
 import_module(".engine.reductions", __name__)  # Tensor's methods call its operations
 _LATE = {"compile": ".graph.compiled", "gradcheck": ".differences"}
 _absent = advice.of_module(__name__)
-_ROOMS = set("data distributed engine estimators graph io nn onnx optim pytorch train".split())
+_ROOMS = set("data distributed engine estimators graph io nn onnx optim pytorch train web".split())
 
 if not TYPE_CHECKING:  # a type checker knows the rooms from above, and that there are no others
 

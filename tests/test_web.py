@@ -1,0 +1,436 @@
+"""The page that runs a model in the browser: what is written, and what a browser does with it."""
+
+import functools
+import http.server
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import nn
+from minidl.data.text import BytePairEncoding
+from minidl.nn import functional as F
+
+onnx = pytest.importorskip("onnx", reason="waits for onnx (pip install -e '.[onnx]')")
+
+from minidl import web  # noqa: E402
+from minidl.onnx import export  # noqa: E402
+
+TEXT = "the cat sat on the mat, and the dog lay on the log; the end."
+ENCODING = BytePairEncoding.train(TEXT, 270)
+PHONE = 390, 844  # pixels of a common phone
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A model of images and one of text, their files, and what passes for a runtime."""
+    folder = tmp_path_factory.mktemp("models")
+    minidl.manual_seed(0)
+    image = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 13 * 13, 10)
+    ).eval()
+    text = nn.GPT(n_tokens=len(ENCODING), context=32, width=16, heads=2, layers=1).eval()
+    letters = nn.GPT(n_tokens=3, context=8, width=4, heads=1, layers=1)
+    export(image, folder / "image.onnx", np.zeros((2, 1, 28, 28), "float32"))
+    export(text, folder / "text.onnx", np.zeros((2, 32), "int64"), axes=("N", "T"))
+    export(letters, folder / "letters.onnx", np.zeros((2, 8), "int64"), axes=("N", "T"))
+    export(nn.Linear(3, 2), folder / "table.onnx", np.zeros((2, 3), "float32"))
+    (folder / "runtime" / "dist").mkdir(parents=True)
+    for name in web.RUNTIME:
+        (folder / "runtime" / "dist" / name).write_text("// nothing")
+    return SimpleNamespace(folder=folder, image=image, text=text)
+
+
+def write(made, name, folder, **options):
+    options.setdefault("runtime", made.folder / "runtime")
+    return web.write(made.folder / f"{name}.onnx", folder, **options)
+
+
+# ---- what is written
+
+
+def test_a_page_for_images(made, tmp_path):
+    found = write(made, "image", tmp_path / "page", labels=list("abcdefghij"), title="Letters")
+    assert found["kind"] == "image" and found["shape"] == [1, 28, 28]
+    assert found["labels"] == list("abcdefghij") and found["title"] == "Letters"
+    assert json.loads((tmp_path / "page" / "settings.json").read_text("utf-8")) == found
+    sizes = web.size(tmp_path / "page")
+    assert {*web.PAGE, "model.onnx", "settings.json"} < {*sizes}
+    assert sizes["model.onnx"] == found["bytes"] == (made.folder / "image.onnx").stat().st_size
+
+
+def test_a_page_for_text(made, tmp_path):
+    found = write(made, "text", tmp_path / "page", tokens=ENCODING.merges)
+    assert found["kind"] == "text" and found["context"] == 32  # as its positions say
+    assert [*map(tuple, found["merges"])] == ENCODING.merges
+    found = write(made, "letters", tmp_path / "letters", tokens=["a", "b", "é"], context=5)
+    assert found["characters"] == ["a", "b", "é"] and found["context"] == 5
+
+
+def test_no_name_of_a_class_is_its_number(made, tmp_path):
+    assert write(made, "image", tmp_path / "page")["labels"] == [*"0123456789"]
+
+
+@pytest.mark.parametrize(
+    "name, options, error, said",
+    [
+        ("image", {"labels": ["a", "b"]}, ValueError, "10 classes"),
+        ("image", {"labels": ["a"] * 10}, ValueError, "10 classes"),
+        ("text", {"tokens": ENCODING.merges[:-1]}, ValueError, "9 merges"),
+        ("text", {}, ValueError, "9 merges"),
+        ("text", {"tokens": [1, 2]}, ValueError, "pairs of numbers, or characters"),
+        ("letters", {"tokens": ["a", "a", "b"]}, ValueError, "3 characters, got 2"),
+        ("table", {}, ValueError, r"x float32 \(N, 3\) and gives output float32 \(N, 2\)"),
+        ("image", {"runtime": "nowhere"}, RuntimeError, "nowhere is not onnxruntime-web"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_written(
+    made, tmp_path, name, options, error, said
+):
+    with pytest.raises(error, match=said):
+        write(made, name, tmp_path / "page", **options)
+    assert not (tmp_path / "page").exists()
+
+
+def test_a_file_that_is_no_model_is_refused(made, tmp_path):
+    content = bytearray((made.folder / "image.onnx").read_bytes())
+    (tmp_path / "torn.onnx").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="no valid file of ONNX"):
+        web.write(tmp_path / "torn.onnx", tmp_path / "page", runtime=made.folder / "runtime")
+    assert not (tmp_path / "page").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone_and_a_page_replaced(made, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="something else"):
+        write(made, "image", tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+    write(made, "image", tmp_path / "page")
+    assert write(made, "image", tmp_path / "page", title="again")["title"] == "again"
+
+
+def test_without_npm_it_says_what_to_do(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"npm is not on this machine.*--runtime"):
+        write(made, "image", tmp_path / "page", runtime=None)
+
+
+def test_the_command(made, tmp_path):
+    def run(*more):
+        command = [
+            sys.executable,
+            "-m",
+            "minidl.web",
+            made.folder / "image.onnx",
+            tmp_path / "page",
+        ]
+        return subprocess.run(
+            [*command, "--runtime", made.folder / "runtime", *more], capture_output=True, text=True
+        )
+
+    done = run("--labels", "a,b,c,d,e,f,g,h,i,j")
+    assert done.returncode == 0, done.stderr
+    assert "http.server" in done.stdout and "0.05 MB of them the model" in done.stdout
+    done = run("--labels", "a,b")
+    assert done.returncode == 1 and "10 classes" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# ---- in a browser
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory):
+    """npm's package, fetched once."""
+    if shutil.which("npm") is None:
+        pytest.skip("waits for npm")
+    with web.runtime_files(None) as files:
+        kept = tmp_path_factory.mktemp("runtime")
+        for file in files:
+            shutil.copy(file, kept)
+    return kept
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Starts Chromium of a phone's size; ends all that were started."""
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason="waits for selenium (pip install -e '.[browser]')"
+    )
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("waits for Chromium (apt install chromium chromium-driver)")
+    open_ones = []
+
+    def start():
+        options = webdriver.ChromeOptions()
+        options.binary_location = program
+        for argument in (
+            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--disable-dev-shm-usage",
+        ):  # fmt: skip
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        service = webdriver.ChromeService(driver)
+        found = webdriver.Chrome(options, service)
+        open_ones.append(found)
+        width, height = PHONE
+        found.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True},
+        )
+        return found
+
+    yield start
+    for one in open_ones:
+        one.quit()
+
+
+@pytest.fixture
+def served(tmp_path):
+    """Serves a folder at an address on this machine, until the test ends."""
+    servers = []
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *words):
+            pass
+
+    def serve(folder):
+        handler = functools.partial(Quiet, directory=str(folder))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_address[1]}/"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def opened(browser, address):
+    """The page's state, once it is ready or has failed, and what it says."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.get(address)
+    state = WebDriverWait(browser, 60).until(
+        lambda b: b.execute_script("return document.body.dataset.state")
+    )
+    return state, browser.find_element("id", "state").text
+
+
+def offline(browser):
+    browser.execute_cdp_cmd(
+        "Network.emulateNetworkConditions",
+        {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0},
+    )
+
+
+def settled(browser, script, before):
+    """What `script` gives, once it differs from `before` and stays so."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    seen = [before]
+
+    def still(b):
+        seen.append(b.execute_script(script))
+        return seen[-1] != before and seen[-1] == seen[-2]
+
+    WebDriverWait(browser, 60, poll_frequency=0.4).until(still)
+    return seen[-1]
+
+
+ANSWER = "return JSON.stringify(window.minidl, (k, v) => ArrayBuffer.isView(v) ? [...v] : v)"
+
+
+def probabilities(model, x):
+    with minidl.no_grad():
+        return F.softmax(model(minidl.tensor(x))).numpy()
+
+
+def says_no_wrong(browser):
+    """No error in the browser's console."""
+    errors = [line["message"] for line in browser.get_log("browser") if line["level"] == "SEVERE"]
+    assert errors == []
+
+
+@pytest.mark.slow
+def test_a_finger_draws_and_the_page_answers_as_python_does(
+    made, runtime, chromium, served, tmp_path
+):
+    write(made, "image", tmp_path / "page", runtime=runtime)
+    browser = chromium()
+    assert opened(browser, served(tmp_path / "page"))[0] == "ready"
+    offline(browser)  # nothing more is fetched
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE[0]
+    nothing = browser.execute_script(ANSWER)
+    assert json.loads(nothing)["blank"]
+
+    box = browser.find_element("id", "canvas").rect
+    for kind, share in ("touchStart", 0.3), ("touchMove", 0.5), ("touchMove", 0.7), ("touchEnd", 0):
+        point = {"x": box["x"] + share * box["width"], "y": box["y"] + 0.6 * box["height"]}
+        points = [point] if share else []
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    answer = json.loads(settled(browser, ANSWER, nothing))
+    pixels = np.array(answer["pixels"], "float32").reshape(1, 1, 28, 28)
+    rows, columns = np.nonzero(pixels[0, 0] > 0.5)
+    assert rows.min() >= 15 and rows.max() <= 18  # a line at 0.6 of the height, 2 pixels wide
+    assert columns.min() in (7, 8) and columns.max() in (19, 20)
+    expected = probabilities(made.image, pixels)[0]
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-4)
+
+    shown = [
+        row.get_attribute("data-p") for row in browser.find_elements("css selector", "#classes tr")
+    ]
+    np.testing.assert_allclose([float(p) for p in shown], expected, atol=1e-4)
+    said = settled(browser, "return document.getElementById('answer').textContent", "")
+    assert said == f"{expected.argmax()}, {100 * expected.max():.0f} %"
+    browser.find_element("id", "clear").click()
+    assert json.loads(settled(browser, ANSWER, json.dumps(answer)))["blank"]
+    says_no_wrong(browser)
+
+
+@pytest.mark.slow
+def test_by_keyboard_and_for_a_screen_reader(made, runtime, chromium, served, tmp_path):
+    from selenium.webdriver.common.keys import Keys
+
+    write(made, "image", tmp_path / "page", runtime=runtime)
+    browser = chromium()
+    assert opened(browser, served(tmp_path / "page"))[0] == "ready"
+    nothing = browser.execute_script(ANSWER)
+    browser.switch_to.active_element.send_keys(Keys.TAB)
+    assert browser.switch_to.active_element.get_attribute("id") == "canvas"  # the first stop
+    browser.switch_to.active_element.send_keys(
+        *[Keys.ARROW_UP] * 6, " ", *[Keys.ARROW_DOWN] * 12, " ", Keys.ARROW_LEFT
+    )
+    answer = json.loads(settled(browser, ANSWER, nothing))
+    drawn = np.array(answer["pixels"]).reshape(28, 28)
+    rows, columns = np.nonzero(drawn > 0.5)
+    assert (rows.min(), rows.max()) == (8, 19) or (rows.min(), rows.max()) == (7, 20)
+    assert {*columns} == {13, 14}
+    assert browser.find_element("id", "pen").get_attribute("textContent") == (
+        "Pen up, row 20, column 13"
+    )
+    browser.switch_to.active_element.send_keys(Keys.TAB)
+    assert browser.switch_to.active_element.get_attribute("id") == "clear"
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    settled(browser, ANSWER, json.dumps(answer))
+
+    tree = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    named = {
+        (node["role"]["value"], node.get("name", {}).get("value"))
+        for node in tree
+        if not node["ignored"]
+    }
+    for role, name in [
+        ("application", "Drawing area, 28 rows, 28 columns"), ("button", "Clear"),
+        ("checkbox", "Centre, as in MNIST"), ("status", "Answer"),
+        ("table", "Probability of each class"), ("heading", "image"), ("rowheader", "7"),
+    ]:  # fmt: skip
+        assert (role, name) in named, (role, name)
+    says_no_wrong(browser)
+
+
+@pytest.mark.slow
+def test_a_drawing_is_scaled_and_centred(made, runtime, chromium, served, tmp_path):
+    write(made, "image", tmp_path / "page", runtime=runtime, centre=True)
+    browser = chromium()
+    assert opened(browser, served(tmp_path / "page"))[0] == "ready"
+    nothing = browser.execute_script(ANSWER)
+    box = browser.find_element("id", "canvas").rect
+    for kind, share in ("touchStart", 0.1), ("touchMove", 0.3), ("touchEnd", 0):  # in a corner
+        point = {"x": box["x"] + share * box["width"], "y": box["y"] + share * box["height"]}
+        points = [point] if share else []
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    answer = json.loads(settled(browser, ANSWER, nothing))
+    drawn = np.array(answer["pixels"]).reshape(28, 28)
+    middle = np.arange(28) + 0.5
+    mass = drawn.sum()
+    assert abs((drawn.sum(1) * middle).sum() / mass - 14) < 0.2
+    assert abs((drawn.sum(0) * middle).sum() / mass - 14) < 0.2
+    rows = np.flatnonzero(drawn.max(1) > 0.3)
+    assert 18 <= rows.max() - rows.min() + 1 <= 21
+
+
+@pytest.mark.slow
+def test_text_is_read_as_python_reads_it_and_goes_on(made, runtime, chromium, served, tmp_path):
+    write(made, "text", tmp_path / "page", runtime=runtime, tokens=ENCODING.merges)
+    browser = chromium()
+    assert opened(browser, served(tmp_path / "page"))[0] == "ready"
+    offline(browser)
+    area = browser.find_element("id", "text")
+    put = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
+    for text in (
+        "the cat", " the  mat ,\n\nand", "don't... 3_000 œuvre\u00a0— «là»!", "end \n ",
+        "日本語 と 𝕏²½", "a\x1cb\u200bc\ufeffd\u2003e", "sat on the mat, " * 9,
+    ):  # fmt: skip
+        before = browser.execute_script(ANSWER)
+        browser.execute_script(put, area, text)
+        found = json.loads(settled(browser, ANSWER, before))
+        assert found["numbers"] == ENCODING.encode(text), text
+        read = np.array([found["numbers"][-32:]], "int64")
+        np.testing.assert_allclose(
+            found["probabilities"], probabilities(made.text, read)[0, -1], atol=1e-4
+        )
+    browser.execute_script(put, area, "the ")
+    browser.find_element("id", "go").click()
+    label = "return document.getElementById('go').textContent"
+    settled(browser, label, "Stop")
+    longer = area.get_property("value")
+    assert longer.startswith("the ") and len(longer) > len("the ")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE[0]
+    says_no_wrong(browser)
+
+
+@pytest.mark.slow
+def test_characters_and_temperature_zero(made, runtime, chromium, served, tmp_path):
+    write(made, "letters", tmp_path / "page", runtime=runtime, tokens=["a", "b", "é"])
+    browser = chromium()
+    assert opened(browser, served(tmp_path / "page"))[0] == "ready"
+    area = browser.find_element("id", "text")
+    browser.execute_script(
+        "arguments[0].value = 'bé?'; document.getElementById('temperature').value = 0;"
+        "arguments[0].dispatchEvent(new Event('input')); document.getElementById('go').click()",
+        area,
+    )
+    settled(browser, "return document.getElementById('go').textContent", "Stop")
+    found = json.loads(browser.execute_script(ANSWER))
+    model = minidl.onnx.load(made.folder / "letters.onnx").eval()
+    ids = [1, 2]  # "?" has no number
+    for _ in range(60):
+        ids.append(int(probabilities(model, np.array([ids[-8:]], "int64"))[0, -1].argmax()))
+    assert found["numbers"] == ids
+
+
+@pytest.mark.slow
+def test_without_webassembly_it_says_so(made, runtime, chromium, served, tmp_path):
+    write(made, "image", tmp_path / "page", runtime=runtime)
+    browser = chromium()
+    script = {"source": "delete globalThis.WebAssembly"}  # before the page's own
+    browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
+    state, said = opened(browser, served(tmp_path / "page"))
+    assert state == "failed" and "no WebAssembly" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["a byte", "half", "gone"])
+def test_a_model_changed_by_hand_is_not_run(made, runtime, chromium, served, tmp_path, change):
+    write(made, "image", tmp_path / "page", runtime=runtime)
+    file = tmp_path / "page" / "model.onnx"
+    content = bytearray(file.read_bytes())
+    if change == "a byte":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif change == "half":
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        file.unlink()
+    state, said = opened(chromium(), served(tmp_path / "page"))
+    assert state == "failed" and "model.onnx is not the one" in said
