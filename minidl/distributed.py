@@ -9,6 +9,7 @@ Explained in course/23.
 from __future__ import annotations
 
 import math
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from .engine import devices
 from .engine.tensor import Tensor
 from .gpu.doubts import doubt
 from .gpu.nccl import communicator
-from .graph.lines import flat, mapped
+from .graph.lines import flat
 from .nn.module import Parameter
 
 if TYPE_CHECKING:
@@ -57,11 +58,9 @@ class Group:
     def __repr__(self) -> str:
         return f"Group(rank={self.rank}, size={self.size})"
 
-    def part(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The rows of each array of a batch that are this process's; none, if they are too few."""
-        n = _n_samples(batch)
-        rows = slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
-        return mapped(batch, lambda a: a[rows])
+    def rows(self, n: int) -> slice:
+        """Which of a batch's n samples are this process's; none, if they are too few."""
+        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def step(self, step: EagerStep | CompiledStep) -> GroupStep:
         """A Trainer's step as one of this process among the others."""
@@ -206,3 +205,47 @@ def nccl(rank: int, size: int, *, host: str | None = None, port: int | None = No
     """
     found = communicator(rank, size, host, port)
     return Group(rank, size, lambda a: found.all_reduce(a, a), found.broadcast)
+
+
+def mpi() -> Group:
+    """The Group of the processes that `mpiexec -n SIZE python program.py` has started, through MPI.
+
+    Arrays on a GPU travel by way of the host, and float16 as float32.  From here on an exception
+    that nobody catches ends all processes, with its message, as the others would wait for ever;
+    where a program calls sys.exit, `mpiexec -n SIZE python -m mpi4py program.py` does the same.
+    Raises ImportError without mpi4py or without a library of MPI.
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # it has its own name for a library that lacks
+        raise ImportError(
+            f'{error}; pip install "minidl[mpi]", and where the machine has no MPI of its own, '
+            "pip install mpich"
+        ) from error
+    world = MPI.COMM_WORLD
+    say = sys.excepthook
+
+    def end(*error):
+        say(*error)
+        print(f"process {world.rank} of {world.size} has failed and ends all", file=sys.stderr)
+        sys.stderr.flush()
+        world.Abort(1)
+
+    def by_way_of_the_host(exchange):
+        def run(array):
+            mine = devices.to_numpy(array)
+            if mine.dtype == np.float16:  # which MPI does not know
+                mine = mine.astype(np.float32)
+            exchange(mine)
+            if mine is not array:
+                array[...] = devices.to_device(mine.astype(array.dtype), devices.device_of(array))
+
+        return run
+
+    sys.excepthook = end
+    return Group(
+        world.rank,
+        world.size,
+        by_way_of_the_host(lambda a: world.Allreduce(MPI.IN_PLACE, a)),
+        by_way_of_the_host(lambda a: world.Bcast(a, 0)),
+    )

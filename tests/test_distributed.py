@@ -249,11 +249,58 @@ def test_a_mean_of_arrays_by_weight(device):
 
 def test_parts_are_all_rows_once():
     for n in range(8):
-        batch = np.arange(n), np.arange(n) * 2
-        parts = [distributed.Group(r, 3, None, None).part(batch) for r in range(3)]
-        for i in range(2):
-            np.testing.assert_array_equal(np.concatenate([p[i] for p in parts]), batch[i])
-        assert max(len(p[0]) for p in parts) - min(len(p[0]) for p in parts) <= 1
+        batch = np.arange(n)
+        parts = [batch[distributed.Group(r, 3, None, None).rows(n)] for r in range(3)]
+        np.testing.assert_array_equal(np.concatenate(parts), batch)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+class Asked:
+    """A data set that notes which samples it was asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __len__(self):
+        return 11
+
+    def __getitem__(self, i):
+        self.asked.append(i)
+        return np.full(2, i), i
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_process_reads_its_own_samples_alone(workers):
+    options = {"shuffle": True, "seed": 3, "workers": workers}
+    whole = [*DataLoader(Asked(), 4, **options).batches(2, 1)]
+    asked, found = [], []
+    for rank in range(3):
+        data = Asked()
+        rows = distributed.Group(rank, 3, None, None).rows
+        found.append([*DataLoader(data, 4, **options).batches(2, 1, rows)])
+        asked += data.asked
+    assert sorted(asked) == sorted(i for _, labels in whole for i in labels.tolist())
+    for number, batch in enumerate(whole):
+        for column, a in enumerate(batch):
+            parts = [batches[number][column] for batches in found]
+            np.testing.assert_array_equal(np.concatenate(parts), a)
+
+
+def test_where_draws_belong_to_the_batch_its_rows_are_cut_from_the_whole():
+    def noisy(batch, rng):
+        x, y = batch
+        return x + rng.standard_normal(x.shape), y
+
+    loader = DataLoader(ArrayDataset(X, Y), 10, transform=noisy)
+    whole = [*loader.batches(0)]
+    for rank in range(3):
+        rows = distributed.Group(rank, 3, None, None).rows
+        for mine, batch in zip(loader.batches(0, 0, rows), whole, strict=True):
+            np.testing.assert_array_equal(mine[0], batch[0][rows(len(batch[0]))])
+    assert len(mine[0]) == 1  # the last batch is one sample: the last process has it
+    rows = distributed.Group(0, 3, None, None).rows
+    nothing = next(iter(DataLoader(Asked(), 1).batches(0, 0, rows)))
+    assert [a.shape for a in nothing] == [(0, 2), (0,)]
 
 
 @pytest.mark.parametrize("compile", [False, True])

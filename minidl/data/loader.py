@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import advice
+from ..graph.lines import mapped
 
 
 class Dataset(Protocol):
@@ -291,14 +292,20 @@ class DataLoader:
         yield from self.batches(self.epoch)
         self.epoch += 1
 
-    def batches(self, epoch: int, start: int = 0) -> Generator[tuple[np.ndarray, ...], None, None]:
+    def batches(
+        self, epoch: int, start: int = 0, rows: Callable[[int], slice] | None = None
+    ) -> Generator[tuple[np.ndarray, ...], None, None]:
         """An iterator over the batches of `epoch` from number `start` on; none before it is made.
+
+        rows: None, or which samples of a batch of n it is to have, a slice rows(n), as
+            `distributed.Group.rows`; the others are not read, except where there is a transform,
+            whose draws belong to the whole batch, or where none are left.
 
         `self.epoch` stays what it is.  close() ends the threads, as does dropping the iterator;
         contextlib.closing does so however a loop is left.  Raises ValueError unless start is in
         [0, number of batches].
         """
-        jobs = [(epoch, number, chosen) for number, chosen in enumerate(self._plan(epoch))]
+        jobs = [(epoch, number, chosen, rows) for number, chosen in enumerate(self._plan(epoch))]
         if not 0 <= start <= len(jobs):
             raise ValueError(f"start must be in [0, {len(jobs)}], got {start}")
         if ahead := self.workers * self.prefetch:
@@ -321,8 +328,14 @@ class DataLoader:
         starts = range(0, stop, self.batch_size)
         return [np.asarray(order[i : i + self.batch_size]) for i in starts]
 
-    def _make(self, epoch, number, chosen):
-        """The batch with this number, of the samples `chosen`."""
+    def _make(self, epoch, number, chosen, rows):
+        """The batch with this number, of the samples `chosen`, or of those that `rows` leaves."""
+        if rows is not None:
+            mine = rows(len(chosen))
+            if self.transform is not None or not len(chosen[mine]):
+                whole = self._make(epoch, number, chosen, None)
+                return mapped(whole, lambda a: a[mine])
+            chosen = chosen[mine]
         more = ", ..." if len(chosen) > 5 else ""
         all_of_them = f"samples {', '.join(map(str, chosen[:5]))}{more}"
         where = all_of_them

@@ -283,10 +283,9 @@ class Trainer:
         loader.epoch = self.epoch
         self.n_batches = len(loader)
         self._tell("on_epoch_begin")
+        rows = self.group and self.group.rows
         # However this ends, the loader's threads end with it.
-        with closing(loader.batches(self.epoch, self.batch)) as batches:
-            if self.group:
-                batches = map(self.group.part, batches)
+        with closing(loader.batches(self.epoch, self.batch, rows)) as batches:
             if self.device != "cpu" and not weigh:  # weights are worked out on the host
                 batches = ahead(batches, self.device)
             while some := list(islice(batches, self.accumulate)):

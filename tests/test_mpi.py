@@ -1,0 +1,128 @@
+"""Processes that meet through MPI: they end where one does, and none waits for one that left."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from minidl import distributed, io
+from minidl.engine import devices
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "examples" / "distributed.py"
+LINE = "from minidl import distributed; group = distributed.mpi(); import numpy as np, os, sys\n"
+
+
+@pytest.fixture(scope="module")
+def mpiexec():
+    """A function that runs a program in n processes and gives what came of it."""
+    pytest.importorskip("mpi4py", reason="waits for mpi4py (pip install -e '.[mpi]' mpich)")
+    beside = shutil.which("mpiexec", path=str(Path(sys.executable).parent))
+    program = beside or shutil.which("mpiexec")
+    if program is None:
+        pytest.skip("waits for mpiexec (pip install mpich)")
+
+    def run(n, *words, seconds=300):
+        settings = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            [program, "-n", str(n), sys.executable, *map(str, words)],
+            env=settings, capture_output=True, text=True, timeout=seconds,
+        )  # fmt: skip
+
+    return run
+
+
+def trained(mpiexec, n, out, epochs=2):
+    done = mpiexec(n, EXAMPLE, "--epochs", epochs, "--samples", 700, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("test accuracy") == 1  # one process says it
+    assert f"{n} processes" in done.stdout
+    return io.load(out / "weights.safetensors")[0]
+
+
+def same(found, expected):
+    for path, a in expected.items():
+        np.testing.assert_allclose(found[path], a, rtol=1e-3, atol=1e-4, err_msg=path)
+
+
+@pytest.mark.slow
+def test_processes_end_where_one_does_and_go_on_in_another_number(mpiexec, tmp_path):
+    one = trained(mpiexec, 1, tmp_path / "one")
+    same(trained(mpiexec, 2, tmp_path / "two"), one)
+    trained(mpiexec, 4, tmp_path / "four", epochs=1)
+    # From the checkpoint of four processes after one epoch, in two and in one.
+    shutil.copytree(tmp_path / "four", tmp_path / "copy")
+    same(trained(mpiexec, 2, tmp_path / "four"), one)
+    same(trained(mpiexec, 1, tmp_path / "copy"), one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "end, said",
+    [
+        ("raise ValueError('no such thing')", "process 1 of 3 has failed and ends all"),
+        ("os.kill(os.getpid(), 9)", "KILLED|Killed|EXIT CODE: 9|signal 9"),
+        ("np.zeros(3)[5]", "IndexError"),
+    ],
+)
+def test_a_process_that_dies_ends_all(mpiexec, tmp_path, end, said):
+    program = tmp_path / "program.py"
+    program.write_text(LINE + f"if group.rank == 1: {end}\ngroup.all_reduce(np.ones(3))\n")
+    done = mpiexec(3, program, seconds=120)  # 10 s on an idle machine; else it would be for ever
+    assert done.returncode != 0
+    assert any(word in done.stdout + done.stderr for word in said.split("|"))
+
+
+@pytest.mark.slow
+def test_sums_and_copies(mpiexec, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        LINE + "for kind in 'float16', 'float32', 'float64':\n"
+        "    a = np.full(5, group.rank + 1, kind); group.all_reduce(a)\n"
+        "    assert a.dtype == kind and (a == 6).all(), a\n"
+        "a = np.full(5, 200 + group.rank, 'uint8'); group.broadcast(a)\n"
+        "assert (a == 200).all() and repr(group) == f'Group(rank={group.rank}, size=3)'\n"
+        "print('done')\n"
+    )
+    done = mpiexec(3, program)
+    assert done.stdout.count("done") == 3, done.stderr
+
+
+def test_without_mpi_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(ImportError, match=r'pip install "minidl\[mpi\]".*pip install mpich'):
+        distributed.mpi()
+
+
+def test_arrays_of_a_device_travel_by_way_of_the_host(monkeypatch, device):
+    def add_one(inplace, a):
+        assert type(a) is np.ndarray and a.dtype != np.float16
+        a += 1
+
+    world = SimpleNamespace(rank=0, size=2, Allreduce=add_one, Bcast=lambda a, root: None)
+    mpi = SimpleNamespace(COMM_WORLD=world, IN_PLACE=None)
+    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=mpi))
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # put back after the test
+    group = distributed.mpi()
+    for kind in "float32", "float16":
+        a = devices.to_device(np.ones(4, kind), device)
+        group.all_reduce(a)
+        np.testing.assert_array_equal(devices.to_numpy(a), np.full(4, 2, kind))
+        assert a.dtype == kind
+
+
+def test_an_error_that_nobody_catches_ends_the_others(monkeypatch, capsys):
+    ended = []
+    world = SimpleNamespace(rank=1, size=2, Abort=ended.append)
+    mpi = SimpleNamespace(COMM_WORLD=world)
+    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=mpi))
+    monkeypatch.setattr(sys, "excepthook", lambda *error: print("first", file=sys.stderr))
+    distributed.mpi()
+    sys.excepthook(ValueError, ValueError("x"), None)
+    assert ended == [1]
+    assert capsys.readouterr().err == "first\nprocess 1 of 2 has failed and ends all\n"
