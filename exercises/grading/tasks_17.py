@@ -248,7 +248,8 @@ def ask_cases(rng):
         return group, numbers(rng, n, t, d, scale=scale), k, v, np.array(lengths)
 
     nan = float("nan")
-    yield case("by hand", 1, 1, 2, 1, 1, [1], fill=nan)
+    two, values = np.array([[[1.0], [5.0]]]), np.array([[[10.0], [nan]]])
+    yield "by hand", np.array([[[2.0]]]), two, values, np.array([1])
     yield case("full lengths", 2, 3, 4, 2, 3, [4, 4])
     yield case("full lengths", 1, 2, 3, 3, 1, [3])
     yield case("padding of numbers", 3, 2, 4, 2, 2, [1, 3, 4])
