@@ -109,6 +109,8 @@ MEAN = Task(
          "if n > 0:", "n = max(n, 1)\n                if n > 0:"),
         ("an empty batch, whose mean may be no number, spoils the mean",
          "if n > 0:", "if seen + n > 0:"),
+        ("a batch of 0 samples is worked in like any other; it must leave the mean as it is",
+         "if n > 0:", "if True:"),
         ("an empty batch is multiplied by 0, but 0 times nan is nan", """
             def running_means(means, sizes):
                 total, seen, found = 0.0, 0, []

@@ -113,7 +113,7 @@ def norm_cases(rng):
         yield case(kind, 5, 3, training)
         yield case(kind, 3, 5, training)
         yield case(kind, 4, 4, training, 100.0)
-        yield case(kind, 2, 1, training, 1.0, 50.0)
+        yield case(kind, 2, 2, training, 1.0, 50.0)
         yield case("many", 300, 4, training)
         yield case("many", 4, 150, training)
         yield case("small numbers", 6, 3, training, 0.001)
