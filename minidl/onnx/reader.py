@@ -46,6 +46,8 @@ OPERATORS |= {
     "Cos": ops.cos, "Tanh": ops.tanh, "Sigmoid": ops.sigmoid, "Softplus": ops.softplus,
     "Relu": ops.relu, "Abs": ops.abs, "Sign": ops.sign, "Max": ops.maximum, "Min": ops.minimum,
     "Where": ops.where, "Equal": ops.equal, "Less": ops.less, "LessOrEqual": ops.less_equal,
+    "Greater": lambda a, b: ops.less(b, a), "GreaterOrEqual": lambda a, b: ops.less_equal(b, a),
+    "Mod": ops.mod,
     "BitwiseAnd": ops.bit_and, "BitwiseOr": ops.bit_or, "BitwiseNot": ops.invert,
     "Floor": lambda x: as_tensor(np.floor(array_of(x))), "And": ops.bit_and, "Or": ops.bit_or,
     "Not": ops.invert,
@@ -73,7 +75,9 @@ def _ints(x):
 @operator("Gelu")
 def _(x, *, approximate="none"):
     if approximate != "tanh":
-        raise NotImplementedError("Gelu is the form with tanh here")
+        raise NotImplementedError(
+            "Gelu is the form with tanh here, nn.GELU(approximate='tanh') in PyTorch"
+        )
     return F.gelu(x)
 
 
@@ -278,7 +282,9 @@ def _(x, w, x_zero=None, w_zero=None, **options):
 
 
 @operator("ConvTranspose")
-def _(x, w, b=None, *, strides=None, pads=None, output_padding=None, kernel_shape=None):
+def _(x, w, b=None, *, strides=None, pads=None, output_padding=None, kernel_shape=None, group=1):
+    if group != 1:
+        raise NotImplementedError("ConvTranspose is of one group here")
     more = output_padding or [0, 0]
     return F.conv_transpose2d(
         x, w, b, stride=strides or [1, 1], padding=_even(pads, 2), output_padding=more
@@ -317,6 +323,12 @@ def _(x, weight, bias=None, *, axis=-1, epsilon=1e-5):
     if bias is None:
         return y
     return y + bias
+
+
+@operator("InstanceNormalization")
+def _(x, weight, bias, *, epsilon=1e-5):
+    y = F.standardise(x, tuple(range(2, x.ndim)), eps=epsilon)  # (N, n, ...), each (n, ...) alone
+    return _by_channel(y, weight, bias)
 
 
 @operator("GroupNormalization")
@@ -384,7 +396,8 @@ class Loaded(Module):
         self.nodes = []
         for node in graph.node:
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-            self.nodes.append((node.op_type, [*node.input], [*node.output], _plain(attributes)))
+            attributes = _plain(node.op_type, attributes)
+            self.nodes.append((node.op_type, [*node.input], [*node.output], attributes))
         self.fixed, self.weights, self.places = {}, {}, []
         kept = {name for kind, names, *_ in self.nodes if kind == "BatchNormalization"
                 for name in names[3:]}  # fmt: skip
@@ -438,8 +451,25 @@ class Loaded(Module):
         return f"{', '.join(self.inputs)} -> {', '.join(self.outputs)}"
 
 
-def _plain(attributes):
-    """Attributes as text, numbers and arrays."""
+# What others write though it changes nothing.
+NEUTRAL = {
+    "ceil_mode": 0, "training_mode": 0, "storage_order": 0, "stash_type": 1, "clip": 0.0,
+    "input_forget": 0, "auto_pad": "NOTSET", "fmod": 0, "saturate": 1, "round_mode": "up",
+    "activations": ("Sigmoid", "Tanh"), "dilations": (1,),
+}  # fmt: skip
+
+
+def _changes_nothing(kind, name, value):
+    """Whether an attribute of a node has the one value that these operators know."""
+    if name == "activations" and kind == "RNN":
+        return {*value} == {"Tanh"}
+    if name in ("activations", "dilations"):
+        return {*value} <= {*NEUTRAL[name]}
+    return name in NEUTRAL and value == NEUTRAL[name]
+
+
+def _plain(kind, attributes):
+    """Attributes of a node as text, numbers and arrays, without those that change nothing."""
     to_array = onnx_package().numpy_helper.to_array
     found = {}
     for name, value in attributes.items():
@@ -447,7 +477,10 @@ def _plain(attributes):
             value = value.decode()
         elif hasattr(value, "raw_data"):
             value = to_array(value)
-        found[name] = value
+        elif isinstance(value, list) and value and isinstance(value[0], bytes):
+            value = [one.decode() for one in value]
+        if not _changes_nothing(kind, name, value):
+            found[name] = value
     return found
 
 
@@ -458,10 +491,10 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     file, and NotImplementedError, which names them all, for operators that are not in OPERATORS.
     """
     onnx = onnx_package()
-    with open(path, "rb") as file:
-        content = file.read()
+    with open(path, "rb"):  # an error of its own where there is none
+        pass
     try:
-        model = onnx.load_model_from_string(content)
+        model = onnx.load(path)  # with the weights that lie in a file beside it, as PyTorch's may
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # protobuf's and ONNX's have no common base
         raise ValueError(f"{path} is no valid file of ONNX: {error}") from error
