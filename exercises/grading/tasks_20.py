@@ -56,9 +56,14 @@ def needed_cases(rng):
     yield "draws and checks", draws, ["v0"]
     yield "draws and checks", draws, ["v2"]
     yield "draws and checks", of("v0 tanh x, v1 double v0, v2 random v1, v3 add v0 v0"), ["x"]
+    yield "draws and checks", of("v0 tanh x, v1 tanh x, v2 check v1"), []
+    yield "draws and checks", of("v0 tanh x, v1 tanh x, v2 random v1"), ["v0"]
     yield "a word like them", of("v0 checked x, v1 randomly x, v2 uncheck x, v3 double x"), ["v3"]
     yield "the second argument", of("a tanh x, b tanh x, c tanh x, d sum3 x b c, e add a d"), ["d"]
     yield "no arguments", of("v0 ones, v1 ones, v2 add v0 v0"), ["v2"]
+    yield "the first line", of("v0 check x, v1 tanh x"), ["v1"]
+    yield "the first line", of("v0 tanh x, v1 tanh x, v2 tanh v0"), ["v2"]
+    yield "one line", of("v0 tanh x"), ["v0"]
     for n in (6, 12, 25, 40):
         lines = record(rng, n, functions=[*FUNCTIONS, *FUNCTIONS, "check", "random"])
         yield "any", lines, [lines[int(k)][0] for k in rng.integers(0, n, 2)]
@@ -67,7 +72,12 @@ def needed_cases(rng):
     names = shuffled(rng, 3000)
     chain = [line(name, "add", read, read) for name, read in zip(names, ["x", *names])]
     yield "a long chain", chain, [names[2900]]
-    yield "many readers", [line("v", "tanh", "x"), *[line(f"w{k}", "add", "v", "v") for k in range(300)]], ["w7"]  # fmt: skip  # noqa: E501
+    wide = [line(f"w{k}", "add", "v", "v") for k in range(300)]
+    yield "many readers", [line("v", "tanh", "x"), *wide], ["w7"]
+    made = [line(f"w{k}", "tanh", "x") for k in range(60)]
+    whole = "v", "concatenate", tuple(one[0] for one in made[5:])
+    yield "many arguments", [*made, whole, ("u", "tanh", ("v",))], ["u"]
+    yield "many results", made, [one[0] for one in made[::-1][:50]]
 
 
 def needed_reference(lines, results):
@@ -88,8 +98,16 @@ NEEDED = Task(
     replaces="graph.passes.without_dead",
     cases=needed_cases,
     reference=needed_reference,
+    equal=(
+        ("('random', 'check')", "one of the two"),
+        ("range(len(lines) - 1, min(-1,", "the smaller of the two is -1"),
+        ("-> for name, function, _ in list(lines)[::-1]:", "they only begin the search"),
+        ("in list(results)[::-1]", "marks, in whatever order"),
+        ("in list(reads)[::-1]", "marks, in whatever order"),
+    ),
     hints=(
-        "Whoever reads a line stands below it. So walk from the last line to the first: at each you "
+        "Whoever reads a line stands below it. So walk from the last line to the first: at each "
+        "you "
         "know already whether a reader stays.",
         "`wanted` holds the names that something below needs. If a line stays, what does it want?",
         'if name in wanted or function in ("check", "random"): append its name to kept, and put its '
@@ -143,14 +161,12 @@ NEEDED = Task(
         ("draws go, if nobody reads them", '("check", "random")', '("check",)'),
         ("what a check or a draw reads is not kept", "wanted.update(reads)",
          "wanted.update(reads if name in wanted else ())"),
-        ("you walk from the first line to the last, and readers come too late",
+        ("what a line reads does not stay, for you walk from the first line to the last",
          "in reversed(lines)", "in lines", "return kept[::-1]", "return kept"),
         ("the names come in the order of the walk, last first", "return kept[::-1]",
          "return kept"),
         ("what is read stays whether its reader stays or not",
          "                    wanted.update(reads)", "                wanted.update(reads)"),
-        ("only the results stay, not what they read", "                    wanted.update(reads)",
-         "                    pass"),
         ("only the first argument of a line counts", "wanted.update(reads)",
          "wanted.update(reads[:1])"),
         ("only the last argument of a line counts", "wanted.update(reads)",
@@ -184,9 +200,11 @@ def repeats_cases(rng):
     yield "nothing repeats", of("a tanh x, b double x, c add a b"), ["c", "a"]
     yield "one repeats", of("b tanh x, a tanh x, c add a b, d double a"), ["a", "d", "x"]
     yield "far apart", of("d tanh x, c double d, b add c c, e tanh c, a tanh x, f add a b"), ["f"]
-    yield "a repeat of a repeat", of(
-        "a tanh x, b tanh x, c double a, d double b, e add c d, f add d c, g tanh e, h tanh f"
-    ), ["g", "h", "d"]
+    yield (
+        "a repeat of a repeat",
+        of("a tanh x, b tanh x, c double a, d double b, e add c d, f add d c, g tanh e, h tanh f"),
+        ["g", "h", "d"],
+    )
     yield "three times", of("c tanh x, b tanh x, a tanh x, d add a b, e add b c"), ["e", "a"]
     yield "the order of arguments", of("a subtract x y, b subtract y x, c add x y, d add y x"), [
         "b", "d", "a",
@@ -200,6 +218,8 @@ def repeats_cases(rng):
     yield "names that run together", of("a f xy z, b f x yz, c fx y z, d f xyz, e f xy z"), [
         "e", "b", "c", "d",
     ]  # fmt: skip
+    together = [line("a", "f", 12), line("b", "f1", 2), line("c", "f", 1, 2), line("d", "f", 12)]
+    yield "names that run together", together, ["d", "c", "b"]
     for one, other in [(2, 2.0), (0.0, -0.0), (1, 1.0), (0, 0.0), (-1, -1.0), (3, 3.0), (0, -0.0)]:
         pair = [line("a", "add", "x", one), line("b", "add", "x", other)]
         yield "numbers of two types", [*pair, line("c", "add", "x", one)], ["a", "b", "c"]
@@ -216,11 +236,17 @@ def repeats_cases(rng):
     for n in (8, 15, 30, 50):
         lines = record(rng, n, functions=["tanh", "add", "add", "random"], near=n // 3)
         yield "any", lines, [name for name, _, _ in lines[-3:]]
-    names = shuffled(rng, 1500)
+    many = tuple(f"x{k}" for k in range(40))
+    yield "many arguments", [("a", "sum", many), ("b", "sum", (*many[:39], "y")),
+                             ("c", "sum", many[:39]), ("d", "sum", many)], ["d", "c",
+                              "b"]  # fmt: skip
+    same = [line(f"w{k}", "tanh", f"x{k // 2}") for k in range(80)]
+    yield "many results", same, [one[0] for one in same]
+    names = shuffled(rng, 800)
     two = [[line(name, "tanh", read) for name, read in zip(part, ["x", *part])]
-           for part in (names[:750], names[750:])]  # fmt: skip
+           for part in (names[:400], names[400:])]  # fmt: skip
     both = [one for pair in zip(*two) for one in pair]
-    yield "long chains", both, [names[749], names[-1]]
+    yield "long chains", both, [names[399], names[-1]]
 
 
 def repeats_reference(lines, results):
@@ -249,10 +275,23 @@ REPEATS = Task(
     replaces="graph.passes.without_repeats",
     cases=repeats_cases,
     reference=repeats_reference,
+    equal=(
+        ("-> call = repr((arguments, function))", "a key of the same parts"),
+        ("if isinstance(a, str): -> if True:", "no number is the name of a line"),
+        ("-> key = (name, function, 'drawn')", "a key of the same parts"),
+        ("-> key = (function, 'drawn', name)", "a key of the same parts"),
+        ("(type(a).__name__, repr(a)) for a in list(renamed)[::-1]", "a key of the same parts"),
+        ("(repr(a), type(a).__name__)", "a key of the same parts"),
+        ("in list(enumerate(results))[::-1]", "each by itself"),
+        ("left out (`')'`)", "the end of the text is its end"),
+        ("(repr(a) for a in list(arguments)[::-1])", "a key of the same parts"),
+    ),
     hints=(
-        "`seen` answers: was this call made before, and by which line? What is a call, as the key of "
+        "`seen` answers: was this call made before, and by which line? What is a call, as the key "
+        "of "
         "a dict?",
-        "repr((function, arguments)) tells 2 from 2.0, and 0.0 from -0.0; the tuple itself does not. "
+        "repr((function, arguments)) tells 2 from 2.0, and 0.0 from -0.0; the tuple itself does "
+        "not. "
         "If it is in seen, the line goes, and new learns its name.",
         'if function != "random" and call in seen: new[name] = seen[call]; continue. Else '
         "seen[call] = name, and kept gets (name, function, arguments).",
@@ -339,9 +378,11 @@ REPEATS = Task(
         ("only the last argument is renamed", "tuple(new.get(a, a) for a in arguments)",
          "tuple(arguments[:-1]) + tuple(new.get(a, a) for a in arguments[-1:])"),
         ("the texts of the arguments are run together, so that xy, z is x, yz",
-         "repr((function, arguments))", 'function + "(" + "".join(map(repr, arguments)).replace("\'", "")'),  # noqa: E501
+         "repr((function, arguments))",
+         'function + "(" + "".join(map(repr, arguments)).replace("\'", "")'),
         ("the texts of function and arguments are run together",
-         "repr((function, arguments))", 'function + ",".join(map(repr, arguments)).replace("\'", "")'),  # noqa: E501
+         "repr((function, arguments))",
+         'function + ",".join(map(repr, arguments)).replace("\'", "")'),
         ("numbers are rounded before they are compared", "repr((function, arguments))",
          "repr((function, tuple(a if isinstance(a, str) else round(a, 6) for a in arguments)))"),
         ("a repeat stays in the record, though nobody reads it", "                    continue",
@@ -368,16 +409,22 @@ def places_cases(rng):
     yield "a result that is read", of("a tanh x, b double a, c double b, d double c"), ["a", "d"]
     yield "all are results", of("a tanh x, b double a, c double b"), ["c", "b", "a", "a"]
     yield "an input is the result", of("a tanh x, b double x, c add x a"), ["x"]
-    yield "read twice", of("a tanh x, b add a a, c double b, d add a c, e double d, f tanh e"), [
-        "f"
-    ]
+    yield (
+        "read twice",
+        of("a tanh x, b add a a, c double b, d add a c, e double d, f tanh e"),
+        ["f"],
+    )
     yield "the second argument", of("a tanh x, b tanh x, c add b a, d tanh c, e add d b"), ["e"]
-    yield "the lowest of several", of(
-        "a tanh x, b tanh x, c tanh x, d sum a b c, e tanh d, f tanh x, g tanh x, h sum e f g"
-    ), ["h"]
-    yield "the lowest of several", of(
-        "a tanh x, b tanh x, c tanh x, d tanh b, e tanh a, f tanh x, g sum c d e f"
-    ), ["g"]
+    yield (
+        "the lowest of several",
+        of("a tanh x, b tanh x, c tanh x, d sum a b c, e tanh d, f tanh x, g tanh x, h sum e f g"),
+        ["h"],
+    )
+    yield (
+        "the lowest of several",
+        of("a tanh x, b tanh x, c tanh x, d tanh b, e tanh a, f tanh x, g sum c d e f"),
+        ["g"],
+    )
     yield "no arguments", of("a ones, b ones, c add a b, d ones, e add c d"), ["e"]
     yield "one line", of("a tanh x"), ["a"]
     yield "no lines", [], []
@@ -388,7 +435,11 @@ def places_cases(rng):
     names = shuffled(rng, 1200)
     yield "a long chain", [line(n, "tanh", r) for n, r in zip(names, ["x", *names])], [names[-1]]
     made = [line(f"w{k}", "tanh", "x") for k in range(150)]
-    yield "many at once", [*made, ("v", "sum", tuple(one[0] for one in made[::-1]))], ["v"]
+    few = [line(f"w{k}", "tanh", "x") for k in range(70)]
+    yield "many results", few, [one[0] for one in few[::-2]]
+    made.append(("v", "sum", tuple(one[0] for one in made[::-1])))
+    after = [line(f"u{k}", "tanh", "v") for k in range(151)]
+    yield "many at once", made + after, [one[0] for one in after]
 
 
 def places_reference(lines, results):
@@ -428,8 +479,25 @@ PLACES = Task(
     id="20.3",
     cases=places_cases,
     reference=fast_places_reference,
+    equal=(
+        ("in list(results)[::-1]", "each by itself"),
+        ("in list(reads)[::-1]", "each by itself"),
+        ("-> for read in reads:; last[name] = i", "a line does not read itself"),
+        ("for _, _, reads in list(lines)[1:]:", "the first line reads inputs only"),
+        ("for _, _, reads in list(lines)[::-1]:", "a count has no order"),
+        ("list(set(results))[::-1]", "a set has no order"),
+        ("list(set(reads))[::-1]", "a set has no order"),
+        ("for name in set(results): -> for name in results:", "a result is never counted down to 0"),
+        ("list({*reads, name})[::-1]", "a set has no order"),
+        ("-> readers[name] += 2", "a result is never counted down to 0"),
+        ("-> for name in set(results):; for _, _, reads in", "a count has no order"),
+        ("for i, (_, _, reads) in list(enumerate(lines))[1:]:", "the first line reads inputs only"),
+        ("list(dying.pop(i - 1, []))[::-1]", "the heap sorts them"),
+        ("-> dying.setdefault(ends[name], []).append(place); found", "two things apart"),
+    ),
     hints=(
-        "Two walks: the first finds for each value the last line that reads it, the second gives out "
+        "Two walks: the first finds for each value the last line that reads it, the second gives "
+        "out "
         "places.",
         "last[name] = i when line i makes it, and last[read] = i for all that line i reads; for "
         "results it is len(lines). Keep a list: until which line each place is taken.",
@@ -570,7 +638,10 @@ def records_cases(rng):
     yield "how many arguments", [(number(), number()), (number(),), (number(), number()), ()]
     yield "which argument", [(1, 2.0), (2.0, 1), (1, 7.0), (2, 2.0), (8.5, 1), (x, 1), (1, x)]
     yield "lists and tuples", [([1, 2],), ((1, 2),), ([1, 2],), ([1],), ([1, 3],), ((1, 2),)]
-    yield "lists and tuples", [([x, 1],), ([same, 1],), ([x, 2],), ((x, 1),), ([1, x],), ([[x], 1],)]
+    yield (
+        "lists and tuples",
+        [([x, 1],), ([same, 1],), ([x, 2],), ((x, 1),), ([1, x],), ([[x], 1],)],
+    )
     yield "one in the other", [
         ([[1], 2],), ([1, [2]],), ([[1, 2]],), ([1, 2],), ([[1], 2],), ([[], 1, 2],), (1, 2),
         ([1, 2, []],), ([[[[1]], 2]],), ([[[1]], [2]],), ((((1,), 2),),),
@@ -584,6 +655,18 @@ def records_cases(rng):
         ({"x": x, "more": [1, {"z": same}]},), ({"x": x, "more": (1, {"y": same})},),
         ([["x", x]],), ((("x", x),),), ({"x": x},), ({"x": same},), (["x"],),
     ]  # fmt: skip
+    long = [k % 2 for k in range(45)]
+    for n in (4, 25, 44):
+        other, more = [*long], {f"k{k}": number for k, number in enumerate(long)}
+        other[n] = "else"
+        yield "long ones", [(long,), (other,), tuple(long), tuple(other), (long,), tuple(long)]
+        yield "long ones", [(more,), ({**more, f"k{n}": None},), (more,)]
+        keys = [*list(more)[:n], "new", *list(more)[n + 1 :]]
+        yield "long ones", [(more,), (dict(zip(keys, long)),), (more,)]
+    yield "one in the other", [((1,), 2), ((1, 2),), (1, (2,)), ((1, 2),), ([1], 2), ([1, 2],)]
+    yield "one in the other", [([1, [2]],), ([[1, 2]],), ([1], [2]), ([1, 2],), ([[1], 2],)]
+    yield "dicts", [({"a": {"b": 1}, "c": 2},), ({"a": {"b": 1, "c": 2}},), ({"a": {}, "b": 1},),
+                    ({"a": {"b": 1}},), ({"a": 1}, {"b": 2}), ({"a": 1, "b": 2},)]  # fmt: skip
     yield "long ago", [(k % 7,) for k in range(20)] + [(0,), (6,), (3,)]
     yield "long ago", [("a", 1)] + [(k,) for k in range(40)] + [("a", 1), (39,), (40,)]
     yield "no calls", []
@@ -633,10 +716,41 @@ RECORDS = Task(
     id="20.4",
     cases=records_cases,
     reference=records_reference,
+    equal=(
+        ("-> return (a.shape, kind, a.dtype.name)", "a key of the same parts"),
+        ("-> return (kind, a.dtype.name, a.shape)", "a key of the same parts"),
+        ("-> return (a, kind)", "a key of the same parts"),
+        ("for key, value in a.items())), kind)", "a key of the same parts"),
+        ("-> return tuple(((key, form(value))", "of pairs, as nothing else"),
+        ("(form(part) for part in a)), kind)", "a key of the same parts"),
+        ("in list(a.items())[::-1]", "a key of the same parts"),
+        ("for part in list(a)[::-1]", "a key of the same parts"),
+        ("(form(value), key)", "a key of the same parts"),
+        ("(tuple, list)", "one of the two"),
+        ("if isinstance(a, np.ndarray):; if isinstance(a, float): ->", "nothing is of two types"),
+        ("if isinstance(a, float):; if isinstance(a, dict): ->", "nothing is of two types"),
+        ("if isinstance(a, dict):; if isinstance(a, (list, tuple)): ->", "nothing is of two types"),
+        ("if type(a) is float:; if type(a) is np.ndarray: ->", "nothing is of two types"),
+        ("if type(a) is np.ndarray:; if type(a) is dict: ->", "nothing is of two types"),
+        ("if type(a) is dict:; if type(a) in (list, tuple): ->", "nothing is of two types"),
+        ("if isinstance(a, dict):; if isinstance(a, tuple): ->", "nothing is of two types"),
+        ("if isinstance(a, tuple):; if isinstance(a, list): ->", "nothing is of two types"),
+        ("list(enumerate(known))[::-1]", "one at most is alike"),
+        ("alike(call, earlier)", "alike is mutual"),
+        ("alike(list(b.values()), list(a.values()))", "alike is mutual"),
+        ("for c, d in list(zip(a, b))[::-1]", "all of them must be alike"),
+        ("alike(d, c)", "alike is mutual"),
+        ("for c, d in zip(b, a)", "alike is mutual"),
+        ("for one in texts])", "whole numbers, or none"),
+        ("left out (`'{'`)", "the end of each dict is marked, and a key has its colon"),
+        ("left out (`':'`)", "the quotes of the key are its end"),
+        ("in list(a)[::-1]]) + '}'", "a key of the same parts"),
+    ),
     hints=(
         "For each argument make something that is equal for what is alike, and different for all "
         "else: a tuple of the type's name and of what counts.",
-        "A function that calls itself for the parts of lists, tuples and dicts. Of a float the type "
+        "A function that calls itself for the parts of lists, tuples and dicts. Of a float the "
+        "type "
         "is enough; of an array shape and dtype; of True the type must be there, for True == 1.",
         "made = {}; the number of a call is made.setdefault(form(call), len(made)).",
     ),
