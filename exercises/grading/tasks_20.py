@@ -110,8 +110,8 @@ NEEDED = Task(
         "you "
         "know already whether a reader stays.",
         "`wanted` holds the names that something below needs. If a line stays, what does it want?",
-        'if name in wanted or function in ("check", "random"): append its name to kept, and put its '
-        "reads into wanted.",
+        'if name in wanted or function in ("check", "random"): append its name to kept, and put '
+        "its reads into wanted.",
     ),
     right=(
         """
@@ -227,6 +227,8 @@ def repeats_cases(rng):
                line("d", "add", "x", 1.5), line("e", "add", 1, "x"),
                line("f", "add", "x", 1.5000000000000002)]  # fmt: skip
     yield "numbers", numbers, ["e", "d", "f"]
+    below = [line("a", "add", "x", -1), line("b", "add", "x", -2), line("c", "add", "x", -1)]
+    yield "numbers", below, ["b", "c"]
     small = [line("a", "add", "x", 1e-12), line("b", "add", "x", 2e-12)]
     yield "numbers", [*small, line("c", "add", "x", 10**9), line("d", "add", "x", 10**9 + 1)], ["b"]
     yield "no arguments", of("a ones, b ones, c zeros, d add a b, e add b a"), ["e", "d"]
@@ -487,9 +489,9 @@ PLACES = Task(
         ("for _, _, reads in list(lines)[::-1]:", "a count has no order"),
         ("list(set(results))[::-1]", "a set has no order"),
         ("list(set(reads))[::-1]", "a set has no order"),
-        ("for name in set(results): -> for name in results:", "a result is never counted down to 0"),
+        ("for name in set(results): -> for name in results:", "it never comes down to 0"),
         ("list({*reads, name})[::-1]", "a set has no order"),
-        ("-> readers[name] += 2", "a result is never counted down to 0"),
+        ("-> readers[name] += 2", "it never comes down to 0"),
         ("-> for name in set(results):; for _, _, reads in", "a count has no order"),
         ("for i, (_, _, reads) in list(enumerate(lines))[1:]:", "the first line reads inputs only"),
         ("list(dying.pop(i - 1, []))[::-1]", "the heap sorts them"),
@@ -624,6 +626,8 @@ def records_cases(rng):
     yield "truth values", [(0.0,), (0,), (False,), (1.0,), (1,), (True,), (0,)]
     yield "texts", [("a",), ("b",), ("a",), ("",), ("1",), (1,), ("None",), (None,), ("",)]
     yield "texts", [("float",), (2.5,), ("True",), (True,), ("(1,)",), ((1,),), ("float",)]
+    yield "texts", [("a,b",), ("a", "b"), ("a', 'b",), (["a,b"],), (["a", "b"],), ("a b",), ("ab",)]
+    yield "whole numbers", [(-1,), (-2,), (-1,), (-2, -1), (-1, -2), (10**15,), (10**15 + 1,)]
     yield "nothing", [(None,), (0,), (False,), (None,), ((),), ([],), ({},), ("",)]
     x, same = array(3, 2), array(3, 2)
     yield "arrays", [(x,), (same,), (array(2, 3),), (x.astype("float64"),), (same,)]
