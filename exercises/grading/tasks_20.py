@@ -434,7 +434,7 @@ def places_cases(rng):
     for n, near in [(6, None), (12, None), (20, 4), (30, 6), (60, 9), (80, None)]:
         lines = record(rng, n, near=near, most=3)
         yield "any", lines, [lines[-1][0], lines[int(rng.integers(n))][0]]
-    names = shuffled(rng, 1200)
+    names = shuffled(rng, 500)
     yield "a long chain", [line(n, "tanh", r) for n, r in zip(names, ["x", *names])], [names[-1]]
     made = [line(f"w{k}", "tanh", "x") for k in range(150)]
     few = [line(f"w{k}", "tanh", "x") for k in range(70)]
