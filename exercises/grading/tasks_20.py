@@ -613,7 +613,7 @@ PLACES = Task(
 
 def records_cases(rng):
     def array(*shape, kind="float32"):
-        return np.round(rng.uniform(-3, 3, shape)).astype(kind)
+        return np.asarray(np.round(rng.uniform(-3, 3, shape)), kind)  # also without axes
 
     def number():
         return float(np.round(rng.uniform(-3, 3), 2))
