@@ -596,7 +596,7 @@ def test_numpy_is_the_only_requirement():
 
 
 def test_pytorch_is_in_no_other_extra():
-    assert EXTRAS["torch"] == ["torch==2.13.0"]
+    assert EXTRAS["torch"] == ["torch==2.13.0", "onnxscript>=0.5"]
     assert "torch" not in requirements("learn")
 
 
