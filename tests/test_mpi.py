@@ -16,6 +16,12 @@ from minidl.engine import devices
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "distributed.py"
+# What Open MPI wants to be told: that it may run as root, with more processes than cores.
+OPEN_MPI = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}  # fmt: skip
 LINE = "from minidl import distributed; group = distributed.mpi(); import numpy as np, os, sys\n"
 
 
@@ -29,7 +35,7 @@ def mpiexec():
         pytest.skip("waits for mpiexec (pip install mpich)")
 
     def run(n, *words, seconds=300):
-        settings = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        settings = os.environ | OPEN_MPI | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         return subprocess.run(
             [program, "-n", str(n), sys.executable, *map(str, words)],
             env=settings, capture_output=True, text=True, timeout=seconds,
