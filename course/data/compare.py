@@ -629,6 +629,7 @@ def main():
         "machine": f"{cpu[1] if cpu else '?'}, {os.cpu_count()} processors, one thread each",
         "rounds": given.rounds,
         "versions": {name: metadata.version(name) for name in packages},
+        "sizes": {n: {"widths": w[0], "batch": w[1]} for n, w in SIZES.items()},
         "systems": rows, "seams": seams(), **small_things(), "state of PyTorch": state,
     }  # fmt: skip
     text = json.dumps(found, indent=1, ensure_ascii=False)
