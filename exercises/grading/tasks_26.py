@@ -8,7 +8,7 @@ from .task import Task
 
 
 def numbers(rng, *shape, scale=1.0):
-    return scale * np.round(rng.uniform(-3, 3, shape), 2)
+    return scale * rng.uniform(-3, 3, shape)
 
 
 # ---- 26.1
@@ -16,7 +16,8 @@ def numbers(rng, *shape, scale=1.0):
 
 def port_cases(rng):
     def case(group, *shapes, names=None):
-        names = names or [f"{i}.{'bias' if len(s) == 1 else 'weight'}" for i, s in enumerate(shapes)]
+        kinds = ["bias" if len(shape) == 1 else "weight" for shape in shapes]
+        names = names or [f"{i}.{kind}" for i, kind in enumerate(kinds)]
         return group, {name: numbers(rng, *shape) for name, shape in zip(names, shapes)}
 
     yield "by hand", {"a": np.array([[1.0, 2.0], [3.0, 4.0]]), "b": np.array([5.0, 6.0])}
@@ -58,6 +59,13 @@ PORT = Task(
     id="26.1",
     cases=port_cases,
     reference=port_reference,
+    equal=(
+        ("swapaxes(2, 1)", "two axes change places, whichever is named first"),
+        ("-> found.append(a)", "an array of the state is only read"),
+        ("min(a.ndim, 30)", "there are at most four axes"),
+        ("if a.ndim == 2: -> if True:", "one axis turned round is itself"),
+        ("0, -1), 0, 2)", "of four axes the second last is number 2"),
+    ),
     hints=(
         "Keras ends with in, out; PyTorch begins with out, in. What is between stays in its order.",
         "transpose takes the old axes in their new order: 2, 3, ... first, then 1, then 0.",
@@ -154,6 +162,8 @@ def same_cases(rng):
     yield case("one number", 1, 1, 3)
     yield case("large and small", 6, 3, 2, 1e5)
     yield case("large and small", 6, 4, 1, 1e-5)
+    yield "zeros at the ends", np.array([0.0, 0.0, 2.0, -1.0, 0.0]), numbers(rng, 3), 1
+    yield "zeros at the ends", numbers(rng, 5), np.array([0.0, 2.0, 0.0, 0.0]), 2
     yield case("long", 300, 3, 2)
     yield case("long", 12, 140, 1)
     yield case("long", 280, 4, 130)
@@ -173,6 +183,23 @@ SAME = Task(
     id="26.2",
     cases=same_cases,
     reference=same_reference,
+    equal=(
+        ("-> y = np.ones(n_out)", "all of it is written"),
+        ("- len(x), 1)", "one zero more behind is not seen, and half of 1 is 0"),
+        ("(before, total + before)", "more zeros behind are not seen"),
+        ("(before, total))", "more zeros behind are not seen"),
+        ("np.zeros(total + total // 2)", "more zeros behind are not seen"),
+        ("np.zeros(total)])", "more zeros behind are not seen"),
+        ("total - total // 3", "more zeros behind are not seen"),
+        ("[w @ padded", "a product of vectors"),
+        ("if total >= 0 else 0", "half of 0 is 0"),
+        ("if total > 1 else 0", "half of 1, rounded down, is 0"),
+        ("found = found + w[j]", "a number"),
+        ("return windows[::stride][:] @ w", "there are no more windows"),
+        ("[:n_out + 1] @ w", "there are no more windows"),
+        ("-> windows = np.lib.stride_tricks.sliding_window_view(padded, len(w)); padded",
+         "the windows are views"),
+    ),
     hints=(
         "Of an odd total the larger half stands behind x.",
         "before = total // 2; np.pad(x, (before, total - before)) adds the zeros. Then slide.",
@@ -267,6 +294,10 @@ def train_cases(rng):
         still[:, 1] = 0.0
         yield "gradients of 0", numbers(rng, 3), still, 0.1, 1e-8, 0.0, keras
         yield "gradients of 0", numbers(rng, 2), np.zeros((3, 2)), 0.1, 1e-8, 0.2, keras
+        yield "at 0", np.array([0.0, 2.0]), numbers(rng, 3, 2), 0.1, 1e-8, 0.2, keras
+        still = numbers(rng, 6, 2)
+        still[2:4] = 0.0
+        yield "gradients of 0", numbers(rng, 2), still, 0.1, 1e-8, 0.0, keras
         yield "no step", numbers(rng, 3), np.zeros((0, 3)), 0.1, 1e-8, 0.5, keras
         yield case("many steps", 1, 140, 0.02, 1e-8, 0.01, keras)
         yield case("many parameters", 140, 2, 0.1, 1e-8, 0.1, keras)
@@ -294,6 +325,21 @@ TRAIN = Task(
     id="26.3",
     cases=train_cases,
     reference=train_reference,
+    equal=(
+        ("-> p -= rate * np.sqrt(second)", "p is an array of its own by then"),
+        ("-> rate = abs(rate)", "rate is above 0"),
+        ("-> eps = abs(eps)", "eps is above 0"),
+        ("-> decay = abs(decay)", "decay is from 0"),
+        ("-> m = m + 0.1 * (g - m)", "an array of its own"),
+        ("-> s = s + 0.001 * (g * g - s)", "an array of its own"),
+        ("-> p = p - rate * m / (1 - 0.9 ** (i + 1))", "an array of its own"),
+        ("-> p = p * (1 - rate * decay)", "an array of its own"),
+        ("(p.copy(), 0.0, 0.0 * p)", "a 0 is as good as an array of them"),
+        ("(p.copy(), 0.0 * p, 0.0)", "a 0 is as good as an array of them"),
+        ("-> return found", "a list is as good"),
+        ("-> g += decay * w", "a number"),
+        ("-> w -= rate", "a number"),
+    ),
     hints=(
         "Write PyTorch's first, without decay; then see what two lines are otherwise in Keras.",
         "Decay goes into g before m and s are made (PyTorch), or off p, and g does not hear of it.",
@@ -416,6 +462,7 @@ def flatten_cases(rng):
     yield case("many", 130, 2, 3, 2)
     yield case("many", 2, 140, 2, 3)
     yield case("many", 1, 2, 3, 150)
+    yield case("many", 1, 2, 140, 2)
     yield case("large numbers", 2, 3, 2, 4, 1e5)
 
 
@@ -432,6 +479,13 @@ FLATTEN = Task(
     id="26.4",
     cases=flatten_cases,
     reference=flatten_reference,
+    equal=(
+        ("-> by_place = weight.reshape(len(weight), c, w, h)", "the places of a channel stay in "
+         "their order, however they are cut into rows"),
+        ("np.arange(c * h * w).reshape(c, w, h)", "the places of a channel stay in their order, "
+         "however they are cut into rows"),
+        ("-> return rows", "a list is as good"),
+    ),
     hints=(
         "A row of weights is an image too: one number for each channel, row and column.",
         "Give the weight its four axes back, (n_out, C, H, W), put them into the order H, W, C, "
@@ -469,12 +523,11 @@ FLATTEN = Task(
          "transpose(2, 3, 1, 0).reshape(h * w * c, len(weight))",
          "transpose(0, 2, 3, 1).reshape(len(weight), h * w * c)"),
         ("height and width have changed places", "transpose(2, 3, 1, 0)", "transpose(3, 2, 1, 0)"),
-        ("the channels come first, and then the pixels", "transpose(2, 3, 1, 0)",
-         "transpose(1, 2, 3, 0)"),
         ("the outputs come before the channels", "transpose(2, 3, 1, 0)", "transpose(2, 3, 0, 1)"),
-        ("the weight is read as if it were (n_out, H, W, C) already",
-         "weight.reshape(len(weight), c, h, w)",
-         "weight.reshape(len(weight), h, w, c).transpose(0, 3, 1, 2)"),
+        ("only the first output is carried over, the rest stays 0",
+         "return by_place",
+         "by_place = by_place * (np.arange(len(weight)) == 0)[:, None, None, None]\n"
+         "            return by_place"),
         ("the way back: from Keras's order to PyTorch's", "weight.reshape(len(weight), c, h, w)",
          "weight.reshape(len(weight), h, w, c)", "transpose(2, 3, 1, 0)", "transpose(3, 1, 2, 0)"),
         ("a weight that is square is left as it is",
@@ -483,7 +536,8 @@ FLATTEN = Task(
         ("the rows of the image are taken as its columns: (C, W, H)",
          "weight.reshape(len(weight), c, h, w)", "weight.reshape(len(weight), c, w, h)",
          "transpose(2, 3, 1, 0)", "transpose(3, 2, 1, 0)"),
-        ("each channel is turned upside down", "by_place.transpose", "by_place[:, :, ::-1].transpose"),
+        ("each channel is turned upside down", "by_place.transpose",
+         "by_place[:, :, ::-1].transpose"),
     ),
 )  # fmt: skip
 
