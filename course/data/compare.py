@@ -16,6 +16,7 @@ import datetime
 import importlib.metadata as metadata
 import importlib.util
 import inspect
+import itertools
 import json
 import os
 import random
@@ -24,6 +25,7 @@ import resource
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 THREADS = "OMP OPENBLAS MKL TF_NUM_INTRAOP TF_NUM_INTEROP".split()
@@ -40,7 +42,7 @@ import numpy as np  # noqa: E402
 HERE = Path(__file__).resolve().parent
 SIZES = {  # name -> widths, batch, learning rate, epochs of the run, epochs of a timed turn
     "small": ((64, 64, 10), 32, 0.1, 20, 5),
-    "large": ((1024, 512, 10), 128, 0.01, 10, 1),
+    "large": ((1024, 512, 10), 128, 0.01, 5, 1),
 }
 
 
@@ -252,7 +254,7 @@ def program_jax(widths, batch, rate):
 def program_sklearn(widths, batch, rate):
     from sklearn.neural_network import MLPClassifier
 
-    n_in, n_hidden, n_out = widths
+    _, n_hidden, n_out = widths
     model = MLPClassifier(
         (n_hidden,), activation="tanh", solver="sgd", alpha=0, batch_size=batch,
         learning_rate_init=rate, momentum=0.9, nesterovs_momentum=False, shuffle=False,
@@ -356,7 +358,7 @@ def digits(size):
 
 def first_weights(widths):
     rng, found = np.random.default_rng(1), []
-    for n_in, n_out in zip(widths, widths[1:]):
+    for n_in, n_out in itertools.pairwise(widths):
         bound = np.sqrt(6 / (n_in + n_out))
         found.append(rng.uniform(-bound, bound, (n_in, n_out)).astype("float32"))
         found.append(np.zeros(n_out, "float32"))
@@ -375,8 +377,8 @@ def clock():
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
-def work(name, size):
-    """Train once, say what came out; then a timed turn for each line on standard input."""
+def work(name):
+    """For each size: train once, say what came out; then a timed turn for each empty line."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     program, carry, module, *_ = SYSTEMS[name]
@@ -384,43 +386,43 @@ def work(name, size):
         import torch
 
         torch.set_num_threads(1)
-    widths, batch, rate, epochs, turn = SIZES[size]
-    x, y, x_test, y_test = digits(size)
-    model, train, predict = program(widths, batch, rate)
-    carry(model, first_weights(widths))
-    start = clock()
-    train(x[:batch], y[:batch], 1)
-    carry(model, None)
-    first = clock() - start
-    model, train, predict = program(widths, batch, rate)
-    carry(model, first_weights(widths))
-    train(x, y, epochs)
-    right = int((np.asarray(predict(x_test)) == y_test).sum())
-    weights = [np.asarray(a).tolist() for a in carry(model, None)]
-    print(json.dumps({"first": first, "right": right, "weights": weights}), file=answers, flush=True)
-    for _ in sys.stdin:
+    for size, (widths, batch, rate, epochs, turn) in SIZES.items():
+        x, y, x_test, y_test = digits(size)
+        model, train, predict = program(widths, batch, rate)
+        carry(model, first_weights(widths))
         start = clock()
-        train(x, y, turn)
-        carry(model, None)  # some answer before they are done: whoever asks for the weights waits
-        took = (clock() - start) / turn / (len(x) / batch)
-        print(json.dumps(took), file=answers, flush=True)
+        train(x[:batch], y[:batch], 1)
+        carry(model, None)
+        first = clock() - start
+        model, train, predict = program(widths, batch, rate)
+        carry(model, first_weights(widths))
+        train(x, y, epochs)
+        right = int((np.asarray(predict(x_test)) == y_test).sum())
+        weights = [np.asarray(a).tolist() for a in carry(model, None)]
+        said = {"first": first, "right": right, "weights": weights}
+        print(json.dumps(said), file=answers, flush=True)
+        while sys.stdin.readline() == "\n":
+            start = clock()
+            train(x, y, turn)
+            carry(model, None)  # some answer before they are done: who asks for the weights, waits
+            took = (clock() - start) / turn / (len(x) / batch)
+            print(json.dumps(took), file=answers, flush=True)
 
 
 @contextlib.contextmanager
-def worker(name, size):
-    """A function that asks the process of a system for its next line."""
+def worker(name):
+    """A function that gives the process of a system a line, and asks for its next answer."""
     process = subprocess.Popen(
-        [sys.executable, __file__, "--work", name, size], env=os.environ | SYSTEMS[name][4],
+        [sys.executable, __file__, "--work", name], env=os.environ | SYSTEMS[name][4],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
-    def ask(word="\n"):
-        if word:
-            process.stdin.write(word)
-            process.stdin.flush()
+    def ask(word):
+        process.stdin.write(word)
+        process.stdin.flush()
         line = process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{name}, {size}: {process.stderr.read()[-2000:]}")
+            raise RuntimeError(f"{name}: {process.stderr.read()[-2000:]}")
         return json.loads(line)
 
     try:
@@ -436,13 +438,9 @@ def worker(name, size):
 def seconds_to_import(name, rounds):
     module, environment = SYSTEMS[name][2], os.environ | SYSTEMS[name][4]
     code = f"import time as t; s = t.process_time(); import {module}; print(t.process_time() - s)"
-    took = []
-    for _ in range(rounds):
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-        )
-        took.append(float(done.stdout.split()[-1]))
-    return min(took)
+    command = [sys.executable, "-c", code]
+    lines = [subprocess.check_output(command, env=environment, text=True) for _ in range(rounds)]
+    return min(float(line.split()[-1]) for line in lines)
 
 
 def needed(distribution, found=None):
@@ -507,7 +505,8 @@ SEAMS = {  # system -> [(what stands there, module, file inside its package, tex
     ],
     "scikit-learn": [
         ("operation", "sklearn", "neural_network/_base.py", "def inplace_tanh(X):"),
-        ("gradient", "sklearn", "neural_network/_base.py", "def inplace_tanh_derivative(Z, delta):"),
+        ("gradient", "sklearn", "neural_network/_base.py",
+         "def inplace_tanh_derivative(Z, delta):"),
     ],
 }  # fmt: skip
 
@@ -545,6 +544,14 @@ def small_things():
         optimizer.build([v])
         optimizer.apply([keras.ops.convert_to_tensor([g], dtype="float64")])
         steps["Keras"][g] = -float(keras.ops.convert_to_numpy(v)[0])
+    decayed = {}
+    for kind in torch.optim.Adam, torch.optim.AdamW:
+        p = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
+        optimizer = kind([p], lr=0.1, weight_decay=0.2)
+        for g in (0.5, -0.2, 0.3):
+            p.grad = torch.full((1,), g, dtype=torch.float64)
+            optimizer.step()
+        decayed[kind.__name__] = p.item()
     x = np.array([1, 2, 3, 4], "float32")
     ones = torch.ones(1, 1, 3)
     theirs = keras.layers.Conv1D(1, 3, 2, "same", use_bias=False, kernel_initializer="ones")
@@ -569,6 +576,7 @@ def small_things():
         default[name] = {n: given[n].default for n in wanted if n in given}
     return {
         "first step of Adam, lr 1": steps,
+        "PyTorch, three steps with decay": decayed,
         "padded": {name: np.asarray(a).ravel().tolist() for name, a in padded.items()},
         "defaults": default,
     }
@@ -578,49 +586,58 @@ def small_things():
 
 
 def measure(rounds, only):
-    rows = {name: {"lines": len(lines_of(SYSTEMS[name][0]))} for name in only}
-    state = {}
-    for size in SIZES:
-        widths, batch, rate, epochs, _ = SIZES[size]
-        with contextlib.ExitStack() as stack:
-            ask = {name: stack.enter_context(worker(name, size)) for name in only}
-            said = {name: one("") for name, one in ask.items()}
+    rows, state = {name: {"lines": len(lines_of(SYSTEMS[name][0]))} for name in only}, {}
+    with contextlib.ExitStack() as stack:
+        ask = {name: stack.enter_context(worker(name)) for name in only}
+        for size in SIZES:
+            word = "" if size == "small" else "next\n"
+            with ThreadPoolExecutor(len(only)) as pool:
+                said = dict(zip(only, pool.map(lambda name, word=word: ask[name](word), only)))
             took = {name: [] for name in only}
             for _ in range(rounds):
                 for name in random.sample(only, len(only)):
-                    took[name].append(ask[name]())
+                    took[name].append(ask[name]("\n"))
                 print(size, {name: round(1e3 * min(t), 3) for name, t in took.items()}, flush=True)
-        ours = [np.asarray(a) for a in said["minidl"]["weights"]]
-        for name in only:
-            theirs = [np.asarray(a) for a in said[name]["weights"]]
-            apart = max(float(abs(a - b).max()) for a, b in zip(ours, theirs))
-            rows[name][size] = {
-                "right": said[name]["right"], "apart": float(f"{apart:.2g}"),
-                "ms": float(f"{1e3 * min(took[name]):.3g}"),
-                "speed": float(f"{min(took['minidl']) / min(took[name]):.2g}"),
-                "first step, s": float(f"{said[name]['first']:.2g}"),
-            }  # fmt: skip
-        if size == "small" and "PyTorch" in said:
-            w1, b1, w2, b2 = (np.asarray(a).round(3) for a in said["PyTorch"]["weights"])
-            state = {"0.weight": w1.T, "0.bias": b1, "2.weight": w2.T, "2.bias": b2}
+            fill(rows, size, said, {name: min(t) for name, t in took.items()})
+            if size == "small" and "PyTorch" in said:
+                w1, b1, w2, b2 = (np.asarray(a).round(3) for a in said["PyTorch"]["weights"])
+                state = {"0.weight": w1.T, "0.bias": b1, "2.weight": w2.T, "2.bias": b2}
+    with ThreadPoolExecutor(len(only)) as pool:
+        seconds = dict(zip(only, pool.map(lambda name: seconds_to_import(name, 3), only)))
     for name in only:
         size, packages = size_of(name)
         rows[name] |= {
-            "import, s": float(f"{seconds_to_import(name, rounds):.2g}"),
-            "MB": round(size / 1e6), "packages": packages,
-        }  # fmt: skip
+            "import, s": float(f"{seconds[name]:.2g}"),
+            "MB": round(size / 1e6),
+            "packages": packages,
+        }
         print(name, rows[name], flush=True)
     return rows, {name: a.tolist() for name, a in state.items()}
+
+
+def fill(rows, size, said, took):
+    """Into the rows of all systems what was measured at one size."""
+    ours = [np.asarray(a) for a in said["minidl"]["weights"]]
+    for name, row in rows.items():
+        theirs = [np.asarray(a) for a in said[name]["weights"]]
+        apart = max(float(abs(a - b).max()) for a, b in zip(ours, theirs))
+        row[size] = {
+            "right": said[name]["right"],
+            "apart": float(f"{apart:.2g}"),
+            "ms": float(f"{1e3 * took[name]:.3g}"),
+            "speed": float(f"{took['minidl'] / took[name]:.2g}"),
+            "first step, s": float(f"{said[name]['first']:.2g}"),
+        }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)
-    parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--work", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:
-        return work(*given.work)
+        return work(given.work)
     rows, state = measure(given.rounds, given.only)
     packages = "numpy scikit-learn torch jax jaxlib tensorflow-cpu keras".split()
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
@@ -633,7 +650,8 @@ def main():
         "systems": rows, "seams": seams(), **small_things(), "state of PyTorch": state,
     }  # fmt: skip
     text = json.dumps(found, indent=1, ensure_ascii=False)
-    text = re.sub(r"\[[^\[\]{}\"]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text)  # numbers: one line
+    # Lists of numbers on one line each.
+    text = re.sub(r"\[[^\[\]{}\"]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text)
     (HERE / "compare.json").write_text(text + "\n", encoding="utf-8")
 
 

@@ -412,6 +412,17 @@ TRAIN = Task(
         ("decay is taken off p in both",
          "if keras:\n                    p = p - rate * decay * p\n                else:\n"
          "                    g = g + decay * p", "p = p - rate * decay * p"),
+        ("PyTorch's decay is multiplied by the rate as well", "g = g + decay * p",
+         "g = g + rate * decay * p"),
+        ("Keras's decay is taken off after the step, not before",
+         "p = p - rate * decay * p\n                else",
+         "p = p\n                else",
+         "m / (np.sqrt(s) + eps)\n",
+         "m / (np.sqrt(s) + eps)\n                    p = p - rate * decay * p\n"),
+        ("decay always pulls with the first p, not the one that is there",
+         "m, s = np.zeros(len(p)), np.zeros(len(p))",
+         "start, m, s = p, np.zeros(len(p)), np.zeros(len(p))",
+         "p - rate * decay * p", "p - rate * decay * start", "g + decay * p", "g + decay * start"),
         ("there is no decay",
          "if keras:\n                    p = p - rate * decay * p\n                else:\n"
          "                    g = g + decay * p\n                ", ""),
