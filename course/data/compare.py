@@ -28,16 +28,21 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-THREADS = "OMP OPENBLAS MKL TF_NUM_INTRAOP TF_NUM_INTEROP".split()
-for name in THREADS:  # one thread each, before NumPy is there
-    os.environ.setdefault(f"{name}_NUM_THREADS" if "TF" not in name else f"{name}_THREADS", "1")
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
-os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+if __name__ == "__main__":  # one thread each, before NumPy is there; nothing kept from before
+    os.environ |= {
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "TF_NUM_INTRAOP_THREADS": "1",
+        "TF_NUM_INTEROP_THREADS": "1",
+        "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+        "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    }
 
-import numpy as np  # noqa: E402
+import numpy as np
 
 HERE = Path(__file__).resolve().parent
 SIZES = {  # name -> widths, batch, learning rate, epochs of the run, epochs of a timed turn
@@ -308,8 +313,8 @@ def carry_jax(model, new):
 
 def carry_sklearn(model, new):
     if new:
-        n_in, n_out = new[0].shape[0], len(new[3])
-        model.partial_fit(np.zeros((1, n_in), "float32"), [0], classes=range(n_out))  # makes them
+        x, y = np.zeros((model.batch_size, len(new[0])), "float32"), [0] * model.batch_size
+        model.partial_fit(x, y, classes=range(len(new[3])))  # makes them
         del model._optimizer
         for there, a in zip(model.coefs_ + model.intercepts_, (new[0], new[2], new[1], new[3])):
             there[...] = a
