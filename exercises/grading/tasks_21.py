@@ -1,4 +1,4 @@
-"""The tasks of lesson 21: FLOPs, silent copies, calls made one, and the roof of a machine."""
+"""The tasks of lesson 21: FLOPs, silent copies, calls made two, and the roof of a machine."""
 
 import math
 
@@ -35,6 +35,7 @@ def count_cases(rng):
     yield "several layers", layers, (some(2, 70), 3, 34, 41)
     yield "several layers", layers[:3] * 2 + layers[6:], (5, 2, 30, 25)
     large = [("conv", 3000, 7, 1, 3), relu, ("pool", 2), ("linear", 5001)]
+    yield "many layers", layers + [relu, ("linear", some(2, 9))] * 9, (some(2, 9), 1, 34, 35)
     yield "large", large, (1001, some(2000, 3000), 301, 199)
 
 
@@ -65,6 +66,19 @@ COUNT = Task(
     cases=count_cases,
     reference=count_reference,
     rtol=1e-14,
+    equal=(
+        ("numbers[-1]", "it is the only one"),
+        ("-> c, h, w = (1, k, 1)", "only their product counts afterwards"),
+        ("-> sample = (1, layer[1], 1)", "only their product counts afterwards"),
+        ("-> sample = (c, w // size, h // size)", "height and width play the same part"),
+        ("-> sample = (filters, wide, high)", "height and width play the same part"),
+        ("if layer[0] == 'relu': -> if True:", "each other kind sets it anew"),
+        ("-> if layer[-1] == 'relu':", "a relu is one word"),
+        ("if layer[0] == 'relu':; if layer[0]", "only one of them holds"),
+        ("if layer[0] == 'pool':; if layer[0]", "only one of them holds"),
+        ("if layer[0] == 'linear':; if layer[0]", "only one of them holds"),
+        ("if not layers:; def whole", "neither needs the other"),
+    ),
     hints=(
         "For each layer: how many numbers does its result have, and how much is done for each?",
         "relu: one for each number. pool: size ** 2 - 1 comparisons for each number of the "
@@ -124,24 +138,27 @@ COUNT = Task(
         def count(layers, shape):
             if not layers:
                 return []
-            n, c, h, w = [int(length) for length in shape]
+            def whole(lengths):
+                return lengths[0] * lengths[1] * lengths[2] * lengths[3]
+
+            n, c, h, w = shape
             kind, numbers = layers[0][0], layers[0][1:]
             after = [n, c, h, w]
             more = 0
             if kind == "conv":
                 span = 2 * numbers[3] - numbers[1]
                 after = [n, numbers[0], (h + span) // numbers[2] + 1, (w + span) // numbers[2] + 1]
-                work = 2 * c * numbers[1] ** 2 * math.prod(after)
-                more = math.prod(after)
+                work = 2 * c * numbers[1] ** 2 * whole(after)
+                more = whole(after)
             elif kind == "linear":
                 after = [n, numbers[0], 1, 1]
                 work = 2 * n * c * h * w * numbers[0]
                 more = n * numbers[0]
             elif kind == "pool":
                 after = [n, c, h // numbers[0], w // numbers[0]]
-                work = (numbers[0] ** 2 - 1) * math.prod(after)
+                work = (numbers[0] ** 2 - 1) * whole(after)
             else:
-                work = math.prod(after)
+                work = whole(after)
             return [work + more] + count(layers[1:], after)""",
     ),
     wrong=(
@@ -225,6 +242,11 @@ def copy_cases(rng):
     yield "two copies", (n, t), [turned(1, 0), to(n * t), to(n, t), turned(1, 0), to(-1)]
     yield "two copies", (3, 4, 5), [("cut", 2, 0, 4), to(12, 4), turned(1, 0), to(48), to(4, 12), turned(1, 0), to(-1)]  # noqa: E501
     yield "turned twice", (n, t, d), [turned(1, 2, 0), turned(0, 2, 1), to(t, n, d), to(-1)]
+    yield "a turned array, not joined", (6, 4), [turned(1, 0), to(6, 4)]
+    yield "a turned array, not joined", (2, 3, 4, 5), [turned(3, 2, 1, 0), to(5, 4, 3, 2, 1)]
+    yield "an axis of length 1", (n, d, 1), [turned(0, 2, 1), to(n * d)]
+    yield "many steps", (4, 3, 2), [turned(2, 0, 1)] * 24 + [turned(2, 0, 1), to(2, 12), to(24)]
+    yield "many steps", (n, t), [to(n * t), to(n, t)] * 20 + [turned(1, 0)] * 3 + [to(n * t)]
     yield "many numbers", (30, 10, 33), [to(300, 33), turned(1, 0), to(33, 10, 30), to(330, 30)]
 
 
@@ -239,16 +261,12 @@ def copy_reference(shape, steps):
             where = np.array(where.take(range(start, stop), axis=axis))
         else:
             where = where.reshape(how[0])
-            strides = [0] * where.ndim
+            strides, start = [0] * where.ndim, int(where.reshape(-1)[0])
             for axis, length in enumerate(where.shape):
                 if length > 1:
-                    step = where.take([0, 1], axis=axis).reshape(-1)
-                    first = where.take([0], axis=axis).size
-                    del first
                     one = [0] * where.ndim
                     one[axis] = 1
-                    strides[axis] = int(where[tuple(one)] - step[0])
-            start = int(where.reshape(-1)[0])
+                    strides[axis] = int(where[tuple(one)]) - start
             for index in np.ndindex(where.shape):
                 if where[index] != start + sum(k * s for k, s in zip(index, strides)):
                     return i
@@ -259,6 +277,26 @@ COPY = Task(
     id="21.2",
     cases=copy_cases,
     reference=copy_reference,
+    equal=(
+        ("-> new = [n for n in list(new)[:20]", "10,000 numbers have at most 13 axes longer than 1"),
+        ("-> before = np.ones(shape)", "the numbers play no part"),
+        ("shares_memory(after, before)", "a question without order"),
+        ("before.transpose(how[-1])", "it is the only one"),
+        ("list(pairs)[:20]", "10,000 numbers have at most 13 axes longer than 1"),
+        ("list(joined)[:20]", "10,000 numbers have at most 13 axes longer than 1"),
+        ("list(zip(lengths, strides))[:20]", "a case with more axes would be a trap"),
+        ("-> whole = np.ones(shape)", "the first step never copies, and then it is set to 0"),
+        ("-> part[...] = 2", "any number but 0 serves"),
+        (".swapaxes(step[1], 0)", "two axes exchanged, in either order"),
+        ("part.swapaxes(step[1], 0)[", "two axes exchanged, in either order"),
+        ("if step[0] == 'transpose':; if step[0] == 'reshape':", "only one of them holds"),
+        ("if step[0] == 'reshape':; if step[0] == 'cut':", "only one of them holds"),
+        ("if step[0] == 'cut':; part[...] = 1", "a part is never a copy"),
+        ("-> x = np.empty(shape)", "the type plays no part"),
+        ("`/=` in place of `//=`", "it is divided without a rest"),
+        ("-> if n % new[0]:", "the numbers are as many, so lengths are left"),
+        ("for n, s in pairs:; new = [", "neither needs the other"),
+    ),
     hints=(
         "A view looks at the memory of the array that it came from. NumPy can be asked.",
         "Do each step, and ask np.shares_memory(before, after); False means that it copied.",
@@ -343,8 +381,6 @@ COPY = Task(
         ("every reshape of what is not contiguous is taken for a copy; splitting an axis never "
          "copies", "not np.shares_memory(before, after)",
          'kind == "reshape" and not before.flags.c_contiguous'),
-        ("the first step that does not copy is returned", "not np.shares_memory(before, after)",
-         "np.shares_memory(before, after)"),
         ("the last step that copies is returned", """
             before = np.zeros(shape)
 """, """
@@ -409,7 +445,7 @@ def slope_cases(rng):
     yield "zeros", np.array([1.0, -2.0, 0.5]), 1.5, np.array([0.0, 1.0, 0.0]), 0.5
     yield "equal numbers", np.array([1.0, 1.0, 1.0]), 2.0, np.array([1.5, 1.5, 1.5]), 0.1
     yield case("large numbers", 3, 0.5, 1e3)
-    yield case("many numbers", 150, 0.1)
+    yield case("many numbers", 16, 0.1)
 
 
 def slope_reference(cubes, pairs, x, h):
@@ -428,6 +464,18 @@ SLOPES = Task(
     cases=slope_cases,
     reference=slope_reference,
     drive=watch,
+    equal=(
+        ("-> x = x[:20]", "D is at most 16"),
+        ("-> h = abs(h)", "h is above 0"),
+        ("in range(min(d, 30)):", "D is at most 16"),
+        ("in range(min(len(x), 30)):", "D is at most 16"),
+        ("points[i, i] += h; points[d + i, i] -= h", "two points, in either order"),
+        ("in list((1, -1))[:3]", "there are two"),
+        ("in list((1, -1))[:20]", "there are two"),
+        ("-> return found", "a list is as good"),
+        ("values = f(np.array(points)) -> values = f(points)", "f takes a list of points too"),
+        ("-> points.append(point); point[i]", "the point that is changed is the one in the list"),
+    ),
     hints=(
         "f takes many points at once. Which points do all the slopes need?",
         "h * np.eye(D) is a table whose row d moves only coordinate d; x + that has D points.",
@@ -538,6 +586,10 @@ def mend_cases(rng):
     three = [("product", 100, 100, 100), ("product", 50, 100, 50), ("move", 10)]
     best = mend_least(three, 1e9, 1e9)
     yield "neither the longest nor the slowest by ratio", three, [best[0] * 1.1, best[1] * 2.5, best[2] * 99], 1e9, 1e9  # noqa: E501
+    two = [("product", 50, 50, 50), ("product", 50, 50, 40)]
+    best = mend_least(two, 1e9, 1e9)
+    yield "the first saves most", two, [best[0] * 2, best[1] * 1.4], 1e9, 1e9
+    yield "the first saves most", two[:1] * 2, [best[0] * 1.5, best[0] * 1.4], 1e9, 1e9
     yield case("faster than its best", drawn(5), 1e9, 1e9, 0.3, 0.9)
     yield case("faster than its best", drawn(6), 1e10, 1e9, 0.4, 3.0)
     yield case("a fast machine", drawn(5), 1e14, 3e12)
@@ -568,6 +620,23 @@ MEND = Task(
     cases=mend_cases,
     reference=mend_reference,
     atol=1e-20,
+    equal=(
+        ("best, which, most = ([], 1, None)", "the first line is always taken first"),
+        ("-> size = sizes[-1]", "a move has one size"),
+        ("-> peak = int(peak)", "from 10**6 on its fraction is less than the tolerance"),
+        ("-> peak = abs(peak)", "it is above 0"),
+        ("-> bandwidth = int(bandwidth)", "from 10**6 on its fraction is less than the tolerance"),
+        ("-> bandwidth = abs(bandwidth)", "it is above 0"),
+        ("np.argmax(seconds - best)", "a list less an array is an array"),
+        ("def work(kind, a, b=0, c=0):; def moved", "neither needs the other"),
+        ("arithmetic = np.array([work(*line) for line in lines]) / peak; moving",
+         "neither needs the other"),
+        ("-> if moved / bandwidth >= least:", "of two equal ones either"),
+        ("least >= most:", "no two lines save equally much"),
+        ("if line[0] == 'product':; if line[0]", "only one of them holds"),
+        ("if line[0] == 'elementwise':; if line[0]", "only one of them holds"),
+        ("if line[0] == 'sum':; if line[0]", "only one of them holds"),
+    ),
     hints=(
         "For each line: its FLOPs by the peak, its bytes by the bandwidth, and the longer of both.",
         "A number has 4 bytes. product: N D + D K + N K numbers move; elementwise: n_in * size "
