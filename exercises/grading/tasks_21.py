@@ -67,7 +67,14 @@ COUNT = Task(
     reference=count_reference,
     rtol=1e-14,
     equal=(
-        ("numbers[-1]", "it is the only one"),
+        ("-> k = numbers[-1]", "it is the only one"),
+        ("-> after = [n, numbers[-1], 1, 1]", "it is the only one"),
+        ("* numbers[-1]", "it is the only one"),
+        ("-> after = [n, c, h // numbers[-1]", "it is the only one"),
+        ("w // numbers[-1]]", "it is the only one"),
+        ("-> work = (numbers[-1]", "it is the only one"),
+        ("-> h //= size", "a number is no array"),
+        ("-> w //= size", "a number is no array"),
         ("-> c, h, w = (1, k, 1)", "only their product counts afterwards"),
         ("-> sample = (1, layer[1], 1)", "only their product counts afterwards"),
         ("-> sample = (c, w // size, h // size)", "height and width play the same part"),
@@ -225,7 +232,11 @@ def copy_cases(rng):
     yield "no copy", (n, t, d), [("cut", 0, 1, n), to(-1, d)]
     yield "a turned array is joined", (n, t, d), [turned(1, 0, 2), to(t * n, d)]
     yield "a turned array is joined", (n, t), [turned(1, 0), to(-1)]
-    yield "a turned array is joined", (n, t, d), [to(n * t, d), turned(1, 0), to(d * n * t), to(1, -1)]
+    yield (
+        "a turned array is joined",
+        (n, t, d),
+        [to(n * t, d), turned(1, 0), to(d * n * t), to(1, -1)],
+    )
     yield "a turned array, not joined", (6, t, d), [turned(2, 1, 0), to(d, t, 2, 3)]
     yield "a turned array, not joined", (n, t, d), [turned(2, 0, 1), to(d, n * t)]
     yield "a turned array, not joined", (n, t, d), [turned(1, 0, 2), to(t, 1, n, d), to(t, n, d)]
@@ -237,10 +248,18 @@ def copy_cases(rng):
     yield "a part is joined", (n + 1, t, d + 1), [("cut", 0, 1, n), ("cut", 2, 1, d + 1), to(-1, d)]
     yield "a part is joined", (3, n + 1, d), [("cut", 1, 1, n + 1), to(3, n * d), to(-1)]
     yield "a part, not joined", (4, 6), [("cut", 1, 2, 6), to(4, 2, 2), to(2, 2, 4)]
-    yield "a part, not joined", (n + 2, d), [("cut", 0, 1, n + 1), to(n * d), ("cut", 0, 1, d), to(1, -1)]
+    yield (
+        "a part, not joined",
+        (n + 2, d),
+        [("cut", 0, 1, n + 1), to(n * d), ("cut", 0, 1, d), to(1, -1)],
+    )
     yield "a part, not joined", (3, 5), [("cut", 1, 1, 2), to(3), ("cut", 0, 0, 2)]
     yield "two copies", (n, t), [turned(1, 0), to(n * t), to(n, t), turned(1, 0), to(-1)]
-    yield "two copies", (3, 4, 5), [("cut", 2, 0, 4), to(12, 4), turned(1, 0), to(48), to(4, 12), turned(1, 0), to(-1)]  # noqa: E501
+    yield (
+        "two copies",
+        (3, 4, 5),
+        [("cut", 2, 0, 4), to(12, 4), turned(1, 0), to(48), to(4, 12), turned(1, 0), to(-1)],
+    )
     yield "turned twice", (n, t, d), [turned(1, 2, 0), turned(0, 2, 1), to(t, n, d), to(-1)]
     yield "a turned array, not joined", (6, 4), [turned(1, 0), to(6, 4)]
     yield "a turned array, not joined", (2, 3, 4, 5), [turned(3, 2, 1, 0), to(5, 4, 3, 2, 1)]
@@ -278,7 +297,7 @@ COPY = Task(
     cases=copy_cases,
     reference=copy_reference,
     equal=(
-        ("-> new = [n for n in list(new)[:20]", "10,000 numbers have at most 13 axes longer than 1"),
+        ("-> new = [n for n in list(new)[:20]", "10,000 numbers have at most 13 long axes"),
         ("-> before = np.ones(shape)", "the numbers play no part"),
         ("shares_memory(after, before)", "a question without order"),
         ("before.transpose(how[-1])", "it is the only one"),
@@ -585,7 +604,13 @@ def mend_cases(rng):
     # The line that takes longest, and the one farthest from its best by ratio, are others.
     three = [("product", 100, 100, 100), ("product", 50, 100, 50), ("move", 10)]
     best = mend_least(three, 1e9, 1e9)
-    yield "neither the longest nor the slowest by ratio", three, [best[0] * 1.1, best[1] * 2.5, best[2] * 99], 1e9, 1e9  # noqa: E501
+    yield (
+        "neither the longest nor the slowest by ratio",
+        three,
+        [best[0] * 1.1, best[1] * 2.5, best[2] * 99],
+        1e9,
+        1e9,
+    )
     two = [("product", 50, 50, 50), ("product", 50, 50, 40)]
     best = mend_least(two, 1e9, 1e9)
     yield "the first saves most", two, [best[0] * 2, best[1] * 1.4], 1e9, 1e9
@@ -599,7 +624,11 @@ def mend_least(lines, peak, bandwidth):
     found = []
     for kind, *sizes in lines:
         work = {"product": 2.0 * math.prod(sizes), "elementwise": sizes[-1], "sum": sizes[0]}
-        moved = {"sum": sum(sizes), "move": 2 * sizes[0], "elementwise": sizes[0] * sizes[-1] + sizes[-1]}  # noqa: E501
+        moved = {
+            "sum": sum(sizes),
+            "move": 2 * sizes[0],
+            "elementwise": sizes[0] * sizes[-1] + sizes[-1],
+        }
         if kind == "product":
             n, d, k = sizes
             moved[kind] = n * d + d * k + n * k
