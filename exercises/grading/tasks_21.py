@@ -68,6 +68,7 @@ COUNT = Task(
     rtol=1e-14,
     equal=(
         ("-> k = numbers[-1]", "it is the only one"),
+        ("-> size = numbers[-1]", "it is the only one"),
         ("-> after = [n, numbers[-1], 1, 1]", "it is the only one"),
         ("* numbers[-1]", "it is the only one"),
         ("-> after = [n, c, h // numbers[-1]", "it is the only one"),
