@@ -16,7 +16,7 @@ def count_cases(rng):
     relu = ("relu",)
     yield "by hand", [("linear", 30), relu], (10, 20, 1, 1)
     yield "by hand", [("conv", 8, 3, 1, 1), relu, ("pool", 2), ("linear", 10)], (64, 1, 28, 28)
-    yield "no layers", [], (some(1, 9), 1, some(2, 9), some(2, 9))
+    yield "relu", [], (some(1, 9), 1, some(2, 9), some(2, 9))
     yield "relu", [relu], (some(2, 9), 3, 5, 4)
     yield "relu", [relu, relu], (1, 1, 1, some(2, 9))
     yield "pool", [("pool", 2)], (3, 2, 8, 6)
