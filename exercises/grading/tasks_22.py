@@ -170,6 +170,7 @@ def step_cases(rng):
     yield "a good step", arrays((2, 3), (), (4,)), 1024.0, 3, 2.0, 0.5, 10
     yield "a good step", arrays((2,), scale=1e-9), 2.0**16, 7, 2.0, 0.5, 2000
     yield "a good step", arrays((2,), scale=1e250), 2.0, 1, 2.0, 0.5, 2000
+    yield "a good step", [np.array([1.5e308, 1.2e308]), np.array(-1.7e308)], 1.0, 1, 2.0, 0.5, 9
     yield "the last of a row", arrays((3,)), 16.0, 4, 2.0, 0.5, 5
     yield "the last of a row", arrays((2, 2), (2,)), 3.0, 1999, 2.0, 0.5, 2000
     yield "the last of a row", arrays((2,)), 10.0, 6, 1.5, 0.25, 7
@@ -288,6 +289,8 @@ SCALER = Task(
          "(np.isfinite(g).any() or not g.size)"),
         ("the sum of each array is looked at, and two infinities are nan, which is let pass",
          "np.isfinite(g).all()", "not np.isinf(g[np.isfinite(g) | np.isinf(g)].sum())"),
+        ("the norm is looked at, which overflows though all numbers are finite",
+         "np.isfinite(g).all()", "np.isfinite((g**2).sum())"),
         ("the factor may fall below 1", "max(1.0, factor * backoff)", "factor * backoff"),
         ("the factor falls to 1 at once", "max(1.0, factor * backoff)", "1.0"),
         ("the factor is divided by backoff, and grows", "factor * backoff", "factor / backoff"),
@@ -324,7 +327,7 @@ def hidden_cases(rng):
     yield "by hand", total, ["loss"], 1
     yield "a training loop", loop, ["w", "labels"], 1
     yield "a training loop", loop, ["w", "labels"], 7
-    yield "a training loop", loop + [("", "if", ["loss", "value"])], ["w", "labels"], 3
+    yield "a training loop", [*loop, ("", "if", ["loss", "value"])], ["w", "labels"], 3
     yield "nothing is there", [("y", "add", ["x", "w"]), ("", "print", ["y"])], [], 3
     yield "it was taken first", [("a", "take", ["a"]), ("", "print", ["a"])], ["a"], 3
     yield "it was taken first", [("b", "take", ["a"]), ("", "if", ["b", "a"])], ["a"], 4
