@@ -741,8 +741,6 @@ BACK = Task(
         ("g of the end is given to each layer, not what came from the layer behind",
          "while starts:", "end = g\n            while starts:",
          "inputs.pop(), g)", "inputs.pop(), end)"),
-        ("the pieces are one layer too long", "range(0, layers, every)",
-         "range(0, layers, every + 1)", "first + every", "first + every + 1"),
     ),
 )  # fmt: skip
 
