@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from grading.task import find
 from grading.tasks_22 import walk_back
 
