@@ -154,7 +154,7 @@ def sizes_cases(rng):
             found.append(tuple(map(int, one)))
         return found
 
-    yield "by hand", 28, [(3, 1, 0), (2, 2, 0), (3, 1, 0)]
+    yield "by hand", 28, [(5, 1, 2), (2, 2, 0), (3, 2, 0)]
     yield "by hand", 28, []
     for _ in range(3):
         yield "one layer", int(rng.integers(20, 99)), stack(1, 2)
