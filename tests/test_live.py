@@ -359,14 +359,21 @@ def met(path):
     cells = [cell for cell in build.read(path).cells if cell.cell_type == "code"]
     # Without a history: the copies of the process would share its database, and print complaints.
     shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
-    verdicts = []
+    verdicts, quoted, differs = [], [], ""
     for number, cell in enumerate(cells):
         if cell.source.startswith("# minidl/"):
-            for kind, text in [("none", cell.source), *chosen(mistakes(cell.source))]:
-                seconds = 600 if kind == "none" else 60  # a mistake may take the end out of a loop
-                met_by = apart(shell, text, cells[number + 1 :], seconds)
+            for kind, text in chosen(mistakes(cell.source)):
+                # A mistake may take the end out of a loop.
+                met_by = apart(shell, text, cells[number + 1 :], 60)
                 verdicts.append((cell.id, kind, text, met_by))
-        ran(shell, cell.source)
+            quoted.append(cell)
+            ran(shell, cell.source)
+        else:
+            found = differs_from_stored(shell, cell)
+            if quoted:
+                differs = differs or found
+    # Without a mistake, once for all quotations.
+    verdicts += [(cell.id, "none", cell.source, differs) for cell in quoted]
     print(json.dumps(verdicts))
 
 
@@ -402,13 +409,19 @@ def meets(shell, text, later):
     for cell in later:
         if cell.source.startswith("# minidl/") or "interact(" in cell.source:
             continue
-        if "nbval-ignore-output" in cell.metadata.get("tags", ()):
-            ran(shell, cell.source)  # what comes after it may need what it makes
-            continue
-        printed, right = ran(shell, cell.source)
-        stored = "".join(o.text for o in cell.outputs if o.output_type == "stream")
-        if not right or printed != stored:
-            return cell.id if right else f"{cell.id} raises"
+        if found := differs_from_stored(shell, cell):
+            return found
+    return ""
+
+
+def differs_from_stored(shell, cell):
+    """Run a cell: its name if it prints something else than is stored, or raises; else ""."""
+    printed, right = ran(shell, cell.source)
+    if "nbval-ignore-output" in cell.metadata.get("tags", ()):
+        return ""  # it is run because what comes after it may need what it makes
+    stored = "".join(o.text for o in cell.outputs if o.output_type == "stream")
+    if not right or printed != stored:
+        return cell.id if right else f"{cell.id} raises"
     return ""
 
 
