@@ -80,6 +80,15 @@ CODES = Task(
     id="24.1",
     cases=code_cases,
     reference=code_reference,
+    equal=(
+        ("folds = abs(folds)", "folds are counted from 0"),
+        ("weight = abs(weight)", "it is 0 or above"),
+        ("list(zip(words, labels, folds))[::-1]", "a sum has no order"),
+        ("total, count, every, rows = (", "numbers, which become what is added to them"),
+        ("list(np.unique(folds))[::-1]", "each fold by itself"),
+        ("for fold in np.sort(folds)", "a fold that comes again gives the same codes"),
+        ("-> for fold in folds:", "a fold that comes again gives the same codes"),
+    ),
     hints=(
         "Of the rows in other folds, which have the word of row n? They may be none.",
         "A mask for the folds, and one for the words, joined by &. If no row is left, the code is "
@@ -214,7 +223,15 @@ COMPARE = Task(
     id="24.2",
     cases=compare_cases,
     reference=compare_reference,
-    equal=(("list(diffs)[::-1]", "a sum has no order"),),
+    equal=(
+        ("list(diffs)[::-1]", "a sum has no order"),
+        ("list(zip(a, b))[::-1]", "a sum has no order"),
+        ("-> if mean + half < 0:; if mean - half > 0:", "only one of both can be so"),
+        ("t = abs(t)", "it is above 0"),
+        ("1 if mean >= 0 else -1", "a mean of 0 is inside"),
+        ("low, high = (mean + half, mean - half)", "the verdict asks both ends"),
+        ("np.std(b - a, ddof=1)", "both have one deviation"),
+    ),
     hints=(
         "Mean and variance of the differences; the variance is divided by one less than their "
         "number.",
@@ -339,7 +356,8 @@ def search_cases(rng):
     yield case("some fail", {"width": [5, 1, 2]}, 6, 3, {"width": 1.0}, ("width", 5, 5))
     yield case("below 0", {"width": [50, 70, 60]}, 6, 2, {"width": -1.0})
     yield case("below 0", {"width": [50, 70, 60]}, 6, 3, {"width": -1.0}, ("width", 50, 1))
-    yield case("many settings", {"a": list(range(9)), "b": list(range(7))}, 4, 2)
+    up = {"a": 1.0, "b": 2.0}
+    yield case("many settings", {"a": list(range(25)), "b": list(range(23))}, 4, 2, up)
     yield case("many rows", {"a": [1, 2]}, 150, 2)
     yield case("many rows", {"a": [1, 2]}, 140, 35)
 
@@ -364,6 +382,18 @@ SEARCH = Task(
     cases=search_cases,
     reference=search_reference,
     drive=searched,
+    equal=(
+        ("list(grid.items())[:20]", "there are at most four names"),
+        ("-> asked = [n for n", "two lists of their own"),
+        ("return (best, means)", "a list is as good"),
+        ("mean >= top + 1e-08", "means are equal, or clearly different"),
+        ("mean > top):", "equally good ones give equal numbers"),
+        ("-> order = np.where(", "equally good ones give equal numbers"),
+        ("-np.inf, means), 7)", "means are equal, or clearly different"),
+        ("-np.inf, means), 9)", "means are equal, or clearly different"),
+        ("list(folds)[::-1]", "a mean has no order"),
+        ("-> def deeper(i, setting):", "it is called behind both"),
+    ),
     hints=(
         "First a list of all settings: begin with one empty dict, and for each name make of each "
         "dict as many as the name has values.",
@@ -470,13 +500,13 @@ SEARCH = Task(
 
 
 def autoencoder_cases(rng):
-    def case(group, n, m, d, k, steps, spread=1.0, shift=0.0):
+    def case(group, n, m, d, k, steps, spread=1.0, shift=0.0, large=1.0):
         x = spread * numbers(rng, n, d) + shift
         new = spread * numbers(rng, m, d) + shift
-        start = np.round(rng.uniform(0.1, 0.6, (d, k)) * rng.choice([-1, 1], (d, k)), 2)
+        start = np.round(large * rng.uniform(0.1, 0.6, (d, k)) * rng.choice([-1, 1], (d, k)), 2)
         # Small beside the largest variance and the weights, so that the loss falls.
         size = ((x - x.mean(axis=0)) ** 2).sum() / n
-        rate = float(np.round(0.05 / max(size, 0.05), 6))
+        rate = float(np.round(0.05 / max(size, 0.05) / large**2, 6))
         return group, x, new, start, rate, steps
 
     one = np.array([[1.0, 0.0], [-1.0, 0.0]])
@@ -487,6 +517,8 @@ def autoencoder_cases(rng):
     yield case("several codes", 7, 3, 4, 2, 1)
     yield case("several codes", 8, 5, 3, 3, 5)
     yield case("several codes", 6, 2, 2, 3, 4)
+    yield case("large first weights", 6, 3, 3, 2, 4, large=6.0)
+    yield case("large first weights", 5, 3, 2, 1, 3, 1.0, 2.0, 8.0)
     yield case("no step", 4, 3, 3, 2, 0)
     yield case("no step", 4, 3, 3, 1, 0, shift=1.5)
     yield case("means far from 0", 6, 4, 3, 2, 3, 0.5, 3.0)
@@ -530,6 +562,19 @@ AUTOENCODER = Task(
     id="24.4",
     cases=autoencoder_cases,
     reference=autoencoder_reference,
+    equal=(
+        ("keepdims=True", "one row is taken off as its numbers are"),
+        ("-> w = w - rate * 2 / len(x)", "the array is the answer's own"),
+        ("-> w -= rate * 2 * slope", "the array is the answer's own"),
+        ("-> slope = slope + (", "the array is the answer's own"),
+        ("(mean - x, start.copy())", "z enters the gradient twice"),
+        ("for row in mean - x:", "z enters the gradient twice"),
+        ("x = x[::-1]", "a mean has no order"),
+        ("list(x - mean)[::-1]", "a sum has no order"),
+        ("rate = abs(rate)", "it is above 0"),
+        ("-> second = ", "what is taken off has the product 0 with deviations"),
+        ("-> w = start", "w becomes another array in each step"),
+    ),
     hints=(
         "Write L first, for a w of two numbers, and where w stands in it. A small change of w "
         "changes both the code and what is rebuilt from it.",
