@@ -610,6 +610,9 @@ PROMISE = Task(
 # ---- 03.4
 
 
+SUM = "sum of c s z, for c divided by its largest"
+
+
 def examine(answer, x, labels):
     """What the answer says, and what is wrong with its proof."""
     kept = x.copy(), labels.copy()
@@ -631,12 +634,15 @@ def examine(answer, x, labels):
         return {"says": "impossible", "numbers in c": c.size, "numbers expected": len(labels)}
     c = c / max(abs(c).max(), 1e-300)
     total = ((c * (2 * labels - 1)) @ np.column_stack([x, np.ones(len(x))])).round(6)
-    return {
+    verdict = {
         "says": found[0],
         "numbers below 0": int((c < 0).sum()),
         "all are 0": bool((c == 0).all()),
-        "sum of c s z, largest c as 1": [float(t) for t in total],
+        SUM: [float(t) for t in total],
     }
+    if (c < 0).any() or not c.any() or total.any():
+        verdict["your c, divided by its largest"] = [float(v) for v in c.round(6)]
+    return verdict
 
 
 def prove_cases(rng):
@@ -707,7 +713,7 @@ def prove_reference(x, labels):
         "says": "impossible",
         "numbers below 0": 0,
         "all are 0": False,
-        "sum of c s z, largest c as 1": [0.0] * (x.shape[1] + 1),
+        SUM: [0.0] * (x.shape[1] + 1),
     }
 
 
