@@ -60,9 +60,9 @@ WEIGHTED = Task(
     **PRECISION,
     equal=(("r = abs(r)", "no r is below 0"),),
     hints=(
-        "How much does the loss change when one answer y_n grows a little? Write that down as an "
+        "How much does the loss change when one answer ŷ_n grows a little? Write that down as an "
         "array (N,); both gradients are made of it.",
-        "The slope for y_n is 2 r_n error_n / (sum of r). For b these add up; for w_d each is "
+        "The slope for ŷ_n is 2 r_n error_n / (sum of r). For b these add up; for w_d each is "
         "multiplied by x_nd first.",
         "share = 2 * r * error / r.sum(); the gradients are x.T @ share and share.sum().",
     ),
@@ -215,7 +215,7 @@ RATES = Task(
         "The Hessian is 2 * ones.T @ ones / N, np.linalg.eigvalsh gives its eigenvalues. At the "
         "best rate the axis with the smallest and the one with the largest curvature are equally "
         "slow.",
-        "1 - r c_min = r c_max - 1. Solve for r.",
+        "1 - rate * c_min = rate * c_max - 1. Solve for the rate.",
     ),
     right=(
         """
@@ -402,7 +402,7 @@ SCALED = Task(
         ("in zip(z, w))) + b", "the product is the same both ways"),
     ),
     hints=(
-        "Write y = sum of w_d (x_d - mean_d) / std_d + b, and collect what multiplies x_d. What "
+        "Write ŷ = sum of w_d (x_d - mean_d) / std_d + b, and collect what multiplies x_d. What "
         "remains is the bias.",
         "The old weight is w_d / std_d. The old bias is b minus the sum of old weight times mean.",
         "std = np.where(x.max(axis=0) == x.min(axis=0), 1.0, std); z = (x - mean) / std; "

@@ -192,8 +192,8 @@ MATMUL = Task(
     reference=matmul_reference,
     equal=(("np.swapaxes(x, -2, -1)", "the two are exchanged, whichever is named first"),),
     hints=(
-        "The gradient of a has a's shape. Which product of g (n, m) and b (k, m after turning) "
-        "gives (n, k)?",
+        "The gradient of a has a's shape. Which product of g (N, K) and b (D, K before turning) "
+        "gives (N, D)?",
         "dL/da = g bT and dL/db = aT g. In a batch only the last two axes are turned.",
         "unbroadcast(g @ np.swapaxes(b, -1, -2), a.shape), and the same idea for b.",
     ),
