@@ -464,7 +464,7 @@ def test_nothing_is_said_of_all_inputs_while_some_were_not_tried():
             centres = centres.astype(float)
             while True:
                 groups = ((x[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
-                if len(set(groups.tolist())) < len(centres):
+                if x.min() < 0:
                     raise TimeoutError("it goes on for ever")
                 new = np.array([x[groups == k].mean(axis=0) for k in range(len(centres))])
                 if (new == centres).all():
