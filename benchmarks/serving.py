@@ -108,9 +108,7 @@ def main():
             for server in servers.values():
                 while server.requests < REQUESTS:
                     server.loaded(script, options.seconds)
-            print(
-                "| engine | requests a second | median, ms | 99 %, ms | requests | MB before, after |"
-            )
+            print("| engine | a second | median, ms | 99 %, ms | requests | MB before, after |")
             print("|---|--:|--:|--:|--:|--:|")
             for name, server in servers.items():
                 rate, middle, late = np.median(found[name], axis=0)

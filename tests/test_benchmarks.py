@@ -46,7 +46,9 @@ def test_only_the_twins_need_pytorch():
 
 
 # From the ground up: a module imports only those before it, at its top or inside a function.
-ORDER = "workloads twins race memory overhead pictures growth gpu where scaling serving __main__".split()
+ORDER = """
+    workloads twins race memory overhead pictures growth gpu where scaling serving __main__
+""".split()
 FOLDER = Path(race.__file__).resolve().parent
 
 
