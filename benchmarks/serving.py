@@ -67,7 +67,8 @@ class Server:
         assert "Non-2xx" not in done.stdout, done.stdout
         self.requests += int(re.search(r"(\d+) requests in", done.stdout)[1])
         rate = float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)[1])
-        return rate, *(in_ms(re.search(rf"{p}%\s+(\S+)", done.stdout)[1]) for p in (50, 99))
+        late = dict(re.findall(r"^ +(50|99)% +(\S+)$", done.stdout, re.MULTILINE))
+        return rate, in_ms(late["50"]), in_ms(late["99"])
 
     def end(self):
         self.process.terminate()
