@@ -356,15 +356,17 @@ def met(path):
     from traitlets.config import Config
 
     os.chdir(path.parent)
-    cells = [cell for cell in build.read(path).cells if cell.cell_type == "code"]
+    lesson = build.read(path)
+    cells = [cell for cell in lesson.cells if cell.cell_type == "code"]
+    # A mistake may take the end out of a loop, or out of a wait.
+    limits = 60, 60 + 6 * lesson.metadata.minidl.seconds
     # Without a history: the copies of the process would share its database, and print complaints.
     shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
     verdicts, quoted, differs = [], [], ""
     for number, cell in enumerate(cells):
         if cell.source.startswith("# minidl/"):
             for kind, text in chosen(mistakes(cell.source)):
-                # A mistake may take the end out of a loop.
-                met_by = apart(shell, text, cells[number + 1 :], 60)
+                met_by = apart(shell, text, cells[number + 1 :], limits)
                 verdicts.append((cell.id, kind, text, met_by))
             quoted.append(cell)
             ran(shell, cell.source)
@@ -385,12 +387,17 @@ def ran(shell, text):
     return printed.getvalue(), result.success
 
 
-def apart(shell, text, later, seconds):
-    """In a copy of this process, for so many seconds of its time: what met the mistake, or ""."""
+def apart(shell, text, later, limits):
+    """In a copy of this process: what met the mistake, or "".
+
+    limits: for so many seconds of its own time, and of the clock's.
+    """
     there, here = os.pipe()
     if (child := os.fork()) == 0:
-        signal.signal(signal.SIGVTALRM, lambda *_: os._exit(write(here, "ran too long")))
-        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+        for number in signal.SIGVTALRM, signal.SIGALRM:
+            signal.signal(number, lambda *_: os._exit(write(here, "ran too long")))
+        for timer, seconds in zip((signal.ITIMER_VIRTUAL, signal.ITIMER_REAL), limits):
+            signal.setitimer(timer, seconds)
         os._exit(write(here, meets(shell, text, later)))
     os.close(here)
     with os.fdopen(there) as pipe:
