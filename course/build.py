@@ -29,6 +29,7 @@ Metadata of a notebook, under `minidl`:
 """
 
 import argparse
+import asyncio
 import copy
 import hashlib
 import itertools
@@ -55,6 +56,7 @@ from course.live import QuotationError, marked, statements  # noqa: E402
 
 FOLDERS = "course", "solutions"
 SECONDS_PER_CELL = 100
+WAKE = 3  # seconds after which a kernel that has not answered gets another request
 TRIES = 3  # now and then a kernel leaves a request unread, and a cell seems to run for ever
 
 # What JupyterLab folds away until a click, by the tags that sites know.
@@ -246,6 +248,29 @@ def is_executed(nb):
     return right and counts == list(range(1, len(counts) + 1))
 
 
+class Client(NotebookClient):
+    """One that wakes a kernel which leaves a request unread (docs/decisions.md, ipykernel): with
+    the next request it reads both."""
+
+    async def async_execute_cell(self, *cell, **options):
+        return await self._awake(super().async_execute_cell(*cell, **options))
+
+    async def async_wait_for_reply(self, *request, **options):  # of what the kernel is, at first
+        return await self._awake(super().async_wait_for_reply(*request, **options))
+
+    async def _awake(self, waiting):
+        waking = asyncio.ensure_future(self._wake())
+        try:
+            return await waiting
+        finally:
+            waking.cancel()
+
+    async def _wake(self):
+        while True:
+            await asyncio.sleep(WAKE)
+            self.kc.kernel_info()
+
+
 def execute(nb, folder, root):
     """Run `nb` in `folder`, with root and root/exercises importable; note what was run."""
     for left in reversed(range(TRIES)):
@@ -259,7 +284,7 @@ def execute(nb, folder, root):
 def _execute(nb, folder, root):
     started, at = time.perf_counter(), []
     path = [str(root), str(root / "exercises"), os.environ.get("PYTHONPATH", "")]
-    client = NotebookClient(nb, timeout=SECONDS_PER_CELL, kernel_name="python3")
+    client = Client(nb, timeout=SECONDS_PER_CELL, kernel_name="python3")
     client.record_timing = False
     client.resources = {"metadata": {"path": str(folder)}}
     client.extra_arguments = ["--log-level=ERROR"]
