@@ -68,8 +68,12 @@ TYPES = [
     ("nn.functional.cross_entropy(model(x), w)", "Tensor"),
     ("optim.SGD(model.parameters(), lr=0.1).step()", "None"),
 ]
-# Made for `minidl.compile` alone, and met by nobody who calls it.
-INTERNAL = re.compile(r"minidl\.graph\.(?!costs|drawing)\w+\.(?!Compiled\b|compile\b)")
+# Made for `minidl.compile` and `minidl.onnx` alone, and met by nobody who calls them; and the
+# entries of ONNX's tables, functions without a name.
+INTERNAL = re.compile(
+    r"minidl\.graph\.(?!costs|drawing)\w+\.(?!Compiled\b|compile\b)"
+    r"|minidl\.onnx\.(runs|writer)\.(?!Rule\b)|minidl\.onnx\.\w+\._$"
+)
 MISTAKES = [
     "x + object()",
     "x + 'a'",

@@ -393,12 +393,14 @@ class Loaded(Module):
     def __init__(self, file: Any):
         self.file, graph = file, file.graph  # a ModelProto of ONNX's, and its GraphProto
         helper, to_array = onnx_package().helper, onnx_package().numpy_helper.to_array
-        self.nodes = []
+        self.nodes: list[tuple[str, list[str], list[str], dict[str, Any]]] = []
         for node in graph.node:
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
             attributes = _plain(node.op_type, attributes)
             self.nodes.append((node.op_type, [*node.input], [*node.output], attributes))
-        self.fixed, self.weights, self.places = {}, {}, []
+        self.fixed: dict[str, np.ndarray] = {}
+        self.weights: dict[str, Any] = {}
+        self.places: list[str] = []
         kept = {name for kind, names, *_ in self.nodes if kind == "BatchNormalization"
                 for name in names[3:]}  # fmt: skip
         for initial in graph.initializer:

@@ -178,9 +178,11 @@ class Rule:
     node, ints, constant: the writer's.
     """
 
-    def __init__(self, writer, call, values):
+    def __init__(self, writer: Writer, call: Any, values: Any) -> None:
         self.writer, self.call = writer, call
-        self.node, self.ints, self.constant = writer.node, writer.ints, writer.constant
+        self.node: Callable[..., Any] = writer.node
+        self.ints: Callable[..., str] = writer.ints
+        self.constant: Callable[..., str] = writer.constant
         self.attrs, self.layer = call.attrs, call.what
         self.shapes = [v.shape if isinstance(v, Value) else () for v in values]
         self.dtypes = [v.dtype if isinstance(v, Value) else None for v in values]
@@ -206,7 +208,7 @@ class Rule:
             return value.name
         return self.writer.cast(value.name, dtype)
 
-    def weight(self, name):
+    def weight(self, name: str) -> str | None:
         """The value of the layer's own array `name`, or None."""
         part = getattr(self.layer, name)
         if part is None:
