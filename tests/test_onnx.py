@@ -403,3 +403,58 @@ def test_the_lines_of_the_page_run(tmp_path, monkeypatch, capsys):
     written = sorted(path.name for path in tmp_path.iterdir())
     assert written == ["gpt.onnx", "model.onnx", "small.onnx"]
     assert "weights.0.weight" in capsys.readouterr().out
+
+
+def recurrent(path, kind, gates, **attributes):
+    """A file with one recurrent layer, as others may write it."""
+    helper = onnx.helper
+    shapes = {"w": (1, gates * 3, 2), "r": (1, gates * 3, 3), "b": (1, 2 * gates * 3)}
+    weights = [onnx.numpy_helper.from_array(numbers(*s), name) for name, s in shapes.items()]
+    node = helper.make_node(kind, ["x", *shapes], ["y"], hidden_size=3, **attributes)
+    x, y = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("x", ["T", "N", 2]), ("y", ["T", 1, "N", 3]))
+    )
+    graph = helper.make_graph([node], "graph", [x], [y], weights)
+    opset = [helper.make_opsetid("", 21)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
+
+
+@pytest.mark.parametrize(
+    "kind, gates, attributes, known",
+    [
+        ("LSTM", 4, {}, True),
+        ("LSTM", 4, {"activations": ["Sigmoid", "Tanh", "Tanh"], "input_forget": 0}, True),
+        ("LSTM", 4, {"activations": ["Tanh", "Tanh", "Tanh"]}, False),
+        ("LSTM", 4, {"activations": ["Sigmoid", "Sigmoid", "Sigmoid"]}, False),
+        ("LSTM", 4, {"clip": 0.5}, False),
+        ("GRU", 3, {"activations": ["Sigmoid", "Tanh"], "linear_before_reset": 1}, True),
+        ("GRU", 3, {"activations": ["Tanh", "Sigmoid"], "linear_before_reset": 1}, False),
+        ("RNN", 1, {"activations": ["Tanh"]}, True),
+        ("RNN", 1, {"activations": ["Relu"]}, False),
+    ],
+)
+def test_what_is_written_out_is_read_only_where_it_is_the_standard(
+    tmp_path, kind, gates, attributes, known
+):
+    path = tmp_path / "layer.onnx"
+    recurrent(path, kind, gates, **attributes)
+    if not known:
+        with pytest.raises(NotImplementedError, match="more than minidl"):
+            load(path)
+        return
+    x = numbers(4, 2, 2)
+    np.testing.assert_allclose(load(path)(x).numpy(), run(path, x)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_an_operator_of_another_domain_is_not_taken_for_onnxs(tmp_path):
+    helper, path = onnx.helper, tmp_path / "other.onnx"
+    node = helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")
+    x, y = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N"]) for name in ("x", "y")
+    )
+    opset = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+    graph = helper.make_graph([node], "graph", [x], [y])
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
+    with pytest.raises((NotImplementedError, ValueError), match=r"com\.microsoft"):
+        load(path)

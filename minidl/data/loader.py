@@ -299,7 +299,8 @@ class DataLoader:
 
         rows: None, or which samples of a batch of n it is to have, a slice rows(n), as
             `distributed.Group.rows`; the others are not read, except where there is a transform,
-            whose draws belong to the whole batch, or where none are left.
+            whose draws belong to the whole batch, or where none are left; so `collate` gets these
+            samples alone.
 
         `self.epoch` stays what it is.  close() ends the threads, as does dropping the iterator;
         contextlib.closing does so however a loop is left.  Raises ValueError unless start is in

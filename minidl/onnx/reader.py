@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+_STANDARD = "", "ai.onnx"  # the domains of ONNX's own operators
 OPERATORS: dict[str, Callable[..., Any]] = {}  # of ONNX: name -> function(*inputs, **attributes)
 
 
@@ -392,11 +394,18 @@ class Loaded(Module):
 
     def __init__(self, file: Any):
         self.file, graph = file, file.graph  # a ModelProto of ONNX's, and its GraphProto
-        helper, to_array = onnx_package().helper, onnx_package().numpy_helper.to_array
+        to_array = onnx_package().numpy_helper.to_array
+        version = next(known.version for known in file.opset_import if known.domain in _STANDARD)
         self.nodes: list[tuple[str, list[str], list[str], dict[str, Any]]] = []
         for node in graph.node:
-            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-            attributes = _plain(node.op_type, attributes)
+            attributes = _plain(node, version)
+            try:
+                signature(OPERATORS[node.op_type]).bind(*node.input, **attributes)
+            except TypeError as error:
+                raise NotImplementedError(
+                    f"the node {node.output[0]!r}, {node.op_type} with {attributes}, has more than "
+                    f"minidl.onnx can read: {error}"
+                ) from None
             self.nodes.append((node.op_type, [*node.input], [*node.output], attributes))
         self.fixed: dict[str, np.ndarray] = {}
         self.weights: dict[str, Any] = {}
@@ -453,37 +462,43 @@ class Loaded(Module):
         return f"{', '.join(self.inputs)} -> {', '.join(self.outputs)}"
 
 
-# What others write though it changes nothing.
-NEUTRAL = {
-    "ceil_mode": 0, "training_mode": 0, "storage_order": 0, "stash_type": 1, "clip": 0.0,
-    "input_forget": 0, "auto_pad": "NOTSET", "fmod": 0, "saturate": 1, "round_mode": "up",
-    "activations": ("Sigmoid", "Tanh"), "dilations": (1,),
-}  # fmt: skip
+# What a recurrent layer computes with, in each direction; it is often written out.
+ACTIVATIONS = {"RNN": ["Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
 
 
-def _changes_nothing(kind, name, value):
-    """Whether an attribute of a node has the one value that these operators know."""
-    if name == "activations" and kind == "RNN":
-        return {*value} == {"Tanh"}
-    if name in ("activations", "dilations"):
-        return {*value} <= {*NEUTRAL[name]}
-    return name in NEUTRAL and value == NEUTRAL[name]
+def _plain(node, version):
+    """A node's attributes as text, numbers and arrays, without those that change nothing.
 
-
-def _plain(kind, attributes):
-    """Attributes of a node as text, numbers and arrays, without those that change nothing."""
-    to_array = onnx_package().numpy_helper.to_array
+    version: of ONNX's operators, whose own defaults count as not written.
+    """
+    onnx = onnx_package()
+    value_of = onnx.helper.get_attribute_value
+    schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+    defaults = {name: known.default_value for name, known in schema.attributes.items()}
     found = {}
-    for name, value in attributes.items():
+    for attribute in node.attribute:
+        name, value = attribute.name, value_of(attribute)
+        default = defaults.get(name)
+        if default is not None and default.name and value == value_of(default):
+            continue
         if isinstance(value, bytes):
             value = value.decode()
         elif hasattr(value, "raw_data"):
-            value = to_array(value)
+            value = onnx.numpy_helper.to_array(value)
         elif isinstance(value, list) and value and isinstance(value[0], bytes):
             value = [one.decode() for one in value]
-        if not _changes_nothing(kind, name, value):
+        standard = ACTIVATIONS.get(node.op_type)
+        same = name == "activations" and value in (standard, standard * 2)
+        if not same and not (name == "dilations" and {*value} == {1}):
             found[name] = value
     return found
+
+
+def _name(node):
+    """The name of a node's operator, with its domain where that is not ONNX's own."""
+    if node.domain in _STANDARD:
+        return node.op_type
+    return f"{node.domain}.{node.op_type}"
 
 
 def load(path: str | os.PathLike[str]) -> Loaded:
@@ -500,7 +515,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # protobuf's and ONNX's have no common base
         raise ValueError(f"{path} is no valid file of ONNX: {error}") from error
-    unknown = sorted({node.op_type for node in model.graph.node} - {*OPERATORS})
+    unknown = sorted({_name(node) for node in model.graph.node} - {*OPERATORS})
     if unknown:
         raise NotImplementedError(
             f"{path} needs operators that minidl.onnx cannot read: {', '.join(unknown)}; each is "

@@ -30,3 +30,21 @@ export function show(table, rows) {
     return row;
   }));
 }
+
+// A function that does `work`, never twice at once: who calls it meanwhile has it done once more.
+export function latest(work) {
+  let [running, waiting] = [false, false];
+  return async () => {
+    waiting = true;
+    if (running) return;
+    running = true;
+    try {
+      while (waiting) {
+        waiting = false;
+        await work();
+      }
+    } finally {
+      running = false;
+    }
+  };
+}

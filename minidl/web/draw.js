@@ -1,6 +1,6 @@
 // A drawing area for an image model: what is drawn becomes pixels, pixels become probabilities.
 
-import { show, softmax } from "./answers.js";
+import { latest, show, softmax } from "./answers.js";
 
 const MOST = 12;  // classes that are shown in their order; of more, the likeliest
 
@@ -59,26 +59,17 @@ export async function draw({ shape, labels, centre }, run) {
     return other;
   }
 
-  let [running, waiting, spoken] = [false, false, 0];
-  async function think() {
-    if (running) {
-      waiting = true;
-      return;
-    }
-    running = true;
-    do {
-      waiting = false;
-      const one = pixels();
-      const input = new Float32Array(channels * one.length);
-      for (let c = 0; c < channels; c += 1) input.set(one, c * one.length);
-      const p = softmax(await run("float32", input, [1, ...shape]));
-      const blank = one.every((pixel) => pixel === 0);
-      present(p, blank);
-      window.minidl = { pixels: one, probabilities: p, blank };  // for who opens the console
-    } while (waiting);
-    running = false;
-  }
+  const think = latest(async () => {
+    const one = pixels();
+    const input = new Float32Array(channels * one.length);
+    for (let c = 0; c < channels; c += 1) input.set(one, c * one.length);
+    const p = softmax(await run("float32", input, [1, ...shape]));
+    const blank = one.every((pixel) => pixel === 0);
+    present(p, blank);
+    window.minidl = { pixels: one, probabilities: p, blank };  // for who opens the console
+  });
 
+  let spoken = 0;
   function present(p, blank) {
     let rows = labels.map((label, k) => [label, blank ? 0 : p[k]]);
     const best = rows.reduce((a, b) => (b[1] > a[1] ? b : a));

@@ -1,6 +1,6 @@
 // A text that the model goes on with: letters become token numbers, numbers become letters.
 
-import { show, softmax } from "./answers.js";
+import { latest, show, softmax } from "./answers.js";
 
 const LENGTH = 60;  // tokens that one press of the button adds
 
@@ -83,20 +83,10 @@ export async function write(settings, run) {
     window.minidl = { numbers, probabilities: p };  // for who opens the console
   }
 
-  let [running, waiting] = [false, false];
-  async function think() {
-    if (running) {
-      waiting = true;
-      return;
-    }
-    running = true;
-    do {
-      waiting = false;
-      const numbers = tokens.encode(area.value);
-      if (numbers.length) present(softmax(await scores(numbers)), numbers);
-    } while (waiting);
-    running = false;
-  }
+  const think = latest(async () => {
+    const numbers = tokens.encode(area.value);
+    if (numbers.length) present(softmax(await scores(numbers)), numbers);
+  });
 
   let stopped = true;
   async function goOn() {
