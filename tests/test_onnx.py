@@ -405,6 +405,183 @@ def test_the_lines_of_the_page_run(tmp_path, monkeypatch, capsys):
     assert "weights.0.weight" in capsys.readouterr().out
 
 
+def foreign(path, nodes, inputs, outputs, arrays=(), version=21, producer="another"):
+    """A file as others may write it: nodes (kind, inputs, outputs, attributes), inputs and outputs
+    name -> (type, shape), arrays name -> array."""
+    helper = onnx.helper
+    made = [helper.make_node(kind, given, results, **more) for kind, given, results, more in nodes]
+    infos = [
+        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in some.items()]
+        for some in (inputs, outputs)
+    ]
+    weights = [onnx.numpy_helper.from_array(a, name) for name, a in dict(arrays).items()]
+    graph = helper.make_graph(made, "graph", *infos, weights)
+    opset = [helper.make_opsetid("", version)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=10, producer_name=producer)
+    onnx.save(onnx.shape_inference.infer_shapes(model), path)  # of the outputs
+
+
+FLOAT, WHOLE = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+X = np.array([[-7, 8, 0], [5, -9, 3]])
+
+
+@pytest.mark.parametrize(
+    "kind, kinds, given, more",
+    [
+        ("Div", (WHOLE, WHOLE, WHOLE), [X, np.array([[2, 3, 4], [-2, 2, -3]])], {}),
+        ("Div", (FLOAT, FLOAT, FLOAT), [numbers(2, 3), numbers(2, 3)], {}),
+        ("Pow", (WHOLE, FLOAT, WHOLE), [X, np.full((2, 3), 2, "f")], {}),
+        ("Pow", (FLOAT, WHOLE, FLOAT), [numbers(2, 3), np.full((2, 3), 3)], {}),
+        ("ReduceSum", (WHOLE, None, WHOLE), [X], {"keepdims": 0}),
+        ("ReduceMean", (FLOAT, None, FLOAT), [numbers(2, 3)], {"keepdims": 1}),
+        ("ReduceSum", (FLOAT, None, FLOAT), [numbers(2, 3)], {"noop_with_empty_axes": 1}),
+        ("ReduceMean", (FLOAT, None, FLOAT), [numbers(2, 3)], {"noop_with_empty_axes": 1}),
+        ("Max", (FLOAT, FLOAT, FLOAT), [numbers(2, 3)] * 2 + [numbers(2, 3)], {}),
+        ("Min", (FLOAT, FLOAT, FLOAT), [numbers(2, 3)] * 2 + [numbers(2, 3)], {}),
+        ("Sum", (FLOAT, FLOAT, FLOAT), [numbers(2, 3)] * 2 + [numbers(2, 3)], {}),
+        ("Clip", (FLOAT, FLOAT, FLOAT), [numbers(2, 3)], {}),
+        ("Softmax", (FLOAT, None, FLOAT), [numbers(2, 3)], {"axis": 0}),
+    ],
+)
+def test_operators_of_others_at_their_edges(tmp_path, kind, kinds, given, more):
+    first, second, result = kinds
+    names = [f"x{i}" for i in range(len(given))]
+    inputs = {
+        name: (first if i == 0 else second, [None] * np.ndim(a))
+        for i, (name, a) in enumerate(zip(names, given))
+    }
+    path = tmp_path / "one.onnx"
+    foreign(path, [(kind, names, ["y"], more)], inputs, {"y": (result, None)})
+    expected = run(path, *given)[0]
+    found = load(path)(*given).numpy()
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_axes_that_are_there_and_empty(tmp_path):
+    for noop in 0, 1:
+        path = tmp_path / f"{noop}.onnx"
+        foreign(
+            path, [("ReduceSum", ["x", "axes"], ["y"], {"noop_with_empty_axes": noop})],
+            {"x": (FLOAT, [2, 3])}, {"y": (FLOAT, None)}, {"axes": np.zeros(0, np.int64)},
+        )  # fmt: skip
+        x = numbers(2, 3)
+        np.testing.assert_allclose(load(path)(x).numpy(), run(path, x)[0], rtol=1e-6)
+
+
+def test_operators_of_a_version_with_another_meaning_are_refused(tmp_path):
+    path = tmp_path / "old.onnx"
+    foreign(
+        path, [("Softmax", ["x"], ["y"], {"axis": 1})], {"x": (FLOAT, [2, 3, 4])},
+        {"y": (FLOAT, None)}, version=11,
+    )  # fmt: skip
+    with pytest.raises(NotImplementedError, match=r"version 11 .* 13 on"):
+        load(path)
+
+
+def test_lengths_that_are_fixed_in_a_file_are_held_to(tmp_path):
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
+    export(model, tmp_path / "model.onnx", numbers(2, 1, 8, 8))
+    again = load(tmp_path / "model.onnx")
+    again(numbers(5, 1, 8, 8))
+    for wrong in numbers(5, 1, 9, 9), numbers(1, 8, 8), numbers(5, 2, 8, 8):
+        with pytest.raises(ValueError, match=r"x: the file takes the shape \(any, 1, 8, 8\), got"):
+            again(wrong)
+
+
+class Parts(Module):
+    """A parameter of one number, a buffer, a constant, and a layer of one output."""
+
+    def __init__(self):
+        self.scale = nn.Parameter(np.ones(1, "f"))
+        self.mean = tensor(np.arange(3, dtype="f"))
+        self.linear = nn.Linear(3, 1)
+
+    def forward(self, x):
+        return self.linear((x - self.mean) * self.scale) + np.full(4, 0.5, "f")
+
+
+def test_all_that_was_trained_is_trained_and_nothing_else(tmp_path):
+    model = Parts()
+    export(model, tmp_path / "parts.onnx", numbers(2, 3))
+    again = load(tmp_path / "parts.onnx")
+    paths = [path for path, _ in again.named_parameters()]
+    assert sorted(paths) == [f"weights.{path}" for path, _ in sorted(model.named_parameters())]
+    assert "weights.mean" in again.state_dict()
+    optimizer = optim.Adam(again.parameters(), 0.1)
+    x = numbers(50, 3)
+    y = x.sum(1, keepdims=True) + 7
+    losses = []
+    for _ in range(600):
+        loss = ((again(tensor(x))[:, :1] - y) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 1e-2 < losses[0]
+    np.testing.assert_array_equal(again.state_dict()["weights.mean"], [0, 1, 2])
+
+
+def test_of_a_file_of_others_what_stands_where_weights_stand_is_trained(tmp_path):
+    arrays = {
+        "onnx::MatMul_7": numbers(3, 1), "linear.bias": numbers(1), "val_16": numbers(2, 3),
+        "mean": numbers(3), "count": np.arange(3), "norm.running_mean": numbers(3),
+        "norm.running_var": numbers(3) ** 2, "norm.weight": numbers(3), "norm.bias": numbers(3),
+    }  # fmt: skip
+    norm = [f"norm.{name}" for name in ("weight", "bias", "running_mean", "running_var")]
+    nodes = [
+        ("BatchNormalization", ["x", *norm], ["a"], {}),
+        ("Add", ["a", "val_16"], ["b"], {}),
+        ("MatMul", ["b", "onnx::MatMul_7"], ["c"], {}),
+        ("Add", ["c", "linear.bias"], ["y"], {}),
+    ]
+    path = tmp_path / "other.onnx"
+    foreign(path, nodes, {"x": (FLOAT, [2, 3])}, {"y": (FLOAT, None)}, arrays)
+    again = load(path)
+    found = {path.removeprefix("weights.") for path, _ in again.named_parameters()}
+    assert found == {"onnx::MatMul_7", "linear.bias", "norm.weight", "norm.bias"}
+    x = numbers(2, 3)
+    np.testing.assert_allclose(again(x).numpy(), run(path, x)[0], rtol=1e-5)
+
+
+def test_what_a_file_uses_and_minidl_has_not_is_said(tmp_path):
+    path = tmp_path / "pool.onnx"
+    shapes = {"x": (FLOAT, [1, 1, 4, 4])}, {"y": (FLOAT, None), "i": (WHOLE, None)}
+    foreign(path, [("MaxPool", ["x"], ["y", "i"], {"kernel_shape": [2, 2]})], *shapes)
+    with pytest.raises(NotImplementedError, match=r"uses 2 of its results, minidl\.onnx has 1"):
+        load(path)(numbers(1, 1, 4, 4))
+    for more in {"ceil_mode": 1}, {"dilations": [2, 2]}, {"auto_pad": "SAME_UPPER"}:
+        node = ("MaxPool", ["x"], ["y"], {"kernel_shape": [2, 2], **more})
+        foreign(path, [node], shapes[0], {"y": (FLOAT, None)})
+        with pytest.raises(NotImplementedError, match=r"MaxPool.* has more than minidl"):
+            load(path)
+    foreign(
+        path, [("Dropout", ["x", "", "on"], ["y"], {})], shapes[0], {"y": (FLOAT, None)},
+        {"on": np.array(True)},
+    )  # fmt: skip
+    with pytest.raises(NotImplementedError, match="Dropout that draws"):
+        load(path)(numbers(1, 1, 4, 4))
+    with pytest.raises(TypeError, match="an example of each input"):
+        export(nn.Linear(2, 2), path)
+
+
+def test_a_recurrent_layer_without_biases(tmp_path):
+    w, r = numbers(1, 12, 2), numbers(1, 12, 3)
+    path = tmp_path / "lstm.onnx"
+    foreign(
+        path, [("LSTM", ["x", "w", "r"], ["y"], {"hidden_size": 3})],
+        {"x": (FLOAT, ["T", "N", 2])}, {"y": (FLOAT, None)}, {"w": w, "r": r},
+    )  # fmt: skip
+    x = numbers(4, 2, 2)
+    np.testing.assert_allclose(load(path)(x).numpy(), run(path, x)[0], rtol=1e-5, atol=1e-5)
+    foreign(
+        path, [("LSTM", ["x", "w", "r", "", "", "", "", "p"], ["y"], {"hidden_size": 3})],
+        {"x": (FLOAT, ["T", "N", 2])}, {"y": (FLOAT, None)}, {"w": w, "r": r, "p": numbers(1, 9)},
+    )  # fmt: skip
+    with pytest.raises(NotImplementedError, match="peepholes"):
+        load(path)(x)
+
+
 def recurrent(path, kind, gates, **attributes):
     """A file with one recurrent layer, as others may write it."""
     helper = onnx.helper

@@ -121,11 +121,17 @@ def quantize(model: Module) -> Module:
     So the file is a quarter as large; onnxruntime is quicker with it, and minidl is not, for NumPy
     has no quick product of whole numbers.  It cannot be trained: its parameters ask for no
     gradient, and RuntimeError is raised where x does.  The model itself stays.
+    Raises ValueError for a model with nothing to quantise.
     Symmetric, by output, dynamic: Jacob et al. 2018; PyTorch's quantize_dynamic.
     """
     if not isinstance(model, Module):
         raise TypeError(f"quantize: expected a Module, got {type(model).__name__}")
     found = _changed(deepcopy(model), {})
+    if not any(isinstance(part, _Quantized) for _, part in found.modules()):
+        raise ValueError(
+            f"quantize: {type(model).__name__} holds no Linear or Conv2d; quantise a model before "
+            "it is exported, for what onnx.load reads has neither"
+        )
     for p in found.parameters():
         p.requires_grad = False
     return found.eval()

@@ -15,14 +15,14 @@ import numpy as np
 
 from .. import advice
 from ..engine import devices
-from ..engine.tensor import array_of, tensor
+from ..engine.tensor import Tensor, array_of, tensor
 from ..graph.lines import flat, mapped
 from ..io import write_atomically
 from ..nn.module import Module
 from .reader import Loaded
 from .rules import LAYERS, OPERATIONS
 from .runs import Length, Run, Source, aligned, kind_of, told
-from .writer import Rule, Value, Writer
+from .writer import BUFFERS, PRODUCER, Rule, Value, Writer
 
 if TYPE_CHECKING:
     import os
@@ -60,6 +60,8 @@ def export(
         return
     if not isinstance(model, Module):
         raise TypeError(f"export: expected a Module, got {type(model).__name__}")
+    if not inputs:
+        raise TypeError("export: give an example of each input, export(model, path, x[:2])")
     names = _names(model, len(inputs))
     given = [(name, devices.to_numpy(array_of(tensor(x)))) for name, x in zip(names, inputs)
              if x is not None]  # fmt: skip
@@ -214,9 +216,11 @@ def _content(writer, name, described, outputs):
     model = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", OPSET)],
-        producer_name="minidl",
+        producer_name=PRODUCER,
         ir_version=10,
     )
+    parts = [writer.paths[id(part)] for part in writer.parts.values() if type(part) is Tensor]
+    helper.set_model_props(model, {BUFFERS: "\n".join(p for p in parts if p in writer.constants)})
     writer.onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
 

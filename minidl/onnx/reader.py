@@ -9,7 +9,8 @@ Explained in course/25.
 from __future__ import annotations
 
 import math
-from functools import partial
+import re
+from functools import partial, reduce
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,15 @@ from ..graph.lines import flat
 from ..nn import functional as F
 from ..nn.module import Module, Parameter, as_tensor
 from ..nn.quantized import byte_scale, in_bytes
-from .writer import onnx_package
+from .writer import BUFFERS, PRODUCER, onnx_package
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
 _STANDARD = "", "ai.onnx"  # the domains of ONNX's own operators
+_OLDEST = 13  # the version of operators from which a softmax is over one axis
+_FLOATS = 1, 10, 11, 16  # ONNX's numbers for float32, float16, float64, bfloat16
 OPERATORS: dict[str, Callable[..., Any]] = {}  # of ONNX: name -> function(*inputs, **attributes)
 
 
@@ -43,17 +46,19 @@ def operator(*names: str) -> Callable:
 
 
 OPERATORS |= {
-    "Add": ops.add, "Sub": ops.sub, "Mul": ops.mul, "Div": ops.div, "Neg": ops.neg, "Pow": ops.pow,
+    "Add": ops.add, "Sub": ops.sub, "Mul": ops.mul, "Neg": ops.neg,
     "MatMul": ops.matmul, "Exp": ops.exp, "Log": ops.log, "Sqrt": ops.sqrt, "Sin": ops.sin,
     "Cos": ops.cos, "Tanh": ops.tanh, "Sigmoid": ops.sigmoid, "Softplus": ops.softplus,
-    "Relu": ops.relu, "Abs": ops.abs, "Sign": ops.sign, "Max": ops.maximum, "Min": ops.minimum,
+    "Relu": ops.relu, "Abs": ops.abs, "Sign": ops.sign,
+    "Max": lambda *xs: reduce(ops.maximum, xs), "Min": lambda *xs: reduce(ops.minimum, xs),
+    "Sum": lambda *xs: reduce(ops.add, xs),
     "Where": ops.where, "Equal": ops.equal, "Less": ops.less, "LessOrEqual": ops.less_equal,
     "Greater": lambda a, b: ops.less(b, a), "GreaterOrEqual": lambda a, b: ops.less_equal(b, a),
-    "Mod": ops.mod,
+    "Mod": lambda a, b: ops.mod(a, b),  # of whole numbers; fmod is none of its arguments
     "BitwiseAnd": ops.bit_and, "BitwiseOr": ops.bit_or, "BitwiseNot": ops.invert,
     "Floor": lambda x: as_tensor(np.floor(array_of(x))), "And": ops.bit_and, "Or": ops.bit_or,
     "Not": ops.invert,
-    "Identity": lambda x: x, "Dropout": lambda x, *more, **options: x,
+    "Identity": lambda x: x,
     "Reciprocal": lambda x: 1 / x,
     "LeakyRelu": lambda x, *, alpha=0.01: F.leaky_relu(x, alpha),
     "Softmax": lambda x, *, axis=-1: F.softmax(x, axis),
@@ -72,6 +77,36 @@ def _ints(x):
     if x is None:
         return []
     return np.asarray(array_of(x)).ravel().tolist()
+
+
+@operator("Div")
+def _(a, b):
+    if a.dtype.kind not in "iu":
+        return ops.div(a, b)
+    whole = np.abs(array_of(a)) // np.abs(array_of(b))  # towards 0, where // goes down
+    return as_tensor((np.sign(array_of(a)) * np.sign(array_of(b)) * whole).astype(a.dtype))
+
+
+@operator("Pow")
+def _(a, b):
+    y = ops.pow(a, b)
+    return y if y.dtype == a.dtype else y.astype(a.dtype)
+
+
+@operator("Clip")
+def _(x, low=None, high=None):
+    if low is not None:
+        x = ops.maximum(x, low)
+    if high is not None:
+        x = ops.minimum(x, high)
+    return x
+
+
+@operator("Dropout")
+def _(x, ratio=None, training_mode=None, *, seed=0):
+    if training_mode is not None and bool(array_of(training_mode)):
+        raise NotImplementedError("Dropout that draws, as in training: export in evaluation")
+    return x
 
 
 @operator("Gelu")
@@ -192,22 +227,23 @@ def _(x, y, c=None, *, alpha=1.0, beta=1.0, transA=0, transB=0):
 
 
 def _reduced(function, x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
-    if axes is not None:
-        axes = tuple(_ints(axes))
-    return function(x, axis=axes, keepdims=bool(keepdims))
+    axes = tuple(_ints(axes)) or None
+    if axes is None and noop_with_empty_axes:
+        return x
+    y = function(x, axis=axes, keepdims=bool(keepdims))
+    return y if y.dtype == x.dtype else y.astype(x.dtype)
+
+
+def _mean(x, *, axis, keepdims):
+    return x.mean(axis, keepdims=keepdims)  # (N, D), axes [1] -> (N, 1), or (N,)
 
 
 OPERATORS |= {
     "ReduceSum": partial(_reduced, shapes.sum),
     "ReduceMax": partial(_reduced, reductions.max),
     "ReduceMin": partial(_reduced, reductions.min),
+    "ReduceMean": partial(_reduced, _mean),
 }
-
-
-@operator("ReduceMean")
-def _(x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
-    axes = tuple(_ints(axes)) or None
-    return x.mean(axes, keepdims=bool(keepdims))  # (N, D), axes [1] -> (N, 1), or (N,)
 
 
 @operator("GlobalAveragePool")
@@ -350,12 +386,16 @@ def _recurrent(kind, order, x, w, r, b=None, lengths=None, *state, hidden_size,
     order: of minidl's gates among ONNX's.  x (T, N, D), w (directions, gates * H, D),
     r (directions, gates * H, H), b (directions, 2 gates * H) -> (T, directions, N, H), states.
     """
-    reset = kind is nn.GRU and not linear_before_reset
-    if direction == "reverse" or layout or reset or b is None:
-        raise NotImplementedError(
-            f"direction {direction!r}, layout {layout}, linear_before_reset {linear_before_reset}, "
-            "or no biases"
-        )
+    for unknown, what in [
+        (direction == "reverse", "a layer that reads backwards only"),
+        (layout, "layout 1"),
+        (kind is nn.GRU and not linear_before_reset, "a GRU with linear_before_reset 0"),
+        (len(state) > kind.states, "peepholes"),
+    ]:
+        if unknown:
+            raise NotImplementedError(f"minidl.onnx cannot read {what}")
+    if b is None:
+        b = Tensor(np.zeros((len(w), 2 * w.shape[1]), w.dtype))
     layer = kind.__new__(kind)  # without weights of its own
     layer.n_in, layer.n_hidden, layer.n_layers, layer.dropout = x.shape[2], hidden_size, 1, 0.0
     layer.directions = ("", "_reverse")[: len(w)]
@@ -410,23 +450,31 @@ class Loaded(Module):
         self.fixed: dict[str, np.ndarray] = {}
         self.weights: dict[str, Any] = {}
         self.places: list[str] = []
-        kept = {name for kind, names, *_ in self.nodes if kind == "BatchNormalization"
-                for name in names[3:]}  # fmt: skip
+        trained = _trained(file)
         for initial in graph.initializer:
             a, name = to_array(initial).copy(), initial.name
-            if a.dtype.kind != "f" or a.size < 2:
-                self.fixed[name] = a
+            if name in trained:
+                a = Parameter(a)
+            elif a.dtype.kind == "f" and a.size > 1:
+                a = Tensor(a)
             else:
-                kind = {True: Tensor, False: Parameter}[name in kept]
-                self._holder(name)[name.split(".")[-1]] = kind(a)
-                self.places.append(name)
-        self.inputs = [x.name for x in graph.input if x.name not in {*self.fixed, *self.places}]
+                self.fixed[name] = a
+                continue
+            self._holder(name)[name.split(".")[-1]] = a
+            self.places.append(name)
+        known = {*self.fixed, *self.places}
+        self.inputs = [x.name for x in graph.input if x.name not in known]
+        self.sizes: list[list[int | None] | None] = [
+            _sizes(x) for x in graph.input if x.name not in known
+        ]
         self.outputs = [y.name for y in graph.output]
 
     def forward(self, *inputs: Any) -> Any:
         """The output for the inputs in the file's order; a tuple where there are several."""
         if len(inputs) != len(self.inputs):
             raise TypeError(f"the model takes {self.inputs}, got {len(inputs)} inputs")
+        for name, sizes, x in zip(self.inputs, self.sizes, inputs):
+            _check_sizes(name, sizes, np.shape(array_of(x)))
         known = {"": None, **self.fixed, **dict(zip(self.inputs, map(as_tensor, inputs)))}
         for name in self.places:
             known[name] = self._holder(name)[name.split(".")[-1]]
@@ -435,7 +483,13 @@ class Loaded(Module):
                 found = OPERATORS[kind](*(known[name] for name in names), **attributes)
             except (TypeError, ValueError, NotImplementedError) as error:
                 raise type(error)(f"the node {results[0]!r}, {kind}: {error}") from error
-            known.update(zip(results, flat(found)))
+            found = flat(found)
+            if any(results[len(found) :]):
+                raise NotImplementedError(
+                    f"the node {results[0]!r}, {kind}: the file uses {len(results)} of its "
+                    f"results, minidl.onnx has {len(found)}"
+                )
+            known.update(zip(results, found))
         found = [as_tensor(known[name]) for name in self.outputs]
         if len(found) > 1:
             return tuple(found)
@@ -460,6 +514,54 @@ class Loaded(Module):
 
     def extra(self) -> str:
         return f"{', '.join(self.inputs)} -> {', '.join(self.outputs)}"
+
+
+# Where among an operator's inputs a layer's weights stand; and names that programs give.
+_PLACES = {
+    "Gemm": (1, 2), "MatMul": (0, 1), "Conv": (1, 2), "ConvTranspose": (1, 2), "Gather": (0,),
+    "LSTM": (1, 2, 3), "GRU": (1, 2, 3), "RNN": (1, 2, 3), "BatchNormalization": (1, 2),
+    "LayerNormalization": (1, 2),
+}  # fmt: skip
+_MADE_UP = re.compile(r"constant|val_|_|/|onnx::")
+
+
+def _trained(file):
+    """The names of a file's arrays that are trained.
+
+    In a file of minidl's: all but constants and what it says to be buffers.  In others: those that
+    stand where layers have weights, and those that a person has named.
+    """
+    told = {known.key: known.value for known in file.metadata_props}
+    buffers = told.get(BUFFERS, "").split("\n")
+    floats = {w.name for w in file.graph.initializer if w.data_type in _FLOATS}
+    named = {name for name in floats if not _MADE_UP.match(name) and name not in buffers}
+    if file.producer_name == PRODUCER:
+        return named
+    found = set()
+    for node in file.graph.node:
+        places = _PLACES.get(node.op_type)
+        for i, name in enumerate(node.input):
+            if (places is None and name in named) or (places and i in places and name in floats):
+                found.add(name)
+    return found
+
+
+def _sizes(value):
+    """The shape of an input, None where an axis is free; None for all if the file does not say."""
+    kind = value.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    return [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
+
+
+def _check_sizes(name, sizes, shape):
+    """Raise ValueError unless an input has the lengths that are fixed in the file."""
+    if sizes is None:
+        return
+    fits = len(sizes) == len(shape) and all(n in (None, m) for n, m in zip(sizes, shape))
+    if not fits:
+        wanted = ", ".join("any" if n is None else str(n) for n in sizes)
+        raise ValueError(f"{name}: the file takes the shape ({wanted}), got {shape}")
 
 
 # What a recurrent layer computes with, in each direction; it is often written out.
@@ -515,6 +617,12 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # protobuf's and ONNX's have no common base
         raise ValueError(f"{path} is no valid file of ONNX: {error}") from error
+    version = next(known.version for known in model.opset_import if known.domain in _STANDARD)
+    if version < _OLDEST:
+        raise NotImplementedError(
+            f"{path} is for version {version} of ONNX's operators; minidl.onnx reads those from "
+            f"{_OLDEST} on: export it anew, with opset_version=17 in PyTorch"
+        )
     unknown = sorted({_name(node) for node in model.graph.node} - {*OPERATORS})
     if unknown:
         raise NotImplementedError(

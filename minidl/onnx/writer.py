@@ -19,6 +19,9 @@ from .runs import Length
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+PRODUCER = "minidl"
+BUFFERS = "minidl.buffers"  # what a file says of itself: the names of arrays that are not trained
+
 # ---- the file, as it is written
 
 

@@ -114,3 +114,8 @@ def test_it_is_not_trained():
         found[1](tensor(numbers(2, 4), requires_grad=True))
     with pytest.raises(TypeError, match="quantize: expected a Module, got int"):
         nn.quantize(3)
+
+
+def test_a_model_with_nothing_to_quantise_is_refused():
+    with pytest.raises(ValueError, match="holds no Linear or Conv2d"):
+        nn.quantize(nn.Sequential(nn.Tanh()))
