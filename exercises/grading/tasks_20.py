@@ -641,6 +641,11 @@ def records_cases(rng):
     yield "how many arguments", [(1,), (1, 1), (), (1,), (1, 1, 1), (1, 1), (), (1, None)]
     yield "how many arguments", [(number(), number()), (number(),), (number(), number()), ()]
     yield "which argument", [(1, 2.0), (2.0, 1), (1, 7.0), (2, 2.0), (8.5, 1), (x, 1), (1, x)]
+    yield "lists and tuples", [([1],), ((1,),)]  # short ones, for they are shown
+    yield "one in the other", [([[1], 2],), ([1, [2]],)]
+    yield "dicts", [({"a": 1, "b": 2},), ({"b": 2, "a": 1},)]
+    yield "dicts", [({"a": 1},), ({"b": 1},), ({"a": 2},)]
+    yield "arrays", [(array(2, 3),), (array(3, 2),)]
     yield "lists and tuples", [([1, 2],), ((1, 2),), ([1, 2],), ([1],), ([1, 3],), ((1, 2),)]
     yield (
         "lists and tuples",
@@ -845,6 +850,9 @@ RECORDS = Task(
          "return kind, a.shape, a.dtype.name, a.tobytes()"),
         ("lists are taken for tuples", "return kind, tuple(form(part) for part in a)",
          "return 'parts', tuple(form(part) for part in a)"),
+        ("a list is taken for a tuple, and a dict for its pairs",
+         "return kind, tuple(form(part) for part in a)", "return tuple(form(part) for part in a)",
+         "return kind, tuple((key", "return tuple((key"),
         ("only the length of lists and tuples is looked at",
          "return kind, tuple(form(part) for part in a)",
          "return kind, tuple(form(part) for part in a) if a is call else len(a)",

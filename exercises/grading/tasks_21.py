@@ -37,6 +37,7 @@ def count_cases(rng):
     large = [("conv", 3000, 7, 1, 3), relu, ("pool", 2), ("linear", 5001)]
     yield "many layers", layers + [relu, ("linear", some(2, 9))] * 9, (some(2, 9), 1, 34, 35)
     yield "large", large, (1001, some(2000, 3000), 301, 199)
+    yield "large", [("linear", 10**6), relu], (some(10**6, 1_700_000), 50, 1000, 100)  # 10**19
 
 
 def count_reference(layers, shape):
@@ -207,6 +208,8 @@ COUNT = Task(
         ("all layers are added up", "return found", "return [sum(found)]"),
         ("it counts with whole numbers of 32 bits, which overflow", "return found",
          "return [(flops + 2**31) % 2**32 - 2**31 for flops in found]"),
+        ("it counts with whole numbers of 64 bits, as NumPy's, which overflow", "return found",
+         "return [(flops + 2**63) % 2**64 - 2**63 for flops in found]"),
     ),
 )  # fmt: skip
 
@@ -412,6 +415,9 @@ COPY = Task(
 """, """
             before, found = np.zeros(shape), 0
 """, "return i", "found += 1", "return -1", "return found or -1"),
+        ("each array is asked for a base; after a copy `reshape` may still give a view, of the new "
+         "memory, so ask whether before and after share memory",
+         "not np.shares_memory(before, after)", "after.base is None"),
         ("a new array object is taken for a copy; a view is one too",
          "not np.shares_memory(before, after)", "after is not before"),
         ("a transposition is left out, so what comes after it never copies",
@@ -767,6 +773,10 @@ MEND = Task(
          "which = saved.index(max(saved))",
          "ratios = [t / b for t, b in zip(seconds, best)]\n"
          "            which = ratios.index(max(ratios))"),
+        ("what a line saves is taken without its sign; one faster than its best saves less than "
+         "nothing", "[took - least for", "[abs(took - least) for"),
+        ("a line faster than its best is said to save nothing; it saves less than nothing",
+         "[took - least for", "[max(0, took - least) for"),
         ("the line that saves least is taken", "saved.index(max(saved))",
          "saved.index(min(saved))"),
         ("all lines are brought to their best, not one", "total / (total - saved[which])",
