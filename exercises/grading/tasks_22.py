@@ -347,12 +347,18 @@ def hidden_cases(rng):
     yield "no operands", [("c", "zeros", []), ("", "print", ["c"]), ("", "print", [])], ["c"], 3
     yield "given anew", [("a", "zeros", []), ("", "if", ["a"]), ("a", "add", ["b"]),
                          ("", "if", ["a"])], ["b", "a"], 3  # fmt: skip
-    slow = [("", "print", ["d"]), ("d", "add", ["c"]), ("c", "add", ["b"]), ("b", "add", ["a"])]
+    slow = [
+        ("", "print", ["e", "d", "c"]),
+        ("d", "add", ["c"]),
+        ("c", "add", ["b"]),
+        ("b", "add", ["a"]),
+    ]
     yield "it comes from afar", slow, ["a"], 2
     yield "it comes from afar", slow, ["a"], 6
-    there = [("", "if", ["a"]), ("a", "add", ["b"]), ("b", "take", ["b"])]
+    there = [("", "if", ["a"]), ("a", "add", ["b"]), ("", "if", list("eab")), ("b", "take", ["b"])]
     yield "it goes away", there, ["b"], 5
-    swap = [("", "print", ["a"]), ("c", "copy", ["a"]), ("a", "copy", ["b"]), ("b", "copy", ["c"])]
+    swap = [("", "print", list("eabc"))]
+    swap += [("c", "copy", ["a"]), ("a", "copy", ["b"]), ("b", "copy", ["c"])]
     yield "it comes and goes", swap, ["a"], 5
     yield "it comes and goes", swap, ["b"], 4
     yield "nothing to do", loop, ["w"], 0
@@ -361,14 +367,18 @@ def hidden_cases(rng):
     yield "many runs", total, ["loss"], 200
     names = list("abcdefgh")
     functions = ["add", "multiply", "model", "send", "take", "if", "print", "float"]
-    for n_lines, runs in ((6, 3), (12, 5), (20, 11), (50, 40)):
+    for n_lines, runs in ((8, 3), (12, 5), (20, 11), (50, 40)):
         lines = []
         for _ in range(n_lines):
             function = str(rng.choice(functions))
-            n = 1 if function in ("send", "take", "float", "if") else int(rng.integers(1, 4))
+            n = 1 if function in ("send", "take", "float") else int(rng.integers(1, 4))
             operands = rng.permutation(names)[:n].tolist()
             result = "" if function in ("if", "print") else str(rng.choice(names))
             lines.append((result, function, operands))
+        # One line asks for two that are on the device, and its first operand is not.
+        a, b, c = rng.permutation(names)[:3].tolist()
+        asks = "", str(rng.choice(["if", "print"])), [a, b, c]
+        lines[:4] = [(b, "send", [a]), (c, "send", [a]), (a, "take", [b]), asks]
         yield "at random", lines, rng.permutation(names)[:3].tolist(), runs
 
 
@@ -482,6 +492,8 @@ HIDDEN = Task(
          "                for i, (result"),
         ("a line counts once, however many of its operands are on the device", "+= n_far",
          "+= n_far > 0"),
+        ("a line counts its first operand alone", "+= n_far",
+         "+= bool(operands) and operands[0] in far"),
         ("a line counts all its operands, wherever they live", "+= n_far", "+= len(operands)"),
         ("a line that takes or sends is counted as hidden",
          'goes_far = function == "send"', 'goes_far = function == "send"\n'
@@ -685,7 +697,7 @@ BACK = Task(
         ("-> def rest(first, x, g):; def piece", "two definitions"),
     ),
     wrong=(
-        ("all inputs are kept, and nothing is computed again",
+        ("all inputs are there before the way back begins: kept, or all made again at once",
          """
         def gradient(forward, backward, x, g, layers, every):
             inputs = [x]

@@ -625,8 +625,10 @@ AUTOENCODER = Task(
             return [codes, np.einsum("nk,dk->nd", codes, w) + mean]""",
     ),
     wrong=(
-        ("the mean of the new rows is taken off them, a leak", "(x_new - mean) @ w",
-         "(x_new - x_new.mean(axis=0)) @ w"),
+        ("the mean of the new rows is taken off them, and that of x put back, a leak",
+         "(x_new - mean) @ w", "(x_new - x_new.mean(axis=0)) @ w"),
+        ("the mean of the new rows is taken off them and put back, a leak",
+         "codes = (x_new", "mean = x_new.mean(axis=0)\n            codes = (x_new"),
         ("the mean of old and new rows together is learned, a leak", "mean = x.mean(axis=0)",
          "mean = np.concatenate([x, x_new]).mean(axis=0)"),
         ("no mean is taken off the rows that learn", "z, w = x - mean", "z, w = x"),

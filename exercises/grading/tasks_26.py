@@ -258,6 +258,10 @@ SAME = Task(
         ("the stride is left out", "padded[i * stride : i * stride + len(w)]",
          "padded[i : i + len(w)]"),
         ("the total is that of stride 1", "(n_out - 1) * stride + len(w) - len(x)", "len(w) - 1"),
+        ("stride 1 is computed and every stride-th place kept: the zeros depend on the stride",
+         '''
+        def convolve_same(x, w, stride):
+            return np.convolve(x, w[::-1], "same")[::stride]'''),
         ("the ends are padded with the row's own last numbers, not with zeros",
          "(before, total - before))", '(before, total - before), mode="edge")'),
         ("the window is a stride too far on", "padded[i * stride : i * stride + len(w)]",
@@ -426,6 +430,9 @@ TRAIN = Task(
         ("there is no decay",
          "if keras:\n                    p = p - rate * decay * p\n                else:\n"
          "                    g = g + decay * p\n                ", ""),
+        ("there is no decay in PyTorch's",
+         "                else:\n                    g = g + decay * p\n", ""),
+        ("there is no decay in Keras's", "p = p - rate * decay * p", "p = p"),
         ("Keras's decay forgets the rate", "p - rate * decay * p", "p - decay * p"),
         ("steps are counted from 0, with a one at the first", "enumerate(gradients, start=1):",
          "enumerate(gradients):\n                t = max(t, 1)"),
