@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -348,9 +349,9 @@ def chosen(mistakes, most=2):
 
 
 def met(path):
-    """Print, for each quoting cell of a lesson and each mistake in it, whether a later cell of
-    the lesson prints something else, or raises.  The lesson is run once; each mistake goes its own
-    way from there, in a copy of the process.
+    """Print, for each quoting cell of a lesson and each kind of mistake in it, whether a later
+    cell of the lesson prints something else, or raises.  The lesson is run once; each mistake goes
+    its own way from there, in a copy of the process.  One that is met speaks for its kind.
     """
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
@@ -365,9 +366,14 @@ def met(path):
     verdicts, quoted, differs = [], [], ""
     for number, cell in enumerate(cells):
         if cell.source.startswith("# minidl/"):
+            done = set()
             for kind, text in chosen(mistakes(cell.source)):
+                if kind in done:
+                    continue
                 met_by = apart(shell, text, cells[number + 1 :], limits)
                 verdicts.append((cell.id, kind, text, met_by))
+                if met_by and kind != "print":
+                    done.add(kind)
             quoted.append(cell)
             ran(shell, cell.source)
         else:
@@ -390,14 +396,22 @@ def ran(shell, text):
 def apart(shell, text, later, limits):
     """In a copy of this process: what met the mistake, or "".
 
-    limits: for so many seconds of its own time, and of the clock's.
+    limits: for so many seconds of its own time, and of the clock's.  One that does nothing for
+    20 seconds waits for what never comes.
     """
     there, here = os.pipe()
     if (child := os.fork()) == 0:
-        for number in signal.SIGVTALRM, signal.SIGALRM:
-            signal.signal(number, lambda *_: os._exit(write(here, "ran too long")))
-        for timer, seconds in zip((signal.ITIMER_VIRTUAL, signal.ITIMER_REAL), limits):
-            signal.setitimer(timer, seconds)
+        used = [-1.0] * 20  # processor time at each of the last 20 seconds
+
+        def look(*_):
+            used.append(time.process_time())
+            if used[-1] - used[-21] < 0.05 or len(used) - 20 > limits[1]:
+                os._exit(write(here, "ran too long"))
+
+        signal.signal(signal.SIGVTALRM, lambda *_: os._exit(write(here, "ran too long")))
+        signal.setitimer(signal.ITIMER_VIRTUAL, limits[0])
+        signal.signal(signal.SIGALRM, look)
+        signal.setitimer(signal.ITIMER_REAL, 1, 1)
         os._exit(write(here, meets(shell, text, later)))
     os.close(here)
     with os.fdopen(there) as pipe:

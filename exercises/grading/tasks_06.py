@@ -557,6 +557,8 @@ def sheet_cases(rng):
     shuffled = "formulas before their numbers"
     yield shuffled, {"c": ("*", "b", "a"), "b": ("-", "a", "d"), "d": b, "a": a}, "c"
     yield shuffled, {"z": ("/", "y", "b"), "y": ("-", "b", "a"), "a": a, "b": b}, "z"
+    yield shuffled, {"a": a, "z": ("-", "a", "y"), "y": ("*", "a", "a")}, "z"
+    yield shuffled, {"a": a, "z": ("-", "y", "a"), "y": ("*", "a", "a")}, "z"
     for sign in "+-*/":
         yield "a cell used twice", {"a": a, "b": (sign, "a", "a")}, "b"
     meet = {"a": a, "b": b, "c": ("*", "a", "b"), "d": ("/", "c", "a"), "e": ("*", "d", "c")}

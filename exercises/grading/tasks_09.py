@@ -492,6 +492,7 @@ NETWORK = Task(
         ("np.outer(h, g), g)))[:20]", "there are four"),
         ("-> h = u * (u >= 0)", "0 times 1 is 0"),
         ("list(found)[:20]", "there are four"),
+        ("-> labels = abs(labels)", "labels are numbers of classes, from 0"),
     ),
     hints=(
         "Forward in four lines: u, h = relu(u), the scores, the loss. Back in the other order: "

@@ -347,7 +347,8 @@ def step_cases(rng):
     yield case("many", 2, 2, 40)
     yield case("many", 2, 30, 2)
     group, x, h, *others = case("states above 1", 2, 2, 3)
-    yield group, x, 3 * h + np.sign(h), *others
+    signs = np.array([[1, -1, 1], [-1, 1, -1]])
+    yield group, x, (1.1 + 3 * abs(h)) * signs, *others
 
 
 def step_reference(x, h, c, w_x, w_h, b):
@@ -522,6 +523,8 @@ def write_cases(rng):
     up = np.array([[990.0, 991.0, 992.0], [-990.0, -990.5, -989.0], [999.0, 999.0, 1000.0]])
     yield "scores far from 0", up, 1.0, np.array([0.8, 0.9, 0.95, 0.4, 0.5, 0.3])
     yield "scores far from 0", up, 0.5, np.array([0.3, 0.97, 0.5, 0.05])
+    wide = np.array([[-1000.0, 900.0, 1000.0], [1000.0, 900.0, -1000.0], [-1000.0, 1000.0, 900.0]])
+    yield "scores far from 0", wide, 0.05, np.array([0.5, 0.5, 0.5])
     even = np.zeros((4, 4))
     yield "equal scores", even, 1.0, np.array([0.4, 0.6, 0.9, 0.3, 0.8, 0.1])
     yield "equal scores", even, 0.05, np.array([0.99, 0.51, 0.26, 0.0])

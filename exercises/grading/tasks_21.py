@@ -608,6 +608,9 @@ def mend_cases(rng):
     yield case("all kinds", drawn(6), 1e10, 5e9)
     yield case("all kinds", drawn(9), 5e8, 2e10)
     yield case("all kinds", drawn(40), 1e11, 1e10)
+    late = [("move", 10)] * 40 + [("product", 90, 90, 90), ("move", 20)]
+    best = mend_least(late, 1e9, 1e9)
+    yield "the last but one", late, [b * 2 for b in best], 1e9, 1e9
     # The line that takes longest, and the one farthest from its best by ratio, are others.
     three = [("product", 100, 100, 100), ("product", 50, 100, 50), ("move", 10)]
     best = mend_least(three, 1e9, 1e9)

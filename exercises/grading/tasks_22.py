@@ -340,6 +340,8 @@ def hidden_cases(rng):
     yield "print and if with a name", [("a", "print", ["a"]), ("", "if", ["a"])], ["a"], 3
     yield "print and if with a name", [("b", "if", ["a"]), ("", "float", ["b"])], ["a", "b"], 2
     many = [f"n{i}" for i in range(24)]
+    names = [(name, "copy", ["w"]) for name in many * 2]
+    yield "many lines", [*names, ("", "if", ["n3"]), ("", "print", ["n5", "n7"])], ["w"], 3
     yield "several operands", [("", "print", many), ("c", "add", many), ("", "if", ["c"])], many, 2
     yield "one operand is enough", [("c", "add", many), ("", "if", ["c"])], many[-1:], 3
     yield "one operand is enough", [("c", "add", ["a", "b"]), ("", "if", ["c"])], ["b"], 2

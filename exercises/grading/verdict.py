@@ -47,6 +47,7 @@ ALL_CELLS = 150.0  # seconds of processor time for all cells of a notebook
 RESTARTS = 12  # of a submission's process, after which it is not started again
 LOOK = 0.05  # seconds between two looks at what a process has used; most replies come before
 LINE = 1 << 16  # bytes of a reply, beside its values
+ROOM = 1 << 25  # bytes that any result may have; wrong ones are often larger than right ones
 
 
 class Stopped(BaseException):
@@ -275,7 +276,7 @@ class Remote:
         before = self.child.known  # between two calls it has nothing to do
         self.child.allow(min(self.seconds, self.left))
         self.child.send(message)
-        most = LINE + 4 * (len(message) + self.room)
+        most = LINE + max(ROOM, 4 * (len(message) + self.room))
         while True:
             head, read = self.child.receive(most)
             if "back" not in head:
