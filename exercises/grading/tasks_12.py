@@ -102,6 +102,13 @@ MEAN = Task(
     wrong=(
         ("each batch counts alike, however many samples it has",
          "(mean * seen + m * n) / (seen + n)", "(mean * len(found) + m) / (len(found) + 1)"),
+        ("each batch counts alike, an empty one too", """
+            def running_means(means, sizes):
+                mean, found = 0.0, []
+                for m, n in zip(means, sizes):
+                    mean = (mean * len(found) + m) / (len(found) + 1)
+                    found.append(mean)
+                return found"""),
         ("the mean of the last batch is given, not of all so far",
          "(mean * seen + m * n) / (seen + n)", "m"),
         ("only the mean at the end is returned", "return found", "return found[-1:]"),
@@ -272,6 +279,14 @@ RATE = Task(
     wrong=(
         ("the rate with the lowest loss is taken; it is at the edge already",
          "rates[falls.index(max(falls))]", "rates[low]"),
+        ("the rate with the lowest loss is taken, even where that is the first", """
+            def choose_rate(rates, losses):
+                finite = []
+                for loss in losses:
+                    if not np.isfinite(loss):
+                        break
+                    finite.append(loss)
+                return rates[finite.index(min(finite))] if finite else None"""),
         ("a tenth of the rate with the lowest loss is taken",
          "rates[falls.index(max(falls))]", "rates[low] / 10"),
         ("falls behind the lowest loss count too", "range(low)]", "range(len(finite) - 1)]"),

@@ -92,6 +92,8 @@ DROPOUT = Task(
         ("a draw of exactly p is dropped; it stays", "draws >= p", "draws > p"),
         ("evaluation drops too", "if not training:", "if False:"),
         ("evaluation scales; it leaves x as it is", "return x\n", "return x * (1 - p)\n"),
+        ("evaluation is scaled in place of training, as dropout was first written",
+         "x / (1 - p)", "x", "return x\n", "return x * (1 - p)\n"),
         ("training leaves x as it is, evaluation drops", "if not training:", "if training:"),
     ),
 )  # fmt: skip
