@@ -124,6 +124,8 @@ PERPLEXITY = Task(
         ("the first token of each text is left out", "log_p[n, np.arange(T), ids[n, :T]].sum()\n"
          "                count += T",
          "log_p[n, np.arange(1, T), ids[n, 1:T]].sum()\n                count += max(T - 1, 0)"),
+        ("the scores of a place are taken for the token after it; nothing is to be moved",
+         "log_p[n, np.arange(T), ids[n, :T]]", "log_p[n, np.arange(T - 1), ids[n, 1:T]]"),
         ("padding is counted as tokens", "T = lengths[n]", "T = ids.shape[1]"),
         ("each text has the same say, however long it is; each token has", """
         def perplexity(scores, ids, lengths):
