@@ -116,7 +116,7 @@ RING = Task(
             for k in range(rounds):
                 letters = []
                 for rank in range(size):
-                    i = (rank + 100 * size - k) % size
+                    i = (rank - k) % size
                     letters.append((i, list(table[rank][i])))
                     sent[rank] += len(table[rank][i])
                 for rank in range(size):
@@ -144,6 +144,8 @@ RING = Task(
         ("(len(arrays), len(arrays[-1]))", "all arrays have the same length"),
         ("`dtype=int` left out", "whole numbers as floats are as good"),
         ("zip(table[rank][i], numbers)", "a sum has no order"),
+        ("min(rounds, 30)", "there are at most 22 rounds"),
+        ("-> return (tuple(now), sent.tolist())", "whole numbers as floats are as good"),
     ),
     wrong=(
         ("it adds in all rounds, also when complete pieces go round", "if k < size - 1:",
@@ -242,6 +244,9 @@ def mean_cases(rng):
     some = [(i, j) for i in range(40) for j in range(30) if (i + j) % 7 == 0]
     yield case("many", 40, *[(2,)] * 30, without=some)
     yield case("many", 40, (30,))
+    late = [(i, 0) for i in range(25)]
+    yield case("None on the first machines", 40, (2,), (3,), without=late)
+    yield case("None on the first machines", 5, (2, 2), without=[(i, 0) for i in range(4)])
     yield case("many, and the last has failed", 40, (2,), weights=[3] * 39 + [nan])
 
 
@@ -322,6 +327,15 @@ MEAN = Task(
     ),
     equal=(
         ("shares = weights / np.sum(weights)", "the division makes an array of a list"),
+        ("list(zip(of_one, weights))[::-1]", "a sum has no order"),
+        ("list(zip(gradients, shares))[::-1]", "a sum has no order"),
+        ("min(len(row), 30)", "there are at most 30 parameters"),
+        ("min(len(gradients[0]), 30)", "there are at most 30 parameters"),
+        ("len(gradients[-1])", "all machines list the same parameters"),
+        ("list(weights)[::-1] if w != w", "one nan is enough, wherever it stands"),
+        ("list(column)[::-1] if g is not None", "all have the same shape"),
+        ("np.zeros(shapes[-1])", "all have the same shape"),
+        ("-> def mean(column):; if failed", "neither needs the other"),
     ),
     wrong=(
         ("all machines count alike, whatever their weights", "weight * g for g", "1.0 * g for g",
@@ -461,6 +475,10 @@ BEST = Task(
                     best, least = machines, now
             return [best, alone / least]""",
     ),
+    equal=(
+        ("= abs(", "it is never below 0"),
+        ("-> for machines in range(1, most + 1)", "one machine is not faster than itself"),
+    ),
     wrong=(
         ("the samples are divided as if a sample could be cut", "-(-samples // machines)",
          "samples / machines"),
@@ -470,7 +488,8 @@ BEST = Task(
          "samples // machines + 1"),
         ("of several that are as fast the most are taken", "range(1, most + 1), key",
          "range(most, 0, -1), key"),
-        ("`most` itself is not looked at", "range(1, most + 1), key", "range(1, max(most, 2)), key"),
+        ("`most` itself is not looked at", "range(1, most + 1), key",
+         "range(1, max(most, 2)), key"),
         ("one machine is not looked at", "range(1, most + 1), key",
          "range(min(2, most), most + 1), key"),
         ("only fewer machines than samples are looked at", "range(1, most + 1), key",
@@ -672,6 +691,23 @@ STUCK = Task(
     equal=(
         ("at[mine[1]] += 1; at[rank] += 1", "neither needs the other"),
         ("list(enumerate(programs))[:20]", "there are at most 20"),
+        ("list(enumerate(programs))[1:]", "of two that meet one is enough"),
+        ("list(enumerate(programs))[:-1]", "of two that meet one is enough"),
+        ("list(enumerate(programs))[::-1]", "in which order they meet makes no difference"),
+        ("list(zip(programs, done))[:20]", "there are at most 20"),
+        ("while done[rank] < len(program): -> while done[rank] < len(program):",
+         "what is left is done in the next pass"),
+        ("done[other] += 1; done[rank] += 1", "neither needs the other"),
+        ("min(len(programs), 30)", "there are at most 20"),
+        ("list(ends)[:20]", "there are at most 20"),
+        ("-> def line(rank):; at", "neither needs the other"),
+        ("list(programs)[:20]", "there are at most 20"),
+        ("list(zip(programs, left))[:20]", "there are at most 20"),
+        ("-> to_try = list(range(1, len(left)))", "of two that meet one is enough"),
+        ("-> to_try = list(range(len(left) - 1))", "of two that meet one is enough"),
+        ("min(len(left), 30)", "there are at most 20"),
+        ("to_try = to_try + [rank, other]", "no other name has this list"),
+        ("list(left)[:20]", "there are at most 20"),
     ),
     wrong=(
         ("who sends does not wait: messages are stored on the way",
