@@ -145,6 +145,11 @@ RING = Task(
         ("`dtype=int` left out", "whole numbers as floats are as good"),
         ("zip(table[rank][i], numbers)", "a sum has no order"),
         ("min(rounds, 30)", "there are at most 22 rounds"),
+        ("min(size, 30)", "there are at most 12 machines"),
+        ("min(size + 1, 30)", "there are at most 12 machines"),
+        ("list(arrays)[:20]", "there are at most 12 machines"),
+        ("for row in list(table)[:20]", "there are at most 12 machines"),
+        ("-> cuts = [n * i // size for i in range(size + 2)]", "nobody looks at the last cut"),
         ("-> return (tuple(now), sent.tolist())", "whole numbers as floats are as good"),
     ),
     wrong=(
