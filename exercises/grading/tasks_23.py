@@ -278,7 +278,6 @@ def mean_reference(gradients, weights):
 
 MEAN = Task(
     id="23.2",
-    replaces="distributed.Group.average_gradients",
     cases=mean_cases,
     reference=mean_reference,
     atol=1e-15,
