@@ -181,7 +181,7 @@ def test_what_cannot_be_served_is_said(model, tmp_path):
     zeros = np.zeros((2, 1, 8, 8), "f4")
     export(nn.Conv2d(1, 2, 3), tmp_path / "map.onnx", zeros)
     export(nn.Sequential(nn.Flatten(), nn.Linear(64, 1)), tmp_path / "one.onnx", zeros)
-    export(Ended(model[0], lambda y: (y, y)), tmp_path / "two.onnx", zeros)
+    export(Ended(model[0], lambda y: (y, 2 * y)), tmp_path / "two.onnx", zeros)
     gpt = nn.GPT(n_tokens=5, context=8, width=4, heads=1, layers=1)
     export(gpt, tmp_path / "gpt.onnx", np.zeros((2, 8), "int64"), axes=("N", "T"))
     (tmp_path / "torn.onnx").write_bytes(model[1].read_bytes()[:1000])

@@ -146,7 +146,7 @@ def test_a_runtime_that_is_cut_or_of_something_else_is_refused(made, tmp_path):
     whole, cut = tmp_path / "whole.tgz", tmp_path / "cut.tgz"
     with tarfile.open(whole, "w:gz") as archive:
         archive.add(made.folder / "table.onnx", "package/table.onnx")
-    cut.write_bytes(whole.read_bytes()[:-20])
+    cut.write_bytes(whole.read_bytes()[:60])
     with pytest.raises(RuntimeError, match=r"cut.tgz is no archive"):
         write(made, "image", tmp_path / "page", runtime=cut)
     with pytest.raises(RuntimeError, match=r"whole.tgz is not onnxruntime-web.*has no ort.wasm"):
@@ -256,7 +256,7 @@ def test_the_command(made, tmp_path):
     for options, said in [
         (["--labels", "a,b"], "10 classes"),
         (["--tokens", torn], "--tokens: torn.json is no JSON"),
-        (["--tokens", tmp_path], "--tokens: "),
+        (["--tokens", tmp_path], "cannot be read: Is a directory"),
         (["--tokens", number], "--tokens: number.json holds no list"),
         (["--tokens", "nowhere.json"], "nowhere.json"),
         (["--runtime", "nowhere"], "nowhere is not there"),
@@ -569,7 +569,11 @@ def test_an_old_browser_is_told_what_it_lacks_before_anything_is_loaded(
         ("WebAssembly.validate = () => false", "WebAssembly's vector instructions"),
         ("WebAssembly.Memory = function () { throw new TypeError('x') }", "shared memory"),
         ("delete globalThis.BigInt64Array", "no BigInt64Array"),
-        ("delete Object.hasOwn", "no Object.hasOwn"),
+        (  # which chromedriver uses too, later
+            "const own = Object.hasOwn; delete Object.hasOwn;"
+            "addEventListener('load', () => { Object.hasOwn = own })",
+            "no Object.hasOwn",
+        ),
         ("delete Element.prototype.replaceChildren", "no replaceChildren"),
         ("delete globalThis.PointerEvent", "no PointerEvent"),
     ]:

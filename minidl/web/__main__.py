@@ -12,6 +12,8 @@ def _tokens(path):
     """What a file of JSON lists."""
     try:
         found = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"--tokens: {path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # also of bytes that are no UTF-8
         raise ValueError(f"--tokens: {path} is no JSON: {error}") from error
     if not isinstance(found, list):

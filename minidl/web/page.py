@@ -148,8 +148,8 @@ def _settings(content, path, given):
         ):
             _refuse_foreign("text", given)
             found |= {"kind": "text"} | _text(classes, given["tokens"])
-            rows = weights.get("positions.weight", [None])[0]
-            found["context"] = _context(given["context"], rows)
+            rows = [d[0] for name_, d in weights.items() if name_.endswith("positions.weight")]
+            found["context"] = _context(given["context"], *rows[:1])
         case _:
             raise ValueError(
                 f"{path} takes {_told(inputs)} and gives {_told(outputs)}; a page can be made of "
@@ -188,8 +188,8 @@ def _check_once(what, names):
         raise ValueError(f"{what} that stand more than once: {twice!r:.200}")
 
 
-def _context(given, rows):
-    """How many tokens a text model reads, which has places for `rows`, or for who knows how many."""
+def _context(given, rows=None):
+    """How many tokens a text model reads; it has places for `rows`, or None: that is not known."""
     if given is None and rows is None:
         raise ValueError("context (--context): say how many tokens the model can read, context=64")
     if given is None:
