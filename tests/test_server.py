@@ -194,7 +194,7 @@ def test_what_cannot_be_served_is_said(model, tmp_path):
         ([__file__], "test_server.py is no model"),
         ([tmp_path], "is no model"),
         ([tmp_path / "torn.onnx"], "torn.onnx is no model"),
-        ([tmp_path / "map.onnx"], "gives (N, 2, 6, 6), not (N, K)"),
+        ([tmp_path / "map.onnx"], "gives tensor(float) (N, 2, 6, 6), not float32 (N, K)"),
         ([tmp_path / "one.onnx"], "no choice"),
         ([tmp_path / "two.onnx"], "2 outputs"),
         ([tmp_path / "gpt.onnx"], "tensor(int64)"),
