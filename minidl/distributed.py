@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
+    from .data.loader import DataLoader
     from .graph.compiled import Compiled
     from .nn.module import Module
     from .train.steps import CompiledStep, EagerStep
@@ -108,6 +109,25 @@ class Group:
         mine = devices.to_device(np.array([*numbers.values()], float), device)
         (found,) = self.average([mine], weight)
         return dict(zip(numbers, devices.to_numpy(found).tolist()))
+
+    def check_same_data(self, train: DataLoader, valid: DataLoader | None, device: str) -> None:
+        """Raises ValueError, in every process, where one has more or fewer samples or batches than
+        another: it would wait for a step that the others never make.
+        """
+        numbers = {"training samples": len(train.dataset), "batches": len(train)}
+        if valid is not None:
+            numbers["validation samples"] = len(valid.dataset)
+        mine = np.array([*numbers.values(), *[0] * (3 - len(numbers))], float)
+        first = devices.to_device(mine.copy(), device)
+        self.broadcast(first)
+        other = (mine != devices.to_numpy(first)).tolist()
+        shares = self.average_numbers(dict(enumerate(other)), 1.0, device)
+        if any(shares.values()):
+            found = ", ".join(f"{n} {name}" for name, n in numbers.items())
+            raise ValueError(
+                f"the processes have different data; process {self.rank} of {self.size} has "
+                f"{found}: give each the whole of the same data, of which it works on its part"
+            )
 
     @contextmanager
     def telling(self, model: Module) -> Iterator[None]:

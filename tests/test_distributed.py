@@ -135,6 +135,30 @@ def mislabelled(group, device):
     return trained(group, device, y=y if group.rank == 2 else Y)
 
 
+def of_other_lengths(group, device, train, valid):
+    """The second process has another number of samples to train on, or to validate on."""
+    n, v = train[group.rank], valid[group.rank]
+    fit = {"valid": ArrayDataset(X[:v], Y[:v])} if v else {}
+    return trained(group, device, x=X[:n], y=Y[:n], fit=fit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "train, valid, said",
+    [
+        ((21, 21), (5, 4), "21 training samples, 3 batches, {} validation samples"),
+        ((21, 21), (5, 0), "21 training samples, 3 batches"),
+        ((21, 9), (0, 0), "{} training samples, . batches"),
+    ],
+)
+def test_data_of_other_lengths_are_refused_in_all_processes(train, valid, said, device):
+    found = outcomes(2, of_other_lengths, device, train, valid)
+    for rank, error in enumerate(found):
+        assert type(error) is ValueError, error
+        n = valid[rank] if "validation" in said else train[rank]
+        assert re.search(f"process {rank} of 2 has " + said.format(n), str(error))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "size, work, kind, message",

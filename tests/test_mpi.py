@@ -100,6 +100,21 @@ def test_sums_and_copies(mpiexec, tmp_path):
     assert done.stdout.count("done") == 3, done.stderr
 
 
+@pytest.mark.slow
+def test_data_of_other_lengths_end_all_with_words(mpiexec, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        LINE + "from minidl import nn, optim, train\n"
+        "model = nn.Linear(3, 2)\n"
+        "trainer = train.Trainer(model, optim.SGD(model.parameters(), 0.1), 'mse', group=group)\n"
+        "n = 100 - 70 * group.rank\n"
+        "trainer.fit(np.ones((n, 3), 'f'), np.ones((n, 2), 'f'))\n"
+    )
+    done = mpiexec(2, program, seconds=120)
+    assert done.returncode != 0
+    assert "the processes have different data" in done.stderr and "MPI_ERR" not in done.stderr
+
+
 def test_without_mpi_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(ImportError, match=r'pip install "minidl\[mpi\]".*pip install mpich'):

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 from types import SimpleNamespace
 
@@ -27,6 +28,16 @@ ENCODING = BytePairEncoding.train(TEXT, 270)
 PHONE = 390, 844  # pixels of a common phone
 
 
+class Ended(nn.Module):
+    """A model with one more function at its end."""
+
+    def __init__(self, model, end):
+        self.model, self.end = model, end
+
+    def forward(self, x):
+        return self.end(self.model(x))
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A model of images and one of text, their files, and what passes for a runtime."""
@@ -41,6 +52,11 @@ def made(tmp_path_factory):
     export(text, folder / "text.onnx", np.zeros((2, 32), "int64"), axes=("N", "T"))
     export(letters, folder / "letters.onnx", np.zeros((2, 8), "int64"), axes=("N", "T"))
     export(nn.Linear(3, 2), folder / "table.onnx", np.zeros((2, 3), "float32"))
+    one = nn.Sequential(nn.Flatten(), nn.Linear(784, 1))
+    export(one, folder / "one.onnx", np.zeros((2, 1, 28, 28), "float32"))
+    export(Ended(image, F.softmax), folder / "soft.onnx", np.zeros((2, 1, 28, 28), "float32"))
+    export(Ended(text, F.softmax), folder / "softtext.onnx", np.zeros((2, 32), "int64"),
+           axes=("N", "T"))  # fmt: skip
     (folder / "runtime" / "dist").mkdir(parents=True)
     for name in web.RUNTIME:
         (folder / "runtime" / "dist" / name).write_text("// nothing")
@@ -80,14 +96,42 @@ def test_no_name_of_a_class_is_its_number(made, tmp_path):
 @pytest.mark.parametrize(
     "name, options, error, said",
     [
-        ("image", {"labels": ["a", "b"]}, ValueError, "10 classes"),
-        ("image", {"labels": ["a"] * 10}, ValueError, "10 classes"),
-        ("text", {"tokens": ENCODING.merges[:-1]}, ValueError, "9 merges"),
-        ("text", {}, ValueError, "9 merges"),
-        ("text", {"tokens": [1, 2]}, ValueError, "pairs of numbers, or characters"),
-        ("letters", {"tokens": ["a", "a", "b"]}, ValueError, "3 characters, got 2"),
+        (
+            "image",
+            {"labels": ["a", "b"]},
+            ValueError,
+            r"\(--labels\).*10 classes, got 2: \['a', 'b'",
+        ),
+        ("image", {"labels": [*"abcdefghbj"]}, ValueError, r"labels .*more than once: \['b'\]$"),
+        ("image", {"tokens": ["a"]}, ValueError, r"tokens \(--tokens\).*of text.*of images"),
+        ("image", {"context": 3}, ValueError, r"context \(--context\)"),
+        ("one", {}, ValueError, "one number .*no choice"),
+        ("one", {"labels": ["yes"]}, ValueError, "one number .*no choice"),
+        ("text", {"tokens": ENCODING.merges[:-1]}, ValueError, r"\(--tokens\).* 9 merges"),
+        ("text", {}, ValueError, r"tokens \(--tokens\).*got none"),
+        (
+            "text",
+            {"tokens": [1, 2]},
+            ValueError,
+            r"\(--tokens\).*pairs of whole numbers, or characters",
+        ),
+        ("text", {"tokens": [[0.5, 1]] * 14}, ValueError, "pairs of whole numbers"),
+        (
+            "text",
+            {"tokens": [*ENCODING.merges[:-1], (270, 1)]},
+            ValueError,
+            r"\[270, 1\].*below 264",
+        ),
+        ("text", {"tokens": [*ENCODING.merges[:-1], ENCODING.merges[0]]}, ValueError, "than once"),
+        ("text", {"tokens": ENCODING.merges, "labels": ["a"]}, ValueError, r"labels \(--labels\)"),
+        ("text", {"tokens": ENCODING.merges, "centre": True}, ValueError, r"centre \(--centre\)"),
+        ("text", {"tokens": ENCODING.merges, "context": 33}, ValueError, "from 1 to 32, got 33"),
+        ("text", {"tokens": ENCODING.merges, "context": 0}, ValueError, "from 1 to 32, got 0"),
+        ("letters", {"tokens": [*"aab"]}, ValueError, r"tokens .*more than once: \['a'\]$"),
+        ("letters", {"tokens": [*"ab"]}, ValueError, r"3 tokens.*got 2 characters"),
         ("table", {}, ValueError, r"x float32 \(N, 3\) and gives output float32 \(N, 2\)"),
-        ("image", {"runtime": "nowhere"}, RuntimeError, "nowhere is not onnxruntime-web"),
+        ("image", {"runtime": "nowhere"}, RuntimeError, r"\(--runtime\).*nowhere is not there"),
+        ("image", {"runtime": __file__}, RuntimeError, r"\(--runtime\).*test_web.py is no archive"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_written(
@@ -96,6 +140,75 @@ def test_what_does_not_fit_is_refused_and_nothing_written(
     with pytest.raises(error, match=said):
         write(made, name, tmp_path / "page", **options)
     assert not (tmp_path / "page").exists()
+
+
+def test_a_runtime_that_is_cut_or_of_something_else_is_refused(made, tmp_path):
+    whole, cut = tmp_path / "whole.tgz", tmp_path / "cut.tgz"
+    with tarfile.open(whole, "w:gz") as archive:
+        archive.add(made.folder / "table.onnx", "package/table.onnx")
+    cut.write_bytes(whole.read_bytes()[:60])
+    with pytest.raises(RuntimeError, match=r"cut.tgz is no archive"):
+        write(made, "image", tmp_path / "page", runtime=cut)
+    with pytest.raises(RuntimeError, match=r"whole.tgz is not onnxruntime-web.*has no ort.wasm"):
+        write(made, "image", tmp_path / "page", runtime=whole)
+    assert not (tmp_path / "page").exists()
+
+
+def test_a_model_for_more_than_one_image_at_a_time_is_refused(made, tmp_path):
+    model = onnx.load(made.folder / "image.onnx")
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 2
+    onnx.save(model, tmp_path / "two.onnx")
+    with pytest.raises(ValueError, match=r"takes x float32 \(2, 1, 28, 28\)"):
+        web.write(tmp_path / "two.onnx", tmp_path / "page", runtime=made.folder / "runtime")
+
+
+@pytest.mark.parametrize(
+    "end, expected",
+    [
+        (F.softmax, True),
+        (lambda y: F.softmax(y).reshape(-1, 10), True),  # (N, K) -> (N, K)
+        (lambda y: y.sigmoid(), True),
+        (F.log_softmax, False),  # a softmax of it gives the same probabilities
+        (lambda y: F.softmax(y) * 3, False),
+        (lambda y: y, False),
+    ],
+)
+def test_whether_a_model_gives_probabilities_is_read_in_its_file(made, tmp_path, end, expected):
+    path = tmp_path / "model.onnx"
+    export(Ended(made.image, end), path, np.zeros((2, 1, 28, 28), "float32"))
+    assert web.gives_probabilities(onnx.load(path)) is expected
+    found = web.write(path, tmp_path / "page", runtime=made.folder / "runtime")
+    assert found["probabilities"] is expected
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_on_a_full_disk_nothing_half_written_stays(made, tmp_path, old):
+    """The limit on a file's size stands for a full disk: write() fails in the middle."""
+    shutil.copytree(made.folder / "runtime", tmp_path / "runtime")
+    (tmp_path / "runtime" / "dist" / web.RUNTIME[-1]).write_bytes(bytes(200_000))
+    page = tmp_path / "some" / "where"
+    if old:
+        write(made, "image", page, title="old")
+    before = contents(page)
+    program = """
+import resource, signal, sys
+from minidl.web.__main__ import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+main()
+"""
+    words = [made.folder / "image.onnx", page, "--runtime", tmp_path / "runtime"]
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "the page could not be written" in done.stderr and "File too large" in done.stderr
+    assert contents(page) == before
+    assert (tmp_path / "some").exists() is old
+
+
+def contents(folder):
+    """Name -> bytes of all that lies in a folder."""
+    return {str(f.relative_to(folder)): f.is_file() and f.read_bytes() for f in folder.rglob("*")}
 
 
 def test_a_file_that_is_no_model_is_refused(made, tmp_path):
@@ -137,9 +250,20 @@ def test_the_command(made, tmp_path):
     done = run("--labels", "a,b,c,d,e,f,g,h,i,j")
     assert done.returncode == 0, done.stderr
     assert "http.server" in done.stdout and "0.05 MB of them the model" in done.stdout
-    done = run("--labels", "a,b")
-    assert done.returncode == 1 and "10 classes" in done.stderr
-    assert "Traceback" not in done.stderr
+    torn, number = tmp_path / "torn.json", tmp_path / "number.json"
+    torn.write_text("{x")
+    number.write_text("5")
+    for options, said in [
+        (["--labels", "a,b"], "10 classes"),
+        (["--tokens", torn], "--tokens: torn.json is no JSON"),
+        (["--tokens", tmp_path], "cannot be read: Is a directory"),
+        (["--tokens", number], "--tokens: number.json holds no list"),
+        (["--tokens", "nowhere.json"], "nowhere.json"),
+        (["--runtime", "nowhere"], "nowhere is not there"),
+    ]:
+        done = run(*options)
+        assert done.returncode == 1 and said in done.stderr.replace(f"{tmp_path}/", ""), done.stderr
+        assert "Traceback" not in done.stderr
 
 
 # ---- in a browser
@@ -410,13 +534,93 @@ def test_characters_and_temperature_zero(made, runtime, chromium, served, tmp_pa
 
 
 @pytest.mark.slow
-def test_without_webassembly_it_says_so(made, runtime, chromium, served, tmp_path):
-    write(made, "image", tmp_path / "page", runtime=runtime)
+def test_a_model_that_ends_in_a_softmax_gets_no_other(made, runtime, chromium, served, tmp_path):
     browser = chromium()
-    script = {"source": "delete globalThis.WebAssembly"}  # before the page's own
-    browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
-    state, said = opened(browser, served(tmp_path / "page"))
-    assert state == "failed" and "no WebAssembly" in said
+    write(made, "soft", tmp_path / "page", runtime=runtime)
+    assert opened(browser, served(tmp_path / "page"))[0] == "ready"
+    nothing = browser.execute_script(ANSWER)
+    box = browser.find_element("id", "canvas").rect
+    for kind, share in ("touchStart", 0.3), ("touchMove", 0.7), ("touchEnd", 0):
+        point = {"x": box["x"] + share * box["width"], "y": box["y"] + 0.6 * box["height"]}
+        points = [point] if share else []
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    answer = json.loads(settled(browser, ANSWER, nothing))
+    pixels = np.array(answer["pixels"], "float32").reshape(1, 1, 28, 28)
+    expected = probabilities(made.image, pixels)[0]
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-4)
+
+    write(made, "softtext", tmp_path / "text", runtime=runtime, tokens=ENCODING.merges)
+    assert opened(browser, served(tmp_path / "text"))[0] == "ready"
+    found = json.loads(browser.execute_script(ANSWER))
+    expected = probabilities(made.text, np.array([found["numbers"]], "int64"))[0, -1]
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-4)
+    says_no_wrong(browser)
+
+
+@pytest.mark.slow
+def test_an_old_browser_is_told_what_it_lacks_before_anything_is_loaded(
+    made, runtime, chromium, served, tmp_path
+):
+    write(made, "image", tmp_path / "page", runtime=runtime)
+    browser, address = chromium(), served(tmp_path / "page")
+    for hidden, said in [
+        ("delete HTMLScriptElement.prototype.noModule", "no JavaScript modules"),
+        ("delete globalThis.WebAssembly", "no WebAssembly"),
+        ("WebAssembly.validate = () => false", "WebAssembly's vector instructions"),
+        ("WebAssembly.Memory = function () { throw new TypeError('x') }", "shared memory"),
+        ("delete globalThis.BigInt64Array", "no BigInt64Array"),
+        (  # which chromedriver uses too, later
+            "const own = Object.hasOwn; delete Object.hasOwn;"
+            "addEventListener('load', () => { Object.hasOwn = own })",
+            "no Object.hasOwn",
+        ),
+        ("delete Element.prototype.replaceChildren", "no replaceChildren"),
+        ("delete globalThis.PointerEvent", "no PointerEvent"),
+    ]:
+        script = {"source": hidden}  # before the page's own
+        key = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
+        state, words = opened(browser, address)
+        assert state == "failed" and said in words and "2023" in words, (hidden, words)
+        loaded = browser.execute_script(
+            "return performance.getEntriesByType('resource').map((file) => file.name)"
+        )
+        assert not [name for name in loaded if not name.endswith(".css")], hidden
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", key)
+    assert opened(browser, address)[0] == "ready"
+
+
+@pytest.mark.slow
+def test_what_it_cannot_read_or_load_is_said(made, runtime, chromium, served, tmp_path):
+    browser = chromium()
+
+    def said(name, content):
+        page = tmp_path / name
+        write(made, "image", page, runtime=runtime)
+        if content is None:
+            (page / name).unlink()
+        else:
+            (page / name).write_text(content)
+        state, words = opened(browser, served(page))
+        assert state == "failed", words
+        return words
+
+    assert "too old" in said("main.js", "const a = ;")  # as a browser reads newer JavaScript
+    assert "too old" in said("runtime/ort.wasm.min.mjs", "const a = ;")
+    assert "write the page again" in said("answers.js", None)
+    assert "settings.json cannot be read" in said("settings.json", None)
+    state, words = opened(browser, (tmp_path / "main.js" / "index.html").as_uri())
+    assert state == "failed" and "python -m http.server" in words
+
+
+@pytest.mark.slow
+def test_without_javascript_it_says_so(made, chromium, served, tmp_path):
+    write(made, "image", tmp_path / "page")
+    browser = chromium()
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.get(served(tmp_path / "page"))
+    tree = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    words = " ".join(node.get("name", {}).get("value", "") for node in tree if not node["ignored"])
+    assert "needs JavaScript" in words and "Loading" not in words
 
 
 @pytest.mark.slow

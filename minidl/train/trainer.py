@@ -223,6 +223,8 @@ class Trainer:
         loader = as_loader(train, form, batch_size, "training ", shuffle=True, seed=seed)
         if valid is not None:
             valid = as_loader(valid, valid_form, batch_size, "validation ")
+        if self.group:
+            self.group.check_same_data(loader, valid, self.device)
         weigh = self._weigher(loader, y, sample_weight is not None, class_weight)
         self.callbacks = self._all_callbacks(callbacks, progress)
         self._tell("renew")

@@ -4,6 +4,8 @@
 "minidl[onnx]".  Explained in course/25.
 """
 
-from .page import PACKAGE, PAGE, RUNTIME, runtime_files, size, write
+from .page import PACKAGE, PAGE, RUNTIME, gives_probabilities, runtime_files, size, write
 
-__all__ = ["PACKAGE", "PAGE", "RUNTIME", "runtime_files", "size", "write"]
+__all__ = [
+    "PACKAGE", "PAGE", "RUNTIME", "gives_probabilities", "runtime_files", "size", "write"
+]  # fmt: skip

@@ -8,6 +8,19 @@ from pathlib import Path
 from minidl import web
 
 
+def _tokens(path):
+    """What a file of JSON lists."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"--tokens: {path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # also of bytes that are no UTF-8
+        raise ValueError(f"--tokens: {path} is no JSON: {error}") from error
+    if not isinstance(found, list):
+        raise ValueError(f"--tokens: {path} holds no list of merges or characters: {found!r:.60}")
+    return found
+
+
 def main() -> None:
     """Write the page, and say how large it is and how to open it."""
     parser = argparse.ArgumentParser(prog="python -m minidl.web", description=__doc__)
@@ -26,7 +39,7 @@ def main() -> None:
             options.model,
             folder,
             labels=[name.strip() for name in options.labels.split(",") if name.strip()],
-            tokens=json.loads(options.tokens.read_text("utf-8")) if options.tokens else (),
+            tokens=_tokens(options.tokens) if options.tokens else (),
             context=options.context,
             title=options.title,
             centre=options.centre,

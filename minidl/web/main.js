@@ -6,7 +6,7 @@ import { write } from "./write.js";
 
 const state = document.getElementById("state");
 
-// The scores that the model gives for one input, as an array of numbers.
+// What the model gives for one input, scores or probabilities, as an array of numbers.
 function runner(ort, session, settings) {
   return async (kind, data, shape) => {
     const input = new ort.Tensor(kind, data, shape);
@@ -15,16 +15,31 @@ function runner(ort, session, settings) {
   };
 }
 
-async function start() {
-  if (typeof WebAssembly !== "object") {
-    throw new Error("This browser has no WebAssembly, or it is switched off: the model cannot run "
-      + "here. Any browser since 2021 has it.");
+// What the page knows of its model.
+async function known() {
+  try {
+    return await (await fetch("settings.json")).json();
+  } catch (error) {
+    throw new Error("The file settings.json cannot be read: write the page again.");
   }
+}
+
+// The runtime's module.
+async function runtime() {
+  try {
+    return await import("./runtime/ort.wasm.min.mjs");
+  } catch (error) {
+    throw new Error(`The runtime cannot be read (${error.message}): the browser may be too old, `
+      + "one of 2023 or later is not; or a file of the page is gone.");
+  }
+}
+
+async function start() {
   const began = performance.now();
-  const settings = await (await fetch("settings.json")).json();
+  const settings = await known();
   document.title = settings.title;
   document.getElementById("title").textContent = settings.title;
-  const ort = await import("./runtime/ort.wasm.min.mjs");
+  const ort = await runtime();
   ort.env.wasm.wasmPaths = new URL("runtime/", document.baseURI).href;
   ort.env.wasm.numThreads = 1;  // more need headers that a plain server does not send
   let content;

@@ -69,11 +69,12 @@ export async function write(settings, run) {
   const go = document.getElementById("go");
   const heat = document.getElementById("temperature");
 
-  // The scores of what follows these numbers.
+  // The scores of what follows these numbers; of probabilities the logarithms are scores.
   async function scores(numbers) {
     const read = numbers.slice(-settings.context);
     const found = await run("int64", BigInt64Array.from(read, BigInt), [1, read.length]);
-    return Array.from(found.slice(found.length - found.length / read.length));
+    const last = Array.from(found.slice(found.length - found.length / read.length));
+    return settings.probabilities ? last.map(Math.log) : last;
   }
 
   function present(p, numbers) {
