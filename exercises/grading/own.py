@@ -37,7 +37,7 @@ ROOT = HERE.parent.parent
 SLOW, STEPS = 20.0, 3  # so many times the package's time, over so many steps
 LEAST = 0.02  # seconds over these steps, below which nobody minds
 STEP = 20.0  # seconds of processor time for one step of a network
-NEAR = 1e-3  # how far, as a share, a loss may be from the package's
+NEAR, LEAP = 1e-4, 100.0  # how far, as a share, a loss may be from the package's; and of the step before
 
 
 class PieceFailed(Exception):
@@ -268,13 +268,15 @@ class Engine:
 
         package: all stays the package's, and is measured at the same places.
         """
-        from .pieces import place
+        from .pieces import ENTRIES, place
+
+        order = list(ENTRIES)  # where two pieces stand in one place, the later is around
 
         if chosen is None:
             chosen = [p for p in self.pieces if p.used]
         undo = []
         try:
-            for piece in chosen:
+            for piece in sorted(chosen, key=lambda p: order.index(p.entry.task)):
                 for path, make in piece.entry.seams(piece):
                     where, name = place(path)
                     undo.append(_exchange(where, name, self._seam(piece, make, path, package)))
@@ -299,10 +301,10 @@ class Engine:
 
         return exchanged
 
-    def _metered(self, piece, mine, package):
+    def _metered(self, piece, mine, old):
         def run(*arguments, **options):
-            if piece.state == "slow" and self.steps >= STEPS and mine is not package:
-                return package(*arguments, **options)
+            if piece.state == "slow" and self.steps >= STEPS and mine is not old:
+                return old(*arguments, **options)
             began = time.thread_time()
             self.stack.append(0.0)
             try:
@@ -313,7 +315,8 @@ class Engine:
                 if self.stack:
                     self.stack[-1] += took  # it is not the time of the piece that called
                 if self.steps < STEPS:
-                    self.time[piece] = self.time.get(piece, 0.0) + took - inside
+                    more = took if mine is old else took - inside  # a rival gets all of its time
+                    self.time[piece] = self.time.get(piece, 0.0) + more
 
         return run
 
@@ -524,10 +527,16 @@ def train(engine, network):
 
 
 def _departs(yours, package):
-    """The first step at which two losses differ, or None."""
+    """The first step at which two losses differ, or None.
+
+    Rounding grows from step to step, a mistake comes at once: only a leap counts.
+    """
+    before = 1e-9
     for i, (a, b) in enumerate(zip(yours, package)):
-        if not abs(a - b) <= NEAR * abs(b):
+        apart = abs(a - b) / abs(b)
+        if not apart <= max(NEAR, LEAP * before):
             return i
+        before = max(before, apart)
     return None if len(yours) == len(package) else min(len(yours), len(package))
 
 
@@ -589,9 +598,10 @@ class Report:
             state = mark.get(p.state, "-")
             head = f"{p.task.id}  {p.task.title:<{wide}}  {p.entry.name:<{names}}  {state:<5}"
             count = sum(p.calls.get(name, 0) for name in self.trained)
+            often = "once" if count == 1 else f"{count:,} times"
             tail = p.sentence().splitlines()[0] if p.sentence() else ""
             if p.used:
-                tail += f"; called {count:,} times" if self.trained else ""
+                tail += f"; called {often}" if self.trained else ""
                 tail += "; gradient checked" if p.checked else ""
             lines.append(f"{head}  {tail}".rstrip())
         for t in self.trained.values():

@@ -22,6 +22,7 @@ from minidl import nn, optim, tensor
 from minidl.data.text import _pieces
 from minidl.engine.intercept import primitives, remembering
 from minidl.engine.random import generator
+from minidl.engine.shapes import concatenate
 from minidl.engine.tensor import ARRAY, Primitive, Tensor, array_of, grad
 from minidl.graph.lines import DRAWS, Value, flat, mapped
 from minidl.nn import functional as F
@@ -1022,7 +1023,7 @@ def rnn(own, old):
             for name, w in zip(self.names, given):
                 vars(twin)[name + "_l0"] = w
             y, h = old(twin, x, None, ends)
-            return minidl.concatenate(y, h.transpose(1, 0, 2), axis=1)
+            return concatenate(y, h.transpose(1, 0, 2), axis=1)
 
         both = operation("rnn", forward, packages_gradient(package), x, *weights)
         return both[:, :last], both[:, last:].transpose(1, 0, 2)
