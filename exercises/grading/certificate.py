@@ -12,12 +12,12 @@ import numpy as np
 
 import minidl
 
-WIDE, HIGH = 640, 260
+WIDE, HIGH = 420, 220
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1a1a1a; --soft: #555; --line: #c8c8c8;
-  --yours: #00518a; --package: #a34700; --tint: #eef4fa; }
+  --yours: #00518a; --package: #ffd9b0; --tint: #eef4fa; }
 @media (prefers-color-scheme: dark) { :root { --paper: #14171a; --ink: #ececec; --soft: #b4b4b4;
-  --line: #4a4f55; --yours: #7cc0f5; --package: #ffb27a; --tint: #1d262e; } }
+  --line: #4a4f55; --yours: #7cc0f5; --package: #5a2600; --tint: #1d262e; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 1rem/1.55 system-ui, sans-serif; }
@@ -34,8 +34,8 @@ figure { margin: 0; }
 svg { width: 100%; height: auto; display: block; }
 svg text { fill: var(--ink); font: 15px system-ui, sans-serif; }
 .axis { stroke: var(--soft); fill: none; }
-.yours { stroke: var(--yours); fill: none; stroke-width: 5; }
-.package { stroke: var(--package); fill: none; stroke-width: 2; stroke-dasharray: 7 6; }
+.yours { stroke: var(--yours); fill: none; stroke-width: 6; }
+.package { stroke: var(--package); fill: none; stroke-width: 2; stroke-dasharray: 6 5; }
 blockquote { margin: .5rem 0; padding: .7rem 1rem; background: var(--tint);
   border-left: 4px solid var(--yours); overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; }

@@ -147,7 +147,7 @@ def names(tell):
     women, men = women[:300], men[:300]
     rows = [(np.array([ord(c) - 96 for c in n]), k) for k, g in enumerate((women, men)) for n in g]
     model = Reader().to(dtype="float64")
-    optimizer = optim.AdamW(model.parameters(), 0.02)
+    optimizer = optim.AdamW(model.parameters(), 0.01)
     batches = loader.DataLoader(
         rows, 20, shuffle=True, workers=0,
         collate=lambda samples: loader.pad_collate(samples, value=0),
