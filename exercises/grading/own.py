@@ -240,21 +240,28 @@ def _judge(piece, answer, seconds, seed, before):
     if text == OPEN:
         piece.state, piece.why = "open", OPEN
     elif text:
-        piece.state, piece.why = "wrong", " ".join(text.split())[:200]
+        piece.state, piece.why = "wrong", _short(text)
     elif closed := [name for name in closed_in(answer, task) if name == "minidl"]:
         piece.state, piece.why = "wrong", f"it is made of {closed[0]} itself"
     else:
         piece.state = "yours"
 
 
+def _short(text):
+    """A verdict's text in one line; what was wrong stands at its end."""
+    text = " ".join(text.split())
+    return text if len(text) <= 200 else f"{text[:50]} ... {text[-140:]}"
+
+
 def verdict(task, answer, seconds=None, seed=0):
-    """What is wrong with an answer, in the words of `check`; "" if nothing is."""
+    """What is wrong with an answer: the named mistake, or the words of `check`; "" if nothing."""
     if seconds is not None:
         task = copy.copy(task)
         object.__setattr__(task, "seconds", seconds)
     cases, _ = expected(task, seed)
     with contextlib.redirect_stdout(io.StringIO()):
-        return judge(task, seed, run_all(task, Local(answer, task.seconds), cases)).text
+        found = judge(task, seed, run_all(task, Local(answer, task.seconds), cases))
+    return found.mistake or found.text
 
 
 # ---- into the engine
@@ -654,7 +661,7 @@ def own(folder=None, *, pieces=None, networks=None, seconds=None, seed=0):
 
     if pieces is not None:
         found = _given(pieces, seconds, seed)
-        shown = "what was given"
+        shown = "the functions that were given"
     else:
         folder = Path(folder) if folder is not None else home()
         if not folder.is_dir() and (ROOT / folder).is_dir():
@@ -682,7 +689,7 @@ def _given(functions, seconds, seed):
 
     found = []
     for task_id, about in entries().items():
-        piece = Piece(about, "what was given")
+        piece = Piece(about, "the functions that were given")
         if task_id in functions:
             _judge(piece, functions[task_id], seconds, seed, found)
         else:
