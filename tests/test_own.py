@@ -1,7 +1,7 @@
 """The learner's own engine: answers in minidl's place, and what becomes of those that fail."""
 
-import contextlib
 import json
+import textwrap
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from grading.task import find, lessons, tasks
 import minidl
 from minidl.engine.intercept import primitives
 
-SLOW = pytest.mark.slow if hasattr(pytest.mark, "slow") else lambda f: f
+SLOW = pytest.mark.slow
 
 
 def standing():
@@ -148,46 +148,51 @@ def test_loops_over_every_window_are_slow_and_the_report_says_so(done):
 
 
 @SLOW
-@pytest.mark.parametrize("task_id", [i for i in entries() if i not in ("09.1", "12.1")])
-def test_a_piece_that_is_spoilt_in_secret_changes_what_a_network_does(task_id):
+@pytest.mark.parametrize("task_id", entries())
+def test_a_piece_that_is_spoilt_in_secret_changes_what_a_network_does(task_id, done):
     """Not judged, so that only the network can notice."""
     answer, asked = examples()[task_id], []
 
     def spoilt(*arguments):
         asked.append(1)
+        if task_id == "22.4":  # what it gives is the gradient of the data, which nobody wants
+            forward, backward, x, g, *rest = arguments
+            return answer(forward, lambda i, x, g: backward(i, x, 1.5 * g), x, g, *rest)
         return ruined(answer(*arguments))
 
     found = engine._given({}, None, 0)
     mine = next(p for p in found if p.task.id == task_id)
     mine.answer, mine.state = spoilt, "yours"
-    working, changed = Engine(found), False
-    for network in NETWORKS:
-        if network.takes(task_id):
-            usual = working.train(network, [mine], package=True)
-            with contextlib.suppress(Exception):
-                got = None
-                got = working.train(network, [mine])
-            changed = changed or bool(asked) and repr(got) != repr(usual)
-    assert asked and changed
+    calls = piece(done, task_id).calls
+    network = next(n for n in NETWORKS if calls.get(n.name))
+    usual = done.trained[network.name]
+    try:
+        losses, told = Engine(found).train(network, [mine])
+    except Exception:
+        losses, told = [], {}
+    assert asked
+    same = len(losses) == len(usual.package) and np.allclose(losses, usual.package, rtol=1e-5)
+    assert not (same and told == usual.told_package)
 
 
 def ruined(value):
-    """Other numbers of the same kind and shape."""
-    if isinstance(value, (list, tuple)) and value:
-        return type(value)([ruined(value[0]), *value[1:]])
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size:
-        value = value.copy()
-        value.flat[-1] = value.flat[-1] * 1.5 + 0.01
-        return value
-    if isinstance(value, np.ndarray) and value.size:
-        return value[::-1].copy()
+    """Other numbers of the same kind; of a list of names or places the first is lost."""
+    if isinstance(value, tuple):
+        return tuple(map(ruined, value))
+    if isinstance(value, list):
+        numbers = all(isinstance(v, float) or getattr(v, "dtype", "") == float for v in value)
+        if all(type(v) is int for v in value):
+            return [v + 1 for v in value]
+        return [ruined(v) for v in value] if numbers else value[1:]
     if isinstance(value, dict):
         return {key: ruined(part) for key, part in value.items()}
-    if isinstance(value, (float, np.floating)):
-        return value * 1.5 + 0.01
-    if isinstance(value, (int, np.integer)):
-        return value + 1
-    return value if isinstance(value, str) else 0.5
+    if hasattr(value, "value"):  # a gradient on its way
+        return type(value)(ruined(value.value))
+    if isinstance(value, np.ndarray):
+        return value * 1.5 + 0.01 if value.dtype.kind == "f" else value[::-1].copy()
+    if isinstance(value, str):
+        return value
+    return value * 1.5 + 0.01 if isinstance(value, (float, np.floating)) else value + 1
 
 
 # ---- one wrong piece is named, and the others go on
@@ -204,7 +209,7 @@ def test_one_that_raises():
         raise IndexError("the row is not there")
 
     report = report_on(t08_2=answer)
-    assert "the row is not there" in piece(report, "08.2").why
+    assert "IndexError" in piece(report, "08.2").why
     others_go_on(report, failed="08.2")
 
 
@@ -257,7 +262,7 @@ def test_one_that_raises_only_in_training():
     right = examples()["17.1"]
 
     def answer(q, k, v, mask):
-        if len(q) > 20:
+        if q.shape == (24, 16):  # the GPT's, and no case's
             raise ValueError("so many queries")
         return right(q, k, v, mask)
 
@@ -272,7 +277,7 @@ def test_one_that_is_another_only_in_training_is_found_by_its_losses():
     right = examples()["08.2"]
 
     def answer(g, places, length):
-        return right(g, places, length) * (1.0 if length < 300 else 0.5)
+        return right(g, places, length) * (0.5 if length == 304 else 1.0)
 
     report = report_on(t08_2=answer)
     failed = piece(report, "08.2")
@@ -285,7 +290,7 @@ def test_one_that_never_ends_only_in_training(monkeypatch):
     right = examples()["17.1"]
 
     def answer(q, k, v, mask):
-        while len(q) > 20:
+        while q.shape == (24, 16):
             q = q + 1
         return right(q, k, v, mask)
 
@@ -335,7 +340,7 @@ def notebook(*sources, lesson="05"):
 
 
 def test_a_cell_that_fails_costs_its_own_answer(tmp_path, capsys):
-    source = find("05.1").right[0]
+    source = textwrap.dedent(find("05.1").right[0])
     (tmp_path / "05_probability.ipynb").write_text(
         notebook(
             "import numpy as np\nfrom grading import check\nprint('loud')",
@@ -367,8 +372,6 @@ def test_a_helper_that_is_defined_anew_later_is_not_the_answers(tmp_path):
 def test_minidl_itself_is_nobodys_answer():
     from minidl.nn import functional
 
-    report = own(pieces={"05.1": lambda scores, axis=-1: functional.softmax(scores, axis)})
-    assert piece(report, "05.1").state in ("wrong", "yours")
     space = {"F": functional}
     exec("def softmax(scores, axis=-1):\n    return F.softmax(scores, axis)", space)
     report = own(pieces={"05.1": space["softmax"]})

@@ -89,6 +89,7 @@ def cnn(tell):
     return {
         "right on 597 digits it never saw": f"{100 * right:.0f} %",
         "how sure it is, on average": f"{100 * p.max(axis=1).mean():.0f} %",
+        "its loss on them after the last epoch": f"{trainer.history['valid_loss'][-1]:.3f}",
         "parameters of its last layer": table.splitlines()[-1].split()[0],
     }
 

@@ -14,6 +14,7 @@ rest goes on; whatever happens, the package is itself again afterwards.
 import contextlib
 import copy
 import io
+import re
 import signal
 import sys
 import textwrap
@@ -80,6 +81,8 @@ class Piece:
                 return self.answer(*arguments)
         except Stopped:
             raise PieceFailed(self, "it takes too long; does every loop end?") from None
+        except PieceFailed:  # of another one, which this one called
+            raise
         except NotImplementedError:
             raise PieceFailed(self, "it is not written to its end") from None
         except Exception as error:
@@ -248,8 +251,8 @@ def _judge(piece, answer, seconds, seed, before):
 
 
 def _short(text):
-    """A verdict's text in one line; what was wrong stands at its end."""
-    text = " ".join(text.split())
+    """A verdict's text in one line, without its list of groups; what was wrong is at its end."""
+    text = re.sub(r"\s(?:Right|Wrong) on: .*", "", " ".join(text.split()))
     return text if len(text) <= 200 else f"{text[:50]} ... {text[-140:]}"
 
 
