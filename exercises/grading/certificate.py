@@ -80,7 +80,9 @@ def page(report, name=""):
                           f'<p class="soft">After {len(t.yours)} steps. It has met letters and '
                           "pieces of words, and little else.</p>"]  # fmt: skip
             else:
-                parts.append(f"<p>{_text(t.name)}, {_text(label)}: <strong>{_text(value)}</strong></p>")
+                parts.append(
+                    f"<p>{_text(t.name)}, {_text(label)}: <strong>{_text(value)}</strong></p>"
+                )
     parts += ["<h2>The pieces</h2>", _table(report)]
     parts.append(
         f'<p class="soft">Made on {date.today().isoformat()} with minidl {_version()}, NumPy '

@@ -52,7 +52,7 @@ class Digits(nn.Module):
 
 
 def cnn(tell):
-    """Digits, 180 steps: augmented, smoothed labels, a validation that may stop it."""
+    """Digits, 120 steps: augmented, smoothed labels, a validation that may stop it."""
     minidl.manual_seed(0)
     both = datasets.digits()[:]
     x, y = both[0].reshape(-1, 1, 8, 8).astype(np.float64), both[1]
@@ -75,10 +75,10 @@ def cnn(tell):
             tell(losses[-1])
 
     losses = []
-    optimizer = optim.RMSProp(model.parameters(), 0.003, decay=0.9)
+    optimizer = optim.RMSProp(model.parameters(), 0.005, decay=0.9)
     trainer = Trainer(model, optimizer, loss, "accuracy", clip_norm=2.0)
     batches = loader.DataLoader(
-        loader.ArrayDataset(x[:1200], y[:1200]), 20, shuffle=True, workers=0,
+        loader.ArrayDataset(x[:1200], y[:1200]), 30, shuffle=True, workers=0,
         transform=lambda batch, rng: (images.crop(batch[0], rng, size=8, padding=1), batch[1]),
     )  # fmt: skip
     watch = [Tell(), callbacks.ReduceOnPlateau(1, factor=0.5), callbacks.EarlyStopping(2)]
@@ -87,7 +87,7 @@ def cnn(tell):
         p = F.softmax(model.eval()(tensor(x[1200:])), axis=1).numpy()
     right = (p.argmax(axis=1) == y[1200:]).mean()
     return {
-        "right on 597 digits it never saw": f"{100 * right:.0f} %",
+        "right on 597 digits that it was not trained on": f"{100 * right:.0f} %",
         "how sure it is, on average": f"{100 * p.max(axis=1).mean():.0f} %",
         "its loss on them after the last epoch": f"{trainer.history['valid_loss'][-1]:.3f}",
         "parameters of its last layer": table.splitlines()[-1].split()[0],
@@ -97,7 +97,9 @@ def cnn(tell):
 def prose():
     """Paragraphs of Python's own help, without lists and code."""
     parts = [p.replace("\n", " ").strip() for p in datasets.prose().split("\n\n")]
-    kept = [p for p in parts if p[:1].isupper() and p.endswith(".") and not set(p) & set("|=*`{}[]")]
+    kept = [
+        p for p in parts if p[:1].isupper() and p.endswith(".") and not set(p) & set("|=*`{}[]")
+    ]
     return "\n".join(kept)
 
 

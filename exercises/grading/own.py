@@ -38,7 +38,10 @@ ROOT = HERE.parent.parent
 SLOW, STEPS = 20.0, 3  # so many times the package's time, over so many steps
 LEAST = 0.02  # seconds over these steps, below which nobody minds
 STEP = 20.0  # seconds of processor time for one step of a network
-NEAR, LEAP = 1e-4, 100.0  # how far, as a share, a loss may be from the package's; and of the step before
+NEAR, LEAP = (
+    1e-4,
+    100.0,
+)  # how far, as a share, a loss may be from the package's; and of the step before
 
 
 class PieceFailed(Exception):
@@ -566,7 +569,11 @@ def _alone(engine, network, chosen, package, most=None):
         try:
             losses, _ = engine.train(network, [piece], most=most)
             first = _departs(losses, package[: len(losses)] if most else package)
-            why = f"with it the {network.name}'s loss is another from step {first} on" if first else ""
+            why = (
+                f"with it the {network.name}'s loss is another from step {first} on"
+                if first
+                else ""
+            )
             if first == 0:
                 why = f"with it the {network.name}'s first loss is another"
         except PieceFailed as error:

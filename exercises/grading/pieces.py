@@ -397,7 +397,12 @@ def max_gradient(own, old):
 )  # fmt: skip
 def scatter(own, old):
     def new(xp, a, *indices, key, shape):
-        if len(indices) != 1 or key != (ARRAY,) or not plain(a) or indices[0].dtype.kind not in "iu":
+        if (
+            len(indices) != 1
+            or key != (ARRAY,)
+            or not plain(a)
+            or indices[0].dtype.kind not in "iu"
+        ):
             return old(xp, a, *indices, key=key, shape=shape)
         return numbers(own(a, indices[0], shape[0]), a)
 
@@ -1145,9 +1150,7 @@ def step(own, old):
     def new(self, x, context=None, *, causal=False, mask=None, key_mask=None, cache=None):
         others = context is not None or mask is not None or key_mask is not None
         if others or cache is None or x.shape[:2] != (1, 1) or x.requires_grad or not here(x):
-            return old(
-                self, x, context, causal=causal, mask=mask, key_mask=key_mask, cache=cache
-            )
+            return old(self, x, context, causal=causal, mask=mask, key_mask=key_mask, cache=cache)
         heads, size = self.heads, self.depth
         wide = np.zeros((heads, size + 1))
         wide[:, :size] = x.data[0, 0].reshape(heads, size)
