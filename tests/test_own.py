@@ -8,13 +8,12 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="waits for matplotlib (pip install -e '.[course]')")
 
+import minidl
 from grading import own as engine
 from grading.networks import NETWORKS
 from grading.own import Engine, examples, own
 from grading.pieces import entries, place
 from grading.task import find, lessons, tasks
-
-import minidl
 from minidl.engine.intercept import primitives
 
 SLOW = pytest.mark.slow
@@ -180,7 +179,10 @@ def ruined(value):
     if isinstance(value, tuple):
         return tuple(map(ruined, value))
     if isinstance(value, list):
-        numbers = all(isinstance(v, float) or getattr(v, "dtype", "") == float for v in value)
+        numbers = all(
+            isinstance(v, float) or (isinstance(v, np.ndarray) and v.dtype.kind == "f")
+            for v in value
+        )
         if all(type(v) is int for v in value):
             return [v + 1 for v in value]
         return [ruined(v) for v in value] if numbers else value[1:]

@@ -6,8 +6,8 @@
     python -m grading own [FOLDER]     your answers in minidl's place, while networks train
 
 Exit status: 0 full points (class: all was graded; own: every piece is yours), 1 points missing
-(class: something that was handed in was not graded; own: pieces are missing), 2 the grader itself could not run, 130 it was stopped by Ctrl-C.  What
-it writes is told in docs/grading.md.
+(class: something that was handed in was not graded; own: pieces are missing), 2 the grader itself
+could not run, 130 it was stopped by Ctrl-C.  What it writes is told in docs/grading.md.
 """
 
 import argparse

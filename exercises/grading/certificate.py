@@ -76,9 +76,12 @@ def page(report, name=""):
     for t in report.trained.values():
         for label, value in t.told.items() if t.pieces else ():
             if label == "it writes":
-                parts += [f"<h2>What the {_text(t.name)} writes</h2>", f"<blockquote>{_text(value)}</blockquote>",
-                          f'<p class="soft">After {len(t.yours)} steps. It has met letters and '
-                          "pieces of words, and little else.</p>"]  # fmt: skip
+                parts += [
+                    f"<h2>What the {_text(t.name)} writes</h2>",
+                    f"<blockquote>{_text(value)}</blockquote>",
+                    f'<p class="soft">After {len(t.yours)} steps. It has met letters and pieces '
+                    "of words, and little else.</p>",
+                ]
             else:
                 parts.append(
                     f"<p>{_text(t.name)}, {_text(label)}: <strong>{_text(value)}</strong></p>"

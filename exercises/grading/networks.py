@@ -9,6 +9,7 @@ network on the package's pieces gives the same losses to rounding.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -94,6 +95,9 @@ def cnn(tell):
     }
 
 
+CODE = set("|=*`{}[]")  # signs that prose has none of
+
+
 def prose():
     """Paragraphs of Python's own help, without lists and code."""
     parts = [p.replace("\n", " ").strip() for p in datasets.prose().split("\n\n")]
@@ -167,7 +171,7 @@ def names(tell):
 def small(*sizes):
     """A chain of linear layers with tanh between them, in float64."""
     minidl.manual_seed(0)
-    parts = [p for a, b in zip(sizes, sizes[1:]) for p in (nn.Linear(a, b), nn.Tanh())]
+    parts = [p for a, b in pairwise(sizes) for p in (nn.Linear(a, b), nn.Tanh())]
     return nn.Sequential(*parts[:-1])
 
 

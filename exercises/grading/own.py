@@ -17,7 +17,6 @@ import io
 import re
 import signal
 import sys
-import textwrap
 import threading
 import time
 import types
@@ -414,7 +413,7 @@ def _at_once(rule):
 
 
 def _exchange(where, name, make):
-    """Let `where.name`, and whoever in minidl holds the same, be make(old); gives what undoes it."""
+    """Let `where.name`, and whoever in minidl holds the same, be make(old); give what undoes it."""
     own = vars(where).get(name)
     old = own if own is not None else getattr(where, name)
     new = make(old)
