@@ -99,6 +99,18 @@ def test_the_exercises_as_they_are_given_hold_no_piece():
     assert {p.state for p in pieces} == {"open"}
 
 
+def test_where_all_that_is_there_is_done_another_notebook_is_next(tmp_path):
+    sources = [textwrap.dedent(find(i).right[0]) for i in ("05.1", "05.2")]
+    checks = [f"check('{i}', {find(i).name})" for i in ("05.1", "05.2")]
+    cells = [f"{source}\n{check}" for source, check in zip(sources, checks, strict=True)]
+    (tmp_path / "05_probability.ipynb").write_text(
+        notebook("import numpy as np\nfrom grading import check", *cells), "utf-8"
+    )
+    report = own(tmp_path, networks=())
+    assert len(report.mine) == 2 and report.next().startswith("07.1 ")
+    assert "there is no notebook of lesson 07" in report.next()
+
+
 def test_an_empty_folder_is_told(tmp_path):
     assert "no exercise notebook" in str(own(tmp_path))
 

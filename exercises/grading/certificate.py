@@ -113,7 +113,7 @@ def _version():
 def _table(report):
     rows = []
     for p in report.pieces:
-        count = sum(p.calls.get(name, 0) for name in report.trained)
+        count = report.called(p)
         what = _text(p.sentence().splitlines()[0] if p.sentence() else "")
         if p.checked:
             what += "; gradient checked"

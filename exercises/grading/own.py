@@ -599,14 +599,12 @@ class Report:
     mine = property(lambda self: [p for p in self.pieces if p.used])
 
     def next(self):
-        """(piece, sentence): what to do next; None when nothing is left."""
-        for state in ("absent", "open", "wrong", "failed"):
-            waiting = [p for p in self.pieces if p.state == state]
-            if state == "absent" and len(waiting) < len(self.pieces):
-                continue
-            if waiting and state != "absent":
-                p = waiting[0]
-                return p, f"{p.task.id} {p.task.title}, in {p.file}: {p.why.splitlines()[0]}"
+        """A sentence that says what to do next; None when nothing is left."""
+        for states in (("open", "wrong", "failed"), ("absent",)):
+            for p in self.pieces:
+                if p.state in states:
+                    where = f", in {p.file}" if p.file else ""
+                    return f"{p.task.id} {p.task.title}{where}: {p.why}"
         return None
 
     def __str__(self):
@@ -615,27 +613,31 @@ class Report:
         if all(p.state == "absent" for p in self.pieces):
             lines.append("There is no exercise notebook in this folder.")
         wide = max(len(p.task.title) for p in self.pieces)
-        names = max(len(p.entry.name) for p in self.pieces)
+        marks = {"yours": "yours", "slow": "slow", "failed": "out", "wrong": "wrong"}
         for p in self.pieces:
-            mark = {"yours": "yours", "slow": "slow", "failed": "out", "wrong": "wrong"}
-            state = mark.get(p.state, "-")
-            head = f"{p.task.id}  {p.task.title:<{wide}}  {p.entry.name:<{names}}  {state:<5}"
-            count = sum(p.calls.get(name, 0) for name in self.trained)
-            often = "once" if count == 1 else f"{count:,} times"
-            tail = p.sentence().splitlines()[0] if p.sentence() else ""
-            if p.used:
-                tail += f"; called {often}" if self.trained else ""
-                tail += "; gradient checked" if p.checked else ""
-            lines.append(f"{head}  {tail}".rstrip())
+            head = f"{p.task.id}  {p.task.title:<{wide}}  {marks.get(p.state, '-'):<5}"
+            lines.append(f"{head}  {self._line(p)}".rstrip())
         for t in self.trained.values():
             lines += ["", *self._of(t)]
-        lines.append("")
         following = self.next()
         if following:
-            lines.append(f"Next: {following[1]}")
+            lines += ["", f"Next: {following}"]
         elif self.mine:
-            lines.append("Nothing is left to do: every piece that a task asked for is yours.")
+            lines += ["", "Nothing is left to do: every piece that a task asked for is yours."]
         return "\n".join(lines)
+
+    def called(self, piece):
+        """How often the networks called a piece, all together."""
+        return sum(piece.calls.get(name, 0) for name in self.trained)
+
+    def _line(self, p):
+        """What stands behind a piece's title."""
+        if not p.used:
+            return p.why if len(p.why) <= 110 else f"{p.why[:107]}..."
+        count = self.called(p)
+        calls = f"{count:>5,} call{' ' if count == 1 else 's'}  " if self.trained else ""
+        whose = f"; gradient {p.entry.gradient}, checked" * p.checked
+        return f"{calls}{p.entry.name}{whose}{f'; {p.why}' if p.why else ''}"
 
     def _of(self, t):
         if not t.pieces:
