@@ -3,10 +3,11 @@
     python -m grading NOTEBOOK ...     the verdict on notebooks
     python -m grading class FOLDER     all submissions in a folder, for instructors
     python -m grading audit [NN ...]   the grader grades itself
+    python -m grading own [FOLDER]     your answers in minidl's place, while networks train
 
-Exit status: 0 full points (class: all was graded), 1 points missing (class: something that was
-handed in was not graded), 2 the grader itself could not run, 130 it was stopped by Ctrl-C.  What
-it writes is told in docs/grading.md.
+Exit status: 0 full points (class: all was graded; own: every piece is yours), 1 points missing
+(class: something that was handed in was not graded; own: pieces are missing), 2 the grader itself
+could not run, 130 it was stopped by Ctrl-C.  What it writes is told in docs/grading.md.
 """
 
 import argparse
@@ -134,6 +135,24 @@ def _class_options(arguments):
     return parser.parse_args(arguments)
 
 
+def own_engine(arguments):
+    """The learner's own engine: my/exercises, or exercises, or the folder that is named."""
+    parser = _parser("own [FOLDER] [--page FILE] [--name NAME]")
+    parser.add_argument("folder", nargs="?", help="with exercise notebooks; default: my/exercises")
+    parser.add_argument("--page", metavar="FILE", help="also write the certificate, an HTML page")
+    parser.add_argument("--name", default="", help="whose certificate it is")
+    options = parser.parse_args(arguments)
+    if options.folder is not None and not os.path.isdir(options.folder):
+        raise RuntimeError(f"{options.folder} is no folder")
+    from .own import own  # the networks are minidl's, which the other commands do without
+
+    report = own(options.folder)
+    say(str(report))
+    if options.page:
+        say(f"the certificate is {report.page(options.page, options.name)}")
+    return 0 if len(report.mine) == len(report.pieces) else 1
+
+
 TRUST = "I trust every submission"
 
 
@@ -150,6 +169,8 @@ def main(arguments=None):
     try:
         if arguments[:1] == ["audit"]:
             return 1 if audit(arguments[1:]) else 0
+        if arguments[:1] == ["own"]:
+            return own_engine(arguments[1:])
         if arguments[:1] == ["class"]:
             return whole_class(arguments[1:])
         return notebooks(arguments)

@@ -68,7 +68,7 @@ EMPTY = "scores", "0 / scores", "1 * scores"
 
 SOFTMAX = Task(
     id="05.1",
-    replaces="functional.softmax",
+    replaces="engine.reductions.softmax",
     cases=softmax_cases,
     reference=softmax_reference,
     **PRECISION,
@@ -195,7 +195,7 @@ def loss_reference(scores, labels):
 
 LOSS = Task(
     id="05.2",
-    replaces="functional.cross_entropy",
+    replaces="nn.functional.cross_entropy",
     cases=loss_cases,
     reference=loss_reference,
     **PRECISION,

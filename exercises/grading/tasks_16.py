@@ -65,7 +65,7 @@ def read_reference(x, lengths, w_x, w_h, b):
 
 READ = Task(
     id="16.1",
-    replaces="nn.recurrent.RNN",
+    replaces="nn.recurrent.RNN.forward",
     cases=read_cases,
     reference=read_reference,
     equal=(

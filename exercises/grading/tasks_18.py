@@ -218,7 +218,7 @@ def top_k_reference(s, k, temperature):
 
 TOP_K = Task(
     id="18.2",
-    replaces="nn.transformer.sample, its temperature and top_k",
+    replaces="nn.transformer.sample",
     cases=top_k_cases,
     reference=top_k_reference,
     equal=(
@@ -365,7 +365,7 @@ def top_p_reference(p, top_p):
 
 TOP_P = Task(
     id="18.3",
-    replaces="nn.transformer.sample, its top_p",
+    replaces="nn.transformer.sample",
     cases=top_p_cases,
     reference=top_p_reference,
     equal=(
@@ -552,7 +552,7 @@ def cache_reference(x, keys, values, wq, wk, wv, heads):
 
 CACHE = Task(
     id="18.4",
-    replaces="nn.transformer.MultiHeadAttention.forward with a cache, for one new row",
+    replaces="nn.transformer.MultiHeadAttention.forward",
     cases=cache_cases,
     reference=cache_reference,
     equal=(
