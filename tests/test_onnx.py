@@ -455,7 +455,7 @@ def test_operators_of_others_at_their_edges(tmp_path, kind, kinds, given, more):
     expected = run(path, *given)[0]
     found = load(path)(*given).numpy()
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_axes_that_are_there_and_empty(tmp_path):
@@ -466,7 +466,7 @@ def test_axes_that_are_there_and_empty(tmp_path):
             {"x": (FLOAT, [2, 3])}, {"y": (FLOAT, None)}, {"axes": np.zeros(0, np.int64)},
         )  # fmt: skip
         x = numbers(2, 3)
-        np.testing.assert_allclose(load(path)(x).numpy(), run(path, x)[0], rtol=1e-6)
+        np.testing.assert_allclose(load(path)(x).numpy(), run(path, x)[0], rtol=1e-6, atol=1e-6)
 
 
 def test_operators_of_a_version_with_another_meaning_are_refused(tmp_path):

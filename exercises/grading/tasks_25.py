@@ -11,6 +11,12 @@ from .task import Task
 
 # ---- 25.1
 
+ROW = "a row of them, or a list"
+ORDER = "which comes first is the same"
+ONE = "it has one input"
+NO_JSON = "eight bytes alone have an empty header, which is no JSON"
+FAR = "any number above that of the file's bytes will do"
+
 
 def product_cases(rng):
     def numbers(*shape, low=-2, high=2):
@@ -36,18 +42,23 @@ def product_cases(rng):
     for n, d, k in ((1, 1, 1), (2, 3, 2), (4, 5, 3), (1, 6, 4), (5, 2, 1)):
         yield "any", *drawn(lambda n=n, d=d, k=k: (numbers(n, d), numbers(d, k)))
     for n, d, k in ((3, 4, 2), (2, 2, 5)):
-        yield "all above 0", *drawn(
-            lambda n=n, d=d, k=k: (abs(numbers(n, d, low=1)), abs(numbers(d, k)))
+        yield (
+            "all above 0",
+            *drawn(lambda n=n, d=d, k=k: (abs(numbers(n, d, low=1)), abs(numbers(d, k)))),
         )
-        yield "all below 0", *drawn(
-            lambda n=n, d=d, k=k: (-abs(numbers(n, d, low=1)), -abs(numbers(d, k)))
+        yield (
+            "all below 0",
+            *drawn(lambda n=n, d=d, k=k: (-abs(numbers(n, d, low=1)), -abs(numbers(d, k)))),
         )
     yield "x is 0", np.zeros((2, 3)), numbers(3, 2)
     x, w = drawn(lambda: (numbers(3, 4), np.where([1, 0, 1], numbers(4, 3), 0.0)))
     yield "a column is 0", x, w
     yield "a column is 0", *drawn(lambda: (np.abs(numbers(2, 3)), np.zeros((3, 2))))
-    yield "columns of other sizes", *drawn(
-        lambda: (numbers(3, 4), numbers(4, 3, low=-0.3, high=0.3) * np.array([0.03, 1, 40]))
+    yield (
+        "columns of other sizes",
+        *drawn(
+            lambda: (numbers(3, 4), numbers(4, 3, low=-0.3, high=0.3) * np.array([0.03, 1, 40]))
+        ),
     )
     yield "many", *drawn(lambda: (numbers(7, 300, low=0), numbers(300, 5, low=0)))
     yield "many", *drawn(lambda: (abs(numbers(40, 60, low=0)), abs(numbers(60, 40, low=0))))
@@ -74,6 +85,15 @@ PRODUCT = Task(
     id="25.1",
     cases=product_cases,
     reference=product_reference,
+    equal=(
+        ("-> step_w = abs(w).max(axis=0, keepdims=True) / 127", ROW),
+        ("abs(w).sum(axis=0, keepdims=True)", ROW),
+        ("np.append(0.0, x)", "the least and the largest have no order"),
+        ("-> q = np.round(x / step_x)", "floats hold these whole numbers exactly"),
+        ("-> p = np.round(w / step_w)", "floats hold these whole numbers exactly"),
+        ("-> step_w = np.abs(w).max(axis=0) / 127", ROW),
+        ("keepdims=False) / 127", ROW),
+    ),
     hints=(
         "np.rint(x / step_x) are whole numbers in float64, which adds them exactly; int8 holds "
         "no more than 127.",
@@ -199,11 +219,12 @@ def fields_cases(rng):
     yield "numbers", [8, *_varint(5, 2), 8, *_varint(0, 1), *_varint(16, 1), 1]
     yield "bytes", field(1, 2, 1) + field(2, 2, 5)
     yield "bytes", field(3, 2, 0)
-    yield "bytes", field(3, 2, 0) + [8, 1] + field(4, 2, 0)
+    yield "bytes", [*field(3, 2, 0), 8, 1, *field(4, 2, 0)]
     yield "bytes", field(15, 2, 127) + field(16, 2, 128) + [8, 1]
     yield "bytes", field(2047, 2, 300) + field(2048, 2, 1)
     yield "of four and eight", field(1, 5)
     yield "of four and eight", field(1, 1)
+    yield "of four and eight", [9, 1, 2, 3, 4, 8, 1, 8, 1]
     yield "of four and eight", field(200, 5) + field(7, 1) + [8, 3]
     yield "all kinds", message(12)
     yield "all kinds", message(18)
@@ -228,6 +249,9 @@ def fields_cases(rng):
     yield "ends inside a varint", [18, 129]
     for kind in (3, 4, 6, 7):
         yield "another kind", [8, 1, 8 + kind, *rng.integers(0, 100, 12).tolist()]
+        for length in (8, 9 - kind):
+            yield "another kind", [8 + kind, *[7] * length, 8, 1]
+        yield "another kind", [8 + kind, 2, 7, 7, 8, 1]
     yield "another kind", [*message(2), 11]
     yield "the number 0", [0, 5]
     yield "the number 0", [*message(2), 2, 1, 7]
@@ -270,7 +294,7 @@ def fields_reference(data):
     return found
 
 
-_GIVEN = '''
+_GIVEN = """
         def varint(data, at):
             number, factor = 0, 1
             while data[at] >= 128:
@@ -278,12 +302,32 @@ _GIVEN = '''
                 at, factor = at + 1, factor * 128
             return number + data[at] * factor, at + 1
 
-'''
+"""
 
 FIELDS = Task(
     id="25.2",
     cases=fields_cases,
     reference=fields_reference,
+    equal=(
+        ("-> number = number +", "a number"),
+        ("-> total = total |", "a number"),
+        ("-> at = at + length", "a number"),
+        ("-> if number == 0:; if kind == 0:", "it is refused, before its value or behind"),
+        ("if key < 8: -> if key < 7:", "a key of 7 is of kind 7, which there is not"),
+        ("if length > len(rest): -> if False:", "an empty list has nothing to pop"),
+        ("key / 8, length", "for kind 0 a key is a multiple of 8"),
+        ("`(2, 1, 5)`", ORDER), ("`(1, 5, 2)`", ORDER), ("`(2, 0)`", ORDER),
+        ("-> def number():; rest =", "it is there before it is called"),
+        ("-> if key % 8 == 0:; if key < 8:", "it is refused, before its value or behind"),
+        ("in range(1, 20 - 1)", "no varint has more than nine bytes"),
+        ("in range(1, 19)", "no varint has more than nine bytes"),
+        ("in range(1, 21)", "no varint has more than nine bytes"),
+        ("key / 8 < 1", "below 1 is below 1"),
+        ("key // 7 < 1", "a key of 7 is of kind 7, which there is not"),
+        ("list(enumerate(part))[::-1]", "a sum has no order"),
+        ("list(enumerate(part))[:20]", "no varint has more than nine bytes"),
+        ("-> def next_number(at):; found, at =", "it is there before it is called"),
+    ),
     hints=(
         "A slice that reaches too far raises nothing, it is only shorter: compare at + length "
         "with len(data).",
@@ -337,7 +381,7 @@ FIELDS = Task(
                     if key % 8 == 0:
                         found.append([key >> 3, number()])
                     elif key % 8 in (1, 2, 5):
-                        length = number() if key % 8 == 2 else 9 - key % 8 if key % 8 == 5 else 8
+                        length = number() if key % 8 == 2 else {1: 8, 5: 4}[key % 8]
                         if length > len(rest):
                             return None
                         found.append([key >> 3, [rest.pop() for _ in range(length)]])
@@ -463,6 +507,9 @@ def read_cases(rng):
     for kind in _TYPES:
         yield "one array", _file(*told([("w", kind, (2, 3))]))
         yield "one array", _file(*told([("a.b", kind, (4,))]))
+    yield "many axes", _file(*told([("w", "F32", (1, 2, 1, 3, 2))]))
+    yield "many axes", _file(*told([("w", "I8", (1,) * 21 + (3,)), ("b", "I8", ())]))
+    yield "several", _file(*told([(kind, kind, (2,)) for kind in _TYPES]))
     yield "one number", _file(*told([("x", "F64", ())]))
     yield "one number", _file(*told([("x", "I8", ()), ("y", "F32", ())]))
     some = [("0.weight", "F32", (3, 4)), ("0.bias", "F32", (4,)), ("s", "I8", (2, 1, 3)),
@@ -502,6 +549,9 @@ def read_cases(rng):
     yield "the header's length", _file(header, content, 10**15)
     yield "the header's length", _file(header, content, 2**63 + 5)
     yield "the header's length", _file(b"", b"", 1)
+    yield "the header's length", _file(b"{}", b"", 3)
+    yield "the header's length", _file(b"{}", b"", 2 + 2**56)
+    yield "the header's length", _file(b"{}", b"", 2**40)
     yield "no JSON", _file(b"{" + json.dumps(hand).encode(), bytes([1, 2]))
     yield "no JSON", _file(json.dumps(hand).encode()[:-1], bytes([1, 2]))
     yield "no JSON", _file(b"", b"")
@@ -530,7 +580,16 @@ def read_cases(rng):
     yield "offsets that are wrong", _file(changed(two, "b", data_offsets=[2, 3]), bytes(4))
     yield "offsets that are wrong", _file(changed(two, "b", data_offsets=[4, 2]), bytes(4))
     yield "offsets that are wrong", _file(changed(two, "b", data_offsets=[2, 5]), bytes(4))
+    yield "offsets that are wrong", _file(changed(two, "b", data_offsets=[1, 4]), bytes(4))
+    yield "offsets that are wrong", _file(changed(two, "b", data_offsets=[3, 4]), bytes(4))
     yield "offsets that are wrong", _file(changed(two, "b", data_offsets=[2, 4]), bytes(3))
+    yield "one on the other", _file(changed(two, "a", data_offsets=[1, 3]), bytes(4))
+    bytes_ = [(f"p{i}", "U8", (1,)) for i in range(25)]
+    header, content = told(bytes_)
+    yield "one on the other", _file(changed(header, "p24", data_offsets=[23, 24]), content)
+    yield "one on the other", _file(changed(header, "p4", data_offsets=[3, 4]), content)
+    yield "an unknown dtype", _file(changed(header, "p24", dtype="I16"), content)
+    yield "an unknown dtype", _file(changed(header, "p24", dtype="BOOL"), content)
     far = {"e": {"dtype": "U8", "shape": [0], "data_offsets": [9, 9]}}
     yield "offsets that are wrong", _file({**hand, **far}, bytes([1, 2]))
     inside = {"e": {"dtype": "U8", "shape": [0], "data_offsets": [1, 1]}}
@@ -561,7 +620,8 @@ def read_reference(data):
             count *= n
         if end - begin != count * np.dtype(_TYPES[told["dtype"]]).itemsize or end > len(rest):
             return None
-        ends.add(end)
+        if count:
+            ends.add(end)
         for place in range(begin, end):
             if owners[place] is not None:
                 return None
@@ -579,10 +639,26 @@ def read_reference(data):
 
 READ = Task(
     id="25.3",
-    replaces="io.load",
     cases=read_cases,
     reference=read_reference,
     twice_up_to=100_000,
+    equal=(
+        ("-> try:; if len(content) < 8 + length:", "what is too short is refused later too"),
+        ("-> try:; if 8 + length > data.size:", "what is too short is refused later too"),
+        ("<= 8:", NO_JSON), ("< 9:", NO_JSON),
+        ("in list(header)[::-1]", "in any order"),
+        ("for name in list(order)[::-1]:", "in any order"),
+        ("in list(entry['shape'])[::-1]", "a product has no order"),
+        ("ends, ends[1:]))[::-1]", "in any order"),
+        ("list(header.values())[::-1]", "in any order"),
+        ("`(KeyError, ValueError)`", "in any order"),
+        ("-> n *= axis", "a number"),
+        (".view('<u8')[-1])", "there is one"),
+        ("no copy made", "bytes that were copied or not hold the same"),
+        ("9 ** 9", FAR), ("11 ** 9", FAR), ("10 ** 8", FAR), ("10 ** 10", FAR),
+        ("-> if data.size < 8:; def size(entry):", "it is there before it is called"),
+        ("ends[1:]):; if ends[-1] != arrays.size:", "both are looked at"),
+    ),
     hints=(
         "int.from_bytes(content[:8], 'little') is the length; json.loads takes bytes, and raises "
         "ValueError for what is no JSON.",
@@ -628,23 +704,15 @@ READ = Task(
             if len(content) < 8:
                 return None
             (length,) = struct.unpack("<Q", content[:8])
-            if length > len(content) - 8:
-                return None
             try:
                 header = json.loads(content[8 : 8 + length].decode("utf-8"))
-                sizes = {"F64": 8, "F32": 4, "I32": 4, "I8": 1, "U8": 1}
                 codes = {"F64": "<f8", "F32": "<f4", "I32": "<i4", "I8": "i1", "U8": "u1"}
                 found, parts = {}, []
                 for name in header:
                     if name == "__metadata__":
                         continue
                     told = header[name]
-                    n = sizes[told["dtype"]]
-                    for axis in told["shape"]:
-                        n *= axis
                     begin, end = told["data_offsets"]
-                    if end - begin != n or end > len(content) - 8 - length:
-                        return None
                     parts.append((begin, end))
                     part = content[8 + length + begin : 8 + length + end]
                     a = np.frombuffer(part, codes[told["dtype"]])
@@ -731,7 +799,8 @@ READ = Task(
          "if told[\"dtype\"] not in types:\n                    return None\n", "\n",
          'types[told["dtype"]]', 'types.get(told["dtype"], "|u1")'),
         ("the shape is forgotten", '.reshape(told["shape"])', ""),
-        ("the numbers are read with the highest byte first", "np.frombuffer(rest[begin:end], dtype)",
+        ("the numbers are read with the highest byte first",
+         "np.frombuffer(rest[begin:end], dtype)",
          "np.frombuffer(rest[begin:end], dtype.newbyteorder())"),
         ("what was read before the damage is returned",
          "or end > len(rest):\n                    return None",
@@ -766,6 +835,12 @@ def run_cases(rng):
     yield "a sum", [("Sum", list("abcdef"), "y"), ("Mul", ["y", "a"], "z")], many, "z"
     yield "a sum", [("Sum", ["a", "b", "a", "a"], "y")], many, "y"
     yield "a sum", [("Sum", ["a", "s"], "y")], {"a": numbers(3, 1), "s": numbers(4)}, "y"
+    parts = {f"v{i}": numbers(2) for i in range(25)}
+    doubled = [("Add", [name, name], f"w{i}") for i, name in enumerate(parts)]
+    again = [("Relu", [f"w{i}"], f"u{i}") for i in range(25)]
+    many = [("Sum", [f"u{i}" for i in range(25)], "y")]
+    yield "many inputs", [("Sum", list(parts), "y")], parts, "y"
+    yield "many inputs", shuffled(doubled + again + many), parts, "y"
     yield "it is known", [("Relu", ["x"], "y")], {"x": x}, "x"
     yield "it is known", [], {"x": x}, "x"
     weights = {"x": numbers(5, 4), "w": numbers(4, 3), "b": numbers(3), "v": numbers(3, 2)}
@@ -876,6 +951,22 @@ RUN = Task(
     reference=run_reference,
     atol=1e-12,
     twice_up_to=2000,
+    equal=(
+        ("in list(needed)[::-1]}", "a set has no order"),
+        ("in list(inputs)[::-1] if part not in known", "what is missing is found in any order"),
+        ("for operator, _, _ in list(order)[::-1]:", "the names are sorted afterwards"),
+        ("for part in list(maker[name][1])[::-1]:", "what is missing is found in any order"),
+        ("in list(arrays[1:])[::-1]:", "a sum has no order"),
+        ("arrays[-1] * (arrays[0] > 0)", ONE), ("arrays[0] * (arrays[-1] > 0)", ONE),
+        ("(arrays[0] >= 0)", "0 times 1 is 0"),
+        ("static_order())[1:]", "the first is made of nothing: a value"),
+        ("in list(needed.values())[::-1]}", "a set has no order"),
+        ("list(layer)[::-1]", "a set has no order"),
+        ("list(made[name][1])[::-1]}", "a set has no order"),
+        ("np.clip(0, arrays[0], None)", "the larger of the two, whichever is first"),
+        ("if name in made}", "who is met again is looked at again"),
+        ("np.clip(arrays[-1], 0, None)", ONE),
+    ),
     hints=(
         "Two walks: the first backwards from `wanted`, for what is needed; the second computes.",
         "A list of names that wait takes the place of a function that calls itself: look at the "
@@ -1022,7 +1113,8 @@ RUN = Task(
         ("operators that are not needed are reported too",
          "unknown = {maker[name][0] for name in needed}",
          "unknown = {operator for operator, _ in maker.values()}"),
-        ("all nodes are computed, also those that are not needed", "[wanted]\n            while waiting:\n                name = waiting[-1]",
+        ("all nodes are computed, also those that are not needed",
+         "[wanted]\n            while waiting:\n                name = waiting[-1]",
          "[*maker, wanted]\n            while waiting:\n                name = waiting[-1]"),
         ("only the last node's operator is asked for", "waiting.extend(maker[name][1])", "pass"),
         ("an unknown operator is an error, not an answer", "if unknown:", "if False:"),
