@@ -103,6 +103,8 @@ SUMMARIES = Task(
          "axis=(0, 1)", "axis=(0, 1), keepdims=True"),
         ("three channels are taken for granted; a photo may have 1 or 4",
          "photo.mean(axis=(0, 1))", "np.array([photo[:, :, k].mean() for k in range(3)])"),
+        ("rows of three numbers are made, reshape(-1, 3); a photo may have 1, 2 or 4 channels",
+         "photo.mean(axis=(0, 1))", "photo.reshape(-1, 3).mean(axis=0)"),
         ("colour alone is returned; grey and light belong to the answer",
          "return grey, light, colour", "return colour"),
         ("the three summaries are returned in another order",
