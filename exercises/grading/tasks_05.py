@@ -295,7 +295,8 @@ LOSS = Task(
          "the last class, and divides by all",
          "g[known, labels[known]] -= 1", "g[np.arange(len(g)), labels] -= 1",
          "g[labels < 0] = 0", "pass", "g / M", "g / len(g)"),
-        ("the gradient is right, but the loss counts the unknown samples too: -1 picks the last class",
+        ("the gradient is right, but the loss counts the unknown samples too: -1 picks the last "
+         "class",
          "log_p[known, labels[known]]", "log_p[np.arange(len(labels)), labels]"),
         ("one number is subtracted from all scores, and rows far below it have only powers of 0",
          "scores.max(axis=1, keepdims=True)", "scores.max()"),
