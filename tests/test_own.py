@@ -152,7 +152,16 @@ def test_each_network_trains_on_them_as_on_the_packages(done, network):
 def test_loops_over_every_window_are_slow_and_the_report_says_so(done):
     slow = piece(done, "14.3")
     assert slow.state == "slow" and slow.used and slow.times > engine.SLOW
-    assert "yours for 3 steps" in slow.why and slow.why in str(done)
+    assert "yours up to step 3" in slow.why and slow.why in str(done)
+
+
+@SLOW
+@pytest.mark.parametrize("variant", [1, 2])
+def test_right_answers_that_are_written_otherwise_train_them_too(variant):
+    right = {i: find(i) for i in entries() if len(find(i).right) > variant}
+    report = own(pieces={i: t.compile(t.right[variant]) for i, t in right.items()})
+    assert [(p.task.id, p.why) for p in report.pieces if p.task.id in right and not p.used] == []
+    assert all(t.apart() < 1e-4 and not t.note for t in report.trained.values())
 
 
 # ---- it is really the learner's

@@ -352,8 +352,8 @@ class Engine:
                     if times > SLOW:
                         piece.state = "slow"
                         piece.why = (
-                            f"yours for {STEPS} steps; it takes {times:.0f} times as long as the "
-                            "package's, which went on"
+                            f"yours up to step {STEPS}; it takes {times:.0f} times as long as the "
+                            "package's, which does what comes after"
                         )
         _alarm(STEP)
 
