@@ -262,7 +262,9 @@ def runtime_files(path: str | os.PathLike[str] | None) -> Iterator[list[Path]]:
         if Path(path).is_file():
             try:
                 with tarfile.open(path) as archive:
-                    archive.extractall(place, filter="data")
+                    for member in archive:  # nothing else of what it may hold, and nowhere else
+                        if member.isfile() and (name := Path(member.name).name) in RUNTIME:
+                            Path(place, name).write_bytes(archive.extractfile(member).read())
             except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
                 raise RuntimeError(f"{given} is no archive that can be read: {error}") from error
             path = place
