@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -249,6 +250,7 @@ def mpi() -> Group:
         say(*error)
         print(f"process {world.rank} of {world.size} has failed and ends all", file=sys.stderr)
         sys.stderr.flush()
+        time.sleep(0.5)  # mpiexec passes words on a little later, and after an end no more
         world.Abort(1)
 
     def by_way_of_the_host(exchange):
