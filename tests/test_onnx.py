@@ -544,6 +544,26 @@ def test_of_a_file_of_others_what_stands_where_weights_stand_is_trained(tmp_path
     np.testing.assert_allclose(again(x).numpy(), run(path, x)[0], rtol=1e-5)
 
 
+class Twice(Module):
+    """Gives a result twice, one that a later output needs, and its input."""
+
+    def __init__(self):
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x):
+        y = self.linear(x)
+        return y, y, y, y.tanh(), x
+
+
+def test_a_result_that_is_given_twice(tmp_path):
+    model, x = Twice(), numbers(2, 3)
+    export(model, tmp_path / "twice.onnx", x)
+    found = run(tmp_path / "twice.onnx", x)
+    assert len(found) == 5
+    for a, b in zip(model(tensor(x)), found):
+        np.testing.assert_allclose(a.numpy(), b, rtol=1e-5, atol=1e-6)
+
+
 def test_what_a_file_uses_and_minidl_has_not_is_said(tmp_path):
     path = tmp_path / "pool.onnx"
     shapes = {"x": (FLOAT, [1, 1, 4, 4])}, {"y": (FLOAT, None), "i": (WHOLE, None)}

@@ -191,12 +191,15 @@ def _outputs(writer, runs, known):
         names = [*given]
     elif len(names) == 1:
         names = ["output"]
-    found = []
+    found, renamed = [], {}
     for wish, source in zip(names, sources):
         value = _value(writer, known, source)
         inner, outer = value.name or value.make(value.dtype), writer.name(wish)
-        if inner in [name for name, *_ in found] or not writer.rename(inner, outer):
-            writer.node("Identity", inner, wish=outer)
+        if inner not in renamed and writer.rename(inner, outer):
+            renamed[inner] = outer
+        else:
+            copy = writer.onnx.helper.make_node("Identity", [renamed.get(inner, inner)], [outer])
+            writer.nodes.append(copy)
         found.append((outer, value.shape, value.dtype))
     return found
 
