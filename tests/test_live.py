@@ -7,6 +7,7 @@ import inspect
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -393,14 +394,19 @@ def ran(shell, text):
     return printed.getvalue(), result.success
 
 
+MEMORY = 4 << 30  # bytes; a mistake may double a list at each call
+
+
 def apart(shell, text, later, limits):
     """In a copy of this process: what met the mistake, or "".
 
     limits: for so many seconds of its own time, and of the clock's.  One that does nothing for
-    20 seconds waits for what never comes.
+    20 seconds waits for what never comes; one that wants MEMORY more is refused it.
     """
     there, here = os.pipe()
     if (child := os.fork()) == 0:
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
         used = [-1.0] * 20  # processor time at each of the last 20 seconds
 
         def look(*_):
@@ -416,8 +422,8 @@ def apart(shell, text, later, limits):
     os.close(here)
     with os.fdopen(there) as pipe:
         found = pipe.read()
-    os.waitpid(child, 0)
-    return found
+    _, status = os.waitpid(child, 0)
+    return found if status == 0 else f"the process ended with {status}"
 
 
 def write(pipe, text):

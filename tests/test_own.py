@@ -1,8 +1,15 @@
 """The learner's own engine: answers in minidl's place, and what becomes of those that fail."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import textwrap
+import threading
+import time
 
+import nbformat
 import numpy as np
 import pytest
 
@@ -10,11 +17,13 @@ pytest.importorskip("matplotlib", reason="waits for matplotlib (pip install -e '
 
 import minidl
 from grading import own as engine
+from grading.__main__ import main
 from grading.networks import NETWORKS
 from grading.own import Engine, examples, own
 from grading.pieces import entries, place
 from grading.task import find, lessons, tasks
 from minidl.engine.intercept import primitives
+from minidl.nn import functional as F
 
 SLOW = pytest.mark.slow
 
@@ -427,3 +436,146 @@ def test_the_command(tmp_path, capsys):
     assert "0 of 39 pieces are yours" in capsys.readouterr().out
     assert (tmp_path / "p.html").exists()
     assert main(["own", str(tmp_path / "none")]) == 2
+
+
+# ---- what cells and answers may do beside answering
+
+RIGHT_07_1 = textwrap.dedent(find("07.1").right[0])
+
+
+def filled(folder, lesson, *cells):
+    """A notebook of a lesson with these code cells."""
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    for cell in made.cells:
+        cell.metadata["nbgrader"] = {}
+    path = folder / f"{lesson}_own.ipynb"
+    nbformat.write(made, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "import os; os._exit(0)",
+        "import os; os.abort()",
+        "import sys; sys.exit()",
+        "import numpy as np; np.exp = lambda x, **k: x * 0 + 1; np.allclose = lambda *a, **k: True",
+        "import minidl; minidl.optim.AdamW.step = lambda self: None",
+        "import minidl.nn.functional as F; F.relu = F.gelu = None",
+    ],
+)
+def test_a_cell_harms_no_other_piece_and_not_the_program(tmp_path, cell):
+    filled(tmp_path, "07", f"{RIGHT_07_1}", 'check("07.1", unbroadcast)', cell)
+    source = textwrap.dedent(find("08.2").right[0])
+    filled(tmp_path, "08", source, f'check("08.2", {find("08.2").name})')
+    before = (
+        np.exp,
+        np.allclose,
+        minidl.optim.AdamW.step,
+        F.gelu,
+        hasattr(F, "relu"),
+        os._exit,
+        os.abort,
+    )
+    state = np.random.get_state()[1].tolist()
+    report = own(tmp_path, networks=("GPT",))
+    after = (
+        np.exp,
+        np.allclose,
+        minidl.optim.AdamW.step,
+        F.gelu,
+        hasattr(F, "relu"),
+        os._exit,
+        os.abort,
+    )
+    assert [a is b for a, b in zip(before, after, strict=True)] == [True] * 7
+    assert np.random.get_state()[1].tolist() == state
+    assert piece(report, "07.1").used, piece(report, "07.1").why
+    assert piece(report, "08.2").used, piece(report, "08.2").why
+
+
+def test_an_answer_that_ends_the_process_is_wrong(tmp_path):
+    def ends(g, shape):
+        os._exit(0)
+
+    report = own(pieces={"07.1": ends, "08.2": examples()["08.2"]}, networks=())
+    assert piece(report, "07.1").state == "wrong" and piece(report, "08.2").used
+
+
+def test_two_threads_do_not_both_put_pieces_in():
+    inside, go_on = threading.Event(), threading.Event()
+
+    def waits(g, shape):
+        inside.set()
+        go_on.wait(60)
+        return examples()["07.1"](g, shape)
+
+    first = threading.Thread(target=lambda: own(pieces={"07.1": waits}, networks=()))
+    first.start()
+    assert inside.wait(60)
+    with pytest.raises(RuntimeError, match="runs in another thread"):
+        own(pieces=examples(), networks=())
+    go_on.set()
+    first.join()
+    assert own(pieces={"07.1": examples()["07.1"]}, networks=()).mine
+
+
+def test_a_right_answer_that_needs_one_that_is_open_is_right(tmp_path):
+    open_071 = "def unbroadcast(g, shape):\n    raise NotImplementedError"
+    source = textwrap.dedent(next(r for r in find("07.2").right if "unbroadcast" in r))
+    name = find("07.2").name
+    filled(tmp_path, "07", open_071, 'check("07.1", unbroadcast)', source,
+             f'check("07.2", {name})')  # fmt: skip
+    pieces = {p.task.id: p for p in engine.collect(tmp_path)}
+    assert pieces["07.1"].state == "open"
+    assert pieces["07.2"].state == "yours", pieces["07.2"].why
+
+
+def test_why_an_endless_answer_is_wrong_comes_first():
+    def endless(g, shape):
+        while True:
+            pass
+
+    found = piece(own(pieces={"07.1": endless}, networks=(), seconds=0.3), "07.1")
+    assert found.why.startswith("it took longer than 0.3 seconds")
+
+
+def test_a_line_is_quoted_from_its_own_notebook(tmp_path):
+    raises = "def unbroadcast(g, shape):\n    raise ValueError('sometimes')"
+    filled(tmp_path, "07", raises, 'check("07.1", unbroadcast)')
+    filled(tmp_path, "08", "a = 1\nb = 2\nc = 3")
+    engine.collect(tmp_path)
+    (space,) = [engine.answers("07", tmp_path / "07_own.ipynb")["07.1"]]
+    engine.answers("08", tmp_path / "08_own.ipynb")
+    with pytest.raises(ValueError) as error:
+        space(None, None)
+    assert "raise ValueError('sometimes')" in engine.child.complaint(error.value)["line"]
+
+
+@SLOW
+def test_ctrl_c_ends_it_while_a_cell_runs(tmp_path):
+    ready = tmp_path / "ready"
+    filled(tmp_path, "07", f"open({str(ready)!r}, 'w').close()\nwhile True: pass")
+    command = [sys.executable, "-m", "grading", "own", str(tmp_path)]
+    running = subprocess.Popen(command, cwd=engine.ROOT / "exercises", text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               preexec_fn=interruptible)  # fmt: skip
+    while not ready.exists():
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.05)
+    began = time.monotonic()
+    running.send_signal(signal.SIGINT)
+    out, said = running.communicate(timeout=120)
+    assert (running.returncode, said, out) == (130, "stopped\n", "")
+    assert time.monotonic() - began < 30
+
+
+def interruptible():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_runs(tmp_path, capsys):
+    for where in tmp_path, tmp_path / "nowhere" / "page.html":
+        assert main(["own", str(tmp_path), "--page", str(where)]) == 2
+        assert "cannot be written" in capsys.readouterr().err
+    assert main(["own", ""]) == 2

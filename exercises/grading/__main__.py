@@ -143,7 +143,9 @@ def own_engine(arguments):
     parser.add_argument("--name", default="", help="whose certificate it is")
     options = parser.parse_args(arguments)
     if options.folder is not None and not os.path.isdir(options.folder):
-        raise RuntimeError(f"{options.folder} is no folder")
+        raise RuntimeError(f"{options.folder or 'an empty name'} is no folder")
+    if options.page:
+        _check_writable(options.page)
     from .own import own  # the networks are minidl's, which the other commands do without
 
     report = own(options.folder)
@@ -151,6 +153,18 @@ def own_engine(arguments):
     if options.page:
         say(f"the certificate is {report.page(options.page, options.name)}")
     return 0 if len(report.mine) == len(report.pieces) else 1
+
+
+def _check_writable(path):
+    """RuntimeError where no file can be written at `path`."""
+    there = os.path.exists(path)
+    try:
+        with open(path, "a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise RuntimeError(f"{path} cannot be written: {error.strerror}") from None
+    if not there:
+        os.remove(path)
 
 
 TRUST = "I trust every submission"
@@ -175,7 +189,8 @@ def main(arguments=None):
             return whole_class(arguments[1:])
         return notebooks(arguments)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on where it was", file=sys.stderr)
+        goes_on = "; the same command goes on where it was" * (arguments[:1] == ["class"])
+        print(f"stopped{goes_on}", file=sys.stderr)
         return 130
     except Exception as error:
         kind = "" if type(error) is RuntimeError else f"{type(error).__name__}: "

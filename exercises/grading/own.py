@@ -14,6 +14,7 @@ rest goes on; whatever happens, the package is itself again afterwards.
 import contextlib
 import copy
 import io
+import os
 import re
 import signal
 import sys
@@ -41,6 +42,9 @@ NEAR, LEAP = (
     1e-4,
     100.0,
 )  # how far, as a share, a loss may be from the package's; and of the step before
+
+
+_ONE = threading.Lock()  # held while pieces may stand in minidl
 
 
 class PieceFailed(Exception):
@@ -87,7 +91,7 @@ class Piece:
             raise
         except NotImplementedError:
             raise PieceFailed(self, "it is not written to its end") from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             line = child.complaint(error)["line"]
             text = f"{type(error).__name__}: {str(error)[:200]}"
             raise PieceFailed(self, f"{text} ({line})" if line else text) from error
@@ -145,6 +149,58 @@ def _quiet_room(space):
             plt.close(number)
 
 
+@contextlib.contextmanager
+def _as_before():
+    """Afterwards NumPy and minidl are as they were, whatever was put into them; inside, nothing
+    ends the process."""
+    kept = {}
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in ("numpy", "minidl"):
+            inside = [c for c in vars(module).values() if isinstance(c, type)]
+            own = [c for c in inside if c.__module__.startswith("minidl")]
+            kept |= {id(where): (where, dict(vars(where))) for where in (module, *own)}
+    drawn, ends = np.random.get_state(), (os._exit, os.abort)
+
+    def refused(*_):
+        raise SystemExit("an answer returns, and a cell comes to its end")
+
+    os._exit = os.abort = refused
+    try:
+        yield
+    finally:
+        os._exit, os.abort = ends
+        np.random.set_state(drawn)
+        for where, before in kept.values():
+            for name in [n for n in vars(where) if n not in before and not n.startswith("__")]:
+                if not isinstance(vars(where)[name], types.ModuleType):
+                    delattr(where, name)
+            for name, value in before.items():
+                if vars(where).get(name) is not value:
+                    with contextlib.suppress(AttributeError, TypeError):
+                        setattr(where, name, value)
+
+
+@contextlib.contextmanager
+def _interruptible():
+    """Inside, Ctrl-C stays an interruption, also where a cell's own errors are caught."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = []
+
+    def press(*_):
+        pressed.append(True)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
 def answers(lesson, path):
     """{task id: the answer as it was where its cell was checked} of a notebook; where there is
     none, in its place why.
@@ -155,12 +211,13 @@ def answers(lesson, path):
     space = {"__name__": "__main__", "__builtins__": __builtins__, "__doc__": None}
     names = {t: find(t).name for stops in plan.stops for t in stops if t.startswith(lesson)}
     found, handed = {}, {}
-    with _quiet_room(space):
+    with _quiet_room(space), _as_before():
         for name in ("grading", "grading.notebook"):
             sys.modules[name].check = lambda i=None, f=None, **options: handed.__setitem__(i, f)
         for number, source in enumerate(plan.sources):
             handed.clear()
-            child.run_cell(number, source, space)
+            with _interruptible():
+                child.run_cell(f"{lesson}, {number}", source, space)
             for task_id in plan.stops[number]:
                 answer = handed.get(task_id)
                 answer = answer if callable(answer) else space.get(names.get(task_id))
@@ -233,10 +290,11 @@ def _judge(piece, answer, seconds, seed, before):
         return
     piece.answer = answer
     text = verdict(task, answer, seconds, seed)
-    if text and "NotImplementedError" in getattr(getattr(answer, "__code__", None), "co_names", ()):
+    half = "NotImplementedError" in getattr(getattr(answer, "__code__", None), "co_names", ())
+    if text and half:
         text = OPEN  # a right half of it may stand there, as the exercise gave it
     lent = [p for p in before if p.task.id in task.needs and p.state != "yours"]
-    if text and text != OPEN and lent and isinstance(answer, types.FunctionType):
+    if text and not half and lent and isinstance(answer, types.FunctionType):
         space = dict(answer.__globals__)
         right = {p.task.name: p.task.compile(p.task.right[0]) for p in lent}
         again = frozen(_moved(answer, space), space, **right)
@@ -255,6 +313,8 @@ def _judge(piece, answer, seconds, seed, before):
 def _short(text):
     """A verdict's text in one line, without its list of groups; what was wrong is at its end."""
     text = re.sub(r"\s(?:Right|Wrong) on: .*", "", " ".join(text.split()))
+    late = re.search(r"it took longer .*", text)
+    text = late[0] if late else text
     return text if len(text) <= 200 else f"{text[:50]} ... {text[-140:]}"
 
 
@@ -667,7 +727,18 @@ def own(folder=None, *, pieces=None, networks=None, seconds=None, seed=0):
 
     pieces: {task id: function} in place of a folder's.  networks: those of networks.py to train,
     by name; None: all.  seconds: the limit of one call while answers are judged.
+    Raises RuntimeError where another thread has pieces in minidl.
     """
+    if not _ONE.acquire(blocking=False):
+        raise RuntimeError("own() runs in another thread, with pieces in minidl: wait for its end")
+    try:
+        with _as_before():
+            return _own(folder, pieces, networks, seconds, seed)
+    finally:
+        _ONE.release()
+
+
+def _own(folder, pieces, networks, seconds, seed):
     from .networks import NETWORKS
 
     if pieces is not None:
