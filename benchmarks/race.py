@@ -99,7 +99,7 @@ def memory(what):
 
 def serve(name, variant, threads):
     """Warm up, then run a turn for each line on standard input; answer each with a line of JSON."""
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what compilers print must not be read as an answer
     say = lambda **what: print(json.dumps(what), file=answers, flush=True)  # noqa: E731
     try:

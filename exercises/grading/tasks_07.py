@@ -122,6 +122,9 @@ UNBROADCAST = Task(
         ("g is cut or repeated to the shape, without any sum", """
             def unbroadcast(g, shape):
                 return np.resize(g, shape)"""),
+        ("g is only given another shape; where places were repeated, their gradients add up", """
+            def unbroadcast(g, shape):
+                return g.reshape(shape)"""),
         ("axes are counted from the left; broadcasting lines shapes up at the right", """
             def unbroadcast(g, shape):
                 for i, n in enumerate(shape):
