@@ -562,6 +562,11 @@ def test_lessons(path, rule):
     assert list(rule(NOTEBOOKS[number_of(path)])) == []
 
 
+def test_the_whole_course_runs_in_20_minutes():
+    """By the seconds that each lesson took when it was last built, one after the other."""
+    assert sum(nb.metadata.minidl.seconds for nb in NOTEBOOKS.values()) <= 20 * 60
+
+
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
 def test_exercises_show_what_they_say(path):
     nb = build.read(path)
