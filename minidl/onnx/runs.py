@@ -87,7 +87,7 @@ class Source:
     """Where a value of a run is from.
 
     kind: "input", "result", "parameter" or "constant"; or "pattern", a constant that varies.
-    key: the input's number; the call's and the result's; the path; the array; see `_pattern`.
+    key: the input's number; the call's and the result's; the path; the array; the Pattern.
     """
 
     kind: str
