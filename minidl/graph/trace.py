@@ -25,7 +25,7 @@ from ..engine.intercept import intercepted
 from ..engine.tensor import Primitive, Tensor, array_of, result
 from .lines import Graph, Value, flat, mapped
 from .settings import Settings
-from .traced import Traced, _here, plain, write
+from .traced import Traced, plain, write
 
 INPUT = (Tensor, float)  # arguments that are given anew at each run
 tracing = threading.RLock()  # held while a function is traced: one thread at a time writes
@@ -373,12 +373,12 @@ def _inside(x, value):
 @contextmanager
 def _writing(found):
     """Inside, this thread writes the Trace `found`."""
-    _here.trace = intercept.modes.tracing = found
+    intercept.modes.tracing = found
     try:
         with intercepted(found.handle):
             yield
     finally:
-        _here.trace = intercept.modes.tracing = None
+        intercept.modes.tracing = None
 
 
 def _frame(function):
