@@ -64,7 +64,7 @@ BUDGETS = {
     "optim": (245, "optim"),
     "data": (645, "data"),
     "train": (1076, "train"),
-    "graph": (1875, "graph"),
+    "graph": (1873, "graph"),
     "gpu": (121, "gpu"),
     "files and estimators": (430, "io estimators pytorch"),
     "onnx, web and distributed": (1415, "onnx web distributed"),
