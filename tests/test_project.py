@@ -63,7 +63,7 @@ BUDGETS = {
     "nn": (1153, "nn"),
     "optim": (244, "optim"),
     "data": (645, "data"),
-    "train": (1076, "train"),
+    "train": (1075, "train"),
     "graph": (1873, "graph"),
     "gpu": (121, "gpu"),
     "files and estimators": (426, "io estimators pytorch"),

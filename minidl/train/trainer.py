@@ -33,7 +33,7 @@ from ..nn.module import Module, evaluating, training
 from .batches import (
     are_arrays,
     as_loader,
-    balanced,
+    balanced_weights,
     check_inputs,
     dataset,
     given,
@@ -261,7 +261,7 @@ class Trainer:
         if isinstance(by_class, str):
             if by_class != "balanced":
                 raise ValueError(f"class_weight: expected numbers or 'balanced', got {by_class!r}")
-            by_class = balanced(loader.dataset, -2 if given else -1)
+            by_class = balanced_weights(loader.dataset, -2 if given else -1)
         weigh = weigher(given, by_class)
         if weigh and not takes_weight(self.loss):
             raise TypeError("sample_weight and class_weight need a loss with an argument "
