@@ -240,8 +240,10 @@ class Conv2d(_Convolution):
     ) -> None:
         self._check(n_in, n_out, groups)
         shape = n_out, n_in // groups, *F.pair(size)
-        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        super().__init__(n_in, n_out, shape, bias, **options)
+        super().__init__(
+            n_in, n_out, shape, bias, stride=stride, padding=padding, dilation=dilation,
+            groups=groups,
+        )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         _check_channels(self, x, self.n_in, "H", "W")
@@ -268,8 +270,10 @@ class Conv1d(_Convolution):
     ) -> None:
         self._check(n_in, n_out, groups)
         shape = n_out, n_in // groups, F.pair(size)[0]
-        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        super().__init__(n_in, n_out, shape, bias, **options)
+        super().__init__(
+            n_in, n_out, shape, bias, stride=stride, padding=padding, dilation=dilation,
+            groups=groups,
+        )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         _check_channels(self, x, self.n_in, "T")
@@ -296,8 +300,10 @@ class ConvTranspose2d(_Convolution):
         bias: bool = True,
     ) -> None:
         self._check(n_in, n_out, groups=1)
-        options = {"stride": stride, "padding": padding, "output_padding": output_padding}
-        super().__init__(n_in, n_out, (n_in, n_out, *F.pair(size)), bias, **options)
+        super().__init__(
+            n_in, n_out, (n_in, n_out, *F.pair(size)), bias, stride=stride, padding=padding,
+            output_padding=output_padding,
+        )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         _check_channels(self, x, self.n_in, "H", "W")
