@@ -165,6 +165,7 @@ class LeakyReLU(_Layer):
     """x where it is positive, else slope * x; slope in [0, 1), the shape stays."""
 
     def __init__(self, slope: float = 0.01) -> None:
+        F.check_share("LeakyReLU", "slope", slope)
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
