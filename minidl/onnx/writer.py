@@ -127,6 +127,7 @@ class Writer:
         return True
 
     def cast(self, value, dtype):
+        """The value with elements of type `dtype`."""
         kind = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         return self.node("Cast", value, to=kind)
 
