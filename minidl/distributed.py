@@ -174,7 +174,7 @@ class GroupStep:
         self.step = step
 
     @property
-    def compiled(self) -> Compiled | None:
+    def compiled(self) -> Compiled[..., Any] | None:
         """What its step has compiled."""
         return self.step.compiled
 

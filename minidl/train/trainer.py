@@ -153,7 +153,7 @@ class Trainer:
         self._checked, self._modes = (None, None), []  # see `_begin_step`
 
     @property
-    def compiled(self) -> Compiled | None:
+    def compiled(self) -> Compiled[..., Any] | None:
         """The compiled step, whose `source` can be read, or None."""
         return self.step.compiled
 
