@@ -69,11 +69,14 @@ class Writer:
             self.constants[self.known[key]] = array
         return self.known[key]
 
-    def parameter(self, part):
-        """The value of one of the model's Tensors, which has its path as name."""
+    def parameter(self, part, change=np.asarray):
+        """The value of one of the model's Tensors, which has its path as name.
+
+        change: what is done to its array before it is written.
+        """
         path = self.paths[id(part)]
         if path not in self.constants:
-            self.constants[path] = np.asarray(array_of(part), order="C")
+            self.constants[path] = np.asarray(change(array_of(part)), order="C")
             self.taken.add(path)
         return path
 
