@@ -71,9 +71,9 @@ class Group:
     def start(self, model: Module) -> None:
         """Give every process the weights and buffers that process 0 has."""
         for t in _once(model):
-            flat = t.data.reshape(-1).copy()  # (a, b, ...) -> (n,)
-            self.broadcast(flat.view("uint8"))  # bytes, whatever they mean
-            t.data = flat.reshape(t.shape)  # (n,) -> (a, b, ...)
+            row = t.data.reshape(-1).copy()  # (a, b, ...) -> (n,)
+            self.broadcast(row.view("uint8"))  # bytes, whatever they mean
+            t.data = row.reshape(t.shape)  # (n,) -> (a, b, ...)
 
     def average(self, arrays: Iterable[Any], weight: float = 1.0) -> list[Any]:
         """The means of arrays over all processes.
@@ -174,7 +174,7 @@ class GroupStep:
         self.step = step
 
     @property
-    def compiled(self) -> Compiled | None:
+    def compiled(self) -> Compiled[..., Any] | None:
         """What its step has compiled."""
         return self.step.compiled
 

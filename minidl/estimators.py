@@ -72,7 +72,11 @@ class MinidlEstimator(BaseEstimator):
     validation_curve_, that of the held-out samples, or None.
     """
 
-    model_: nn.Module
+    if TYPE_CHECKING:  # what fitting sets
+        model_: nn.Module
+        n_iter_: int
+        loss_curve_: list[float]
+        validation_curve_: list[float] | None
 
     @advice.advised
     def __init__(

@@ -58,13 +58,13 @@ class Optimizer:
         **options: Any,
     ) -> None:
         given = _listed(parameters)
-        self.groups = []
+        self.groups: list[Optimizer] = []
         if any(isinstance(group, Mapping) for group in given):
             common = options | {"lr": lr, "schedule": schedule}
             self.groups = [self._group(i, group, common) for i, group in enumerate(given)]
             given = [p for group in self.groups for p in group.parameters]
         _check_numbers(lr=lr)
-        self.parameters = _checked(given)
+        self.parameters: list[Tensor] = _checked(given)
         vars(self)["lr"], self.schedule, self.steps = lr, schedule, 0
         self.state: list[dict[str, Tensor]] = [
             state for group in self.groups for state in group.state

@@ -169,6 +169,17 @@ def test_the_files_are_small_and_their_names_are_the_models(tmp_path):
     assert (tmp_path / "a.onnx").stat().st_size < weights + 4000
 
 
+def test_a_linear_in_eight_bits_is_written_as_uint8(tmp_path):
+    """Of int8 onnxruntime cuts off large sums on processors without VNNI."""
+    model, path = nn.Sequential(nn.quantize(nn.Sequential(nn.Linear(4, 2)))), tmp_path / "a.onnx"
+    linear = model[0][0]
+    linear.weight.data = np.full((4, 2), 127, np.int8) * np.int8([1, -1])
+    export(model, path, np.ones((2, 4), "f"))
+    (weight,) = [w for w in onnx.load(path).graph.initializer if w.name == "0.0.weight"]
+    assert onnx.numpy_helper.to_array(weight).tolist() == [[255, 1]] * 4
+    check(path, model, [np.ones((3, 4), "f")], ("N",))
+
+
 def test_a_weight_that_is_shared_is_written_once(tmp_path):
     path = str(tmp_path / "a.onnx")
     check(path, nn.GPT(11, 8, 16, 4, 1), [ids(2, 8)], ("N", "T"))

@@ -21,13 +21,15 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAD = """
 import numpy as np
 import minidl
-from minidl import nn, optim
+from minidl import nn, optim, train
+from minidl.estimators import MinidlClassifier
 x = minidl.tensor([[1.0, 2.0]], requires_grad=True)
 w = minidl.tensor(np.ones((2, 3), "float32"))
 model = minidl.nn.Linear(2, 3)
 with minidl.no_grad():
     inside = x + 1
 """
+COMPILED = "Compiled[..., Any] | None"
 TYPES = [
     ("x", "Tensor"),
     ("minidl.tensor(3)", "Tensor"),
@@ -67,6 +69,9 @@ TYPES = [
     ("model.parameters()", "list[Parameter]"),
     ("nn.functional.cross_entropy(model(x), w)", "Tensor"),
     ("optim.SGD(model.parameters(), lr=0.1).step()", "None"),
+    ("optim.SGD(model.parameters()).parameters", "list[Tensor]"),
+    ("train.Trainer(model, optim.SGD(model.parameters()), 'mse').compiled", COMPILED),
+    ("MinidlClassifier().loss_curve_", "list[float]"),
 ]
 # Made for `minidl.compile` and `minidl.onnx` alone, and met by nobody who calls them; and the
 # entries of ONNX's tables, functions without a name.

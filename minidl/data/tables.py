@@ -135,7 +135,7 @@ def _read(path, delimiter, nothing):
 
     def cells(row):
         stripped = {name: row[name].strip() for name in names}
-        return {name: cell * (cell not in nothing) for name, cell in stripped.items()}
+        return {name: "" if cell in nothing else cell for name, cell in stripped.items()}
 
     return names, [(line, cells(row)) for line, row in rows]
 
@@ -173,7 +173,7 @@ def _by_column(option, given, word, features, find):
 def _words(rows, name):
     """The words of a column, sorted; none if there is a number among them."""
     found = sorted({row[name] for _, row in rows} - {""})
-    return found * (not any(map(_is_number, found)))
+    return [] if any(map(_is_number, found)) else found
 
 
 def _is_number(cell):

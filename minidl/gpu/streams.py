@@ -1,7 +1,7 @@
 """The GPU by way of CuPy: whether there is one, copies that run beside the work, CUDA graphs.
 
-The one rule of this file: `xp` is CuPy, handed in by whoever already has it.  Only `load` and
-`status` import it.
+The one rule of this file: `xp` is CuPy, handed in by whoever already has it.  Only `load` imports
+it; `send` needs its companion cupyx.
 
 Explained in course/22.
 """

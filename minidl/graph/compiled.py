@@ -67,7 +67,7 @@ class Program:
         self.text = Source(self.plan, cuda_graph)
         self.source = self.text.text
         self.memory: int = self.plan.size
-        self.make = _function(self.source, "make")
+        self.make = _made(self.source)
         self.kept = []  # pairs (Tensor, the array that it keeps)
         self.arrays = {}  # state -> its array
         self.given = [self._state(v) if v.kind == "state" else v.data for v in self.text.given]
@@ -195,11 +195,11 @@ def _hold(tensor, array):
     object.__setattr__(tensor, "data", array)
 
 
-def _function(source, name):
-    """The function `name` of a module's text."""
+def _made(source):
+    """The function `make` of a program's text."""
     space = {}
     exec(builtins.compile(source, "<minidl.compile>", "exec"), space)
-    return space[name]
+    return space["make"]
 
 
 def _filled(result, found):
@@ -245,7 +245,7 @@ class Halves:
 
     Then they meet: the gradients become those of the whole batch, and one thread updates.  The
     results equal those of one thread to rounding: that is checked, on the first batch.
-    first: the result of that.  whole: its Trace.
+    whole: the Trace of that.
     """
 
     changes = True
@@ -261,7 +261,6 @@ class Halves:
         self.pool = ThreadPoolExecutor(1, "minidl-half")
         _, grads = self._gradients([array_of(x) for x in given])
         self.whole = trace(function, *args)
-        self.first = self.whole.first
         self.stepped = self.whole.stepped
         _, wanted = self.whole.first_update
         self.factor = _factor([g.array for g in wanted], *grads)
@@ -401,16 +400,12 @@ class Compiled(Generic[P, R]):
         self.function = function
         self.passes, self.threads, self.cuda_graph = passes, threads, cuda_graph
         self.programs: dict[Any, Program] = {}
-        self.modules: list[
-            Module
-        ] = []  # those that it uses: each mode of theirs has its own program
-        self.modes: tuple[object, tuple[bool, ...]] = (
-            object(),
-            (),
-        )  # the last write to a module, and the modes then
-        self.parameters: list[
-            Parameter
-        ] = []  # those that it uses: so has each choice of what is trained
+        # The modules that it uses, each mode of which has its own program; the last write to one,
+        # and the modes then.
+        self.modules: list[Module] = []
+        self.modes: tuple[object, tuple[bool, ...]] = object(), ()
+        # The parameters that it uses: each choice of what is trained has its own program, too.
+        self.parameters: list[Parameter] = []
         self.leaves: list[Tensor] = []  # Tensors that the function is known to leave gradients in
         self.traces = 0  # how often it was traced
         self.turn = threading.RLock()  # whose call may change states now

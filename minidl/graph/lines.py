@@ -70,11 +70,6 @@ class Value:
         return f"{self.name or self.kind}: {self.dtype}{list(self.shape)}"
 
 
-def constant(array: Any) -> Value:
-    """The Value of an array that is the same at each run."""
-    return Value(array, "constant", data=array)
-
-
 @dataclass(eq=False, slots=True)
 class Line:
     """One call, out = function(*args, **options); `into` says that out was there before."""

@@ -1,7 +1,7 @@
 """Where each array of a graph lies, so that memory is used again and stays in the cache.
 
 The one rule of this file: arrays that are needed at the same time share no memory
-(tests/test_source.py proves it of every plan).
+(tests/graph/test_source.py proves it of every plan).
 
 Explained in course/20.
 """

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..engine import devices
 from .kernels import meets_itself
-from .lines import DRAWS, ELSEWHERE, VIEWS, Value, constant, values
+from .lines import DRAWS, ELSEWHERE, VIEWS, Value, values
 from .memory import Plan, elementwise
 
 RESERVED = {*"np numpy rng memory make step float bool replayed".split()}  # names that it uses
@@ -251,7 +251,8 @@ class Source:
             return a
         key = repr(a), dtype  # 0.0 and -0.0 are equal, but not the same
         if key not in self.shared:
-            self.shared[key] = constant(np.array(a, dtype))
+            array = np.array(a, dtype)
+            self.shared[key] = Value(array, "constant", data=array)
         return self.shared[key]
 
     def _kernel(self, line):

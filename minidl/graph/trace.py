@@ -25,7 +25,7 @@ from ..engine.intercept import intercepted
 from ..engine.tensor import Primitive, Tensor, array_of, result
 from .lines import Graph, Value, flat, mapped
 from .settings import Settings
-from .traced import Traced, _here, plain, write
+from .traced import Traced, plain, write
 
 INPUT = (Tensor, float)  # arguments that are given anew at each run
 tracing = threading.RLock()  # held while a function is traced: one thread at a time writes
@@ -152,15 +152,15 @@ class Trace(Graph):
 
     def fresh(self, function):
         """The number function(), asked for again at each run."""
-        result = function()
-        if isinstance(result, Traced):
+        number = function()
+        if isinstance(number, Traced):
             raise RuntimeError(
                 "a number that each run asks for anew, such as a learning rate, was made of an "
                 "argument of the compiled function: set it before the call, not inside"
             )
-        value = Value(result, "number", data=function)
+        value = Value(number, "number", data=function)
         self.numbers.append(value)
-        return Traced(result, value)
+        return Traced(number, value)
 
     def effect(self, function, *args):
         """Call function(*args), now and at each run; without arguments, after the run."""
@@ -342,8 +342,8 @@ def trace(
     kept = False
     try:
         with _writing(found):
-            result = function(*args, **options)
-            found.result = found.returned(result)
+            given_back = function(*args, **options)
+            found.result = found.returned(given_back)
             found.name()
         kept = not dry
     finally:
@@ -351,7 +351,7 @@ def trace(
         if not kept:
             random.set_random_state(draws)
     found.settings.settle()
-    found.first = mapped(result, _untraced)
+    found.first = mapped(given_back, _untraced)
     left = [(i, x.grad.data) for i, x in enumerate(inside) if getattr(x, "grad", None) is not None]
     found.grads += [(i, g.value) for i, g in left]
     if kept:
@@ -373,12 +373,12 @@ def _inside(x, value):
 @contextmanager
 def _writing(found):
     """Inside, this thread writes the Trace `found`."""
-    _here.trace = intercept.modes.tracing = found
+    intercept.modes.tracing = found
     try:
         with intercepted(found.handle):
             yield
     finally:
-        _here.trace = intercept.modes.tracing = None
+        intercept.modes.tracing = None
 
 
 def _frame(function):

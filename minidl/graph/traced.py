@@ -9,17 +9,16 @@ Explained in course/20.
 
 import math
 import operator
-import threading
 
 import numpy as np
 
 from ..engine import devices
+from ..engine.intercept import modes
 from ..engine.tensor import Tensor
 from .lines import PLACED, VIEWS, Line, Value, call, layout, mapped
 
 NUMBERS = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
            "divide": operator.truediv, "power": operator.pow}  # fmt: skip
-_here = threading.local()  # .trace: the Trace that this thread writes
 
 
 class Traced:
@@ -147,7 +146,7 @@ def write(function, *args, into=None, **options):
     """Compute function(*args, **options), write the call down, and return the Traced result."""
     if any(isinstance(a, Tensor) for a in args):
         return NotImplemented  # number * tensor is the Tensor's to compute
-    trace = getattr(_here, "trace", None)
+    trace = modes.tracing
     if trace is None:
         raise RuntimeError("this tensor was made while a graph was traced; it has no value now")
     arrays = mapped(args, plain)
@@ -217,7 +216,6 @@ class _Module:
     def asnumpy(self, a):
         return a._value()
 
-    finfo = staticmethod(np.finfo)
     random = property(lambda self: self)
 
     def default_rng(self, seed):

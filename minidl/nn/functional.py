@@ -54,6 +54,7 @@ def gelu(x: Values) -> Values:
 
 def leaky_relu(x: Values, slope: float = 0.01) -> Values:
     """x where it is positive, else slope * x; slope in [0, 1), x of any shape."""
+    check_share("leaky_relu", "slope", slope)
     return ops.maximum(x, slope * x)
 
 
@@ -90,7 +91,7 @@ def dropout(x: Values, p: float = 0.5, training: bool = True) -> Values:
 
 def pair(size: Size) -> tuple[int, int]:
     """(size, size) of a number; a pair as a tuple."""
-    return (size, size) if isinstance(size, int) else tuple(size)
+    return (size, size) if isinstance(size, int | np.integer) else tuple(size)
 
 
 def _padding(padding):

@@ -165,6 +165,7 @@ class LeakyReLU(_Layer):
     """x where it is positive, else slope * x; slope in [0, 1), the shape stays."""
 
     def __init__(self, slope: float = 0.01) -> None:
+        F.check_share("LeakyReLU", "slope", slope)
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
@@ -240,8 +241,10 @@ class Conv2d(_Convolution):
     ) -> None:
         self._check(n_in, n_out, groups)
         shape = n_out, n_in // groups, *F.pair(size)
-        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        super().__init__(n_in, n_out, shape, bias, **options)
+        super().__init__(
+            n_in, n_out, shape, bias, stride=stride, padding=padding, dilation=dilation,
+            groups=groups,
+        )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         _check_channels(self, x, self.n_in, "H", "W")
@@ -268,8 +271,10 @@ class Conv1d(_Convolution):
     ) -> None:
         self._check(n_in, n_out, groups)
         shape = n_out, n_in // groups, F.pair(size)[0]
-        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        super().__init__(n_in, n_out, shape, bias, **options)
+        super().__init__(
+            n_in, n_out, shape, bias, stride=stride, padding=padding, dilation=dilation,
+            groups=groups,
+        )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         _check_channels(self, x, self.n_in, "T")
@@ -296,8 +301,10 @@ class ConvTranspose2d(_Convolution):
         bias: bool = True,
     ) -> None:
         self._check(n_in, n_out, groups=1)
-        options = {"stride": stride, "padding": padding, "output_padding": output_padding}
-        super().__init__(n_in, n_out, (n_in, n_out, *F.pair(size)), bias, **options)
+        super().__init__(
+            n_in, n_out, (n_in, n_out, *F.pair(size)), bias, stride=stride, padding=padding,
+            output_padding=output_padding,
+        )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         _check_channels(self, x, self.n_in, "H", "W")

@@ -72,7 +72,7 @@ class _Quantized(_Layer):
             )
         scale = byte_scale(x)
         terms = self.weight.size // self.n_out
-        dtype = np.result_type(np.float32, *[np.float64] * (255 * 127 * terms >= _EXACT))
+        dtype = np.float64 if 255 * 127 * terms >= _EXACT else np.float32
         return cast(in_bytes(x, scale), dtype=dtype), cast(self.weight, dtype=dtype), scale
 
     def extra(self) -> str:

@@ -210,7 +210,7 @@ def _content(writer, name, described, outputs):
 
     def info(name, shape, dtype):
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-        lengths = [{True: str, False: int}[isinstance(n, Length)](n) for n in shape]
+        lengths = [str(n) if isinstance(n, Length) else int(n) for n in shape]
         return helper.make_tensor_value_info(name, kind, lengths)
 
     inputs = [info(name, _shape(x, row), x.dtype) for name, x, row in described]

@@ -200,7 +200,8 @@ def _(r):
             gone.append(axis)
         else:
             if part != slice(None):
-                cuts.append((part.start or 0, _stop(part), axis, part.step or 1))
+                stop = _END if part.stop is None else part.stop
+                cuts.append((part.start or 0, stop, axis, part.step or 1))
             place += 1
         axis += 1
     if len(arrays) > 1 or (arrays and gone) or any(step < 0 for *_, step in cuts):
@@ -226,12 +227,6 @@ def _one_each(key, n):
         i, rest = key.index(...), n + 1 + key.count(None) - len(key)
         key[i : i + 1] = [slice(None)] * rest
     return key
-
-
-def _stop(part):
-    if part.stop is None:
-        return _END
-    return part.stop
 
 
 @rule(OPERATIONS, "scatter")
@@ -294,7 +289,9 @@ def _(r):
 
 
 def _weighted(r):
-    return [r.x[0], r.weight("weight"), *[r.weight("bias")] * (r.layer.bias is not None)]
+    """What a convolution is given: x, the weight, and the bias if there is one."""
+    given = r.x[0], r.weight("weight"), r.weight("bias")
+    return [value for value in given if value is not None]
 
 
 @rule(LAYERS, nn.ConvTranspose2d)
@@ -308,8 +305,17 @@ def _(r):
 
 @rule(LAYERS, nn.QuantizedLinear)
 def _(r):
+    """The weight is written plus 128, as uint8: of int8 onnxruntime cuts off large sums on
+    processors without VNNI.
+    """
     x, scale, zero = r.node("DynamicQuantizeLinear", r.x[0], n=3)
-    product = r.node("MatMulInteger", x, r.weight("weight"), zero)
+    product = r.node(
+        "MatMulInteger",
+        x,
+        r.writer.parameter(r.layer.weight, lambda a: a.view(np.uint8) ^ np.uint8(128)),
+        zero,
+        r.constant(np.uint8(128)),
+    )
     return _scaled(r, product, scale, ())
 
 

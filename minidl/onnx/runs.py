@@ -36,8 +36,9 @@ class Length:
     offset: int = 0
 
     def __str__(self):
-        product = " * ".join([str(self.factor)] * (self.factor != 1) + [*self.axes])
-        return product + f" + {self.offset}" * (self.offset != 0)
+        factor = "" if self.factor == 1 else f"{self.factor} * "
+        offset = f" + {self.offset}" if self.offset else ""
+        return factor + " * ".join(self.axes) + offset
 
 
 class Varies(Exception):
@@ -87,7 +88,7 @@ class Source:
     """Where a value of a run is from.
 
     kind: "input", "result", "parameter" or "constant"; or "pattern", a constant that varies.
-    key: the input's number; the call's and the result's; the path; the array; see `_pattern`.
+    key: the input's number; the call's and the result's; the path; the array; the Pattern.
     """
 
     kind: str
@@ -220,6 +221,7 @@ _unknown = itertools.count()
 
 
 def told(call):
+    """Words for an operation and where it was, for an error."""
     return f"the operation {call.name} in {call.place or 'the model'}"
 
 

@@ -69,11 +69,14 @@ class Writer:
             self.constants[self.known[key]] = array
         return self.known[key]
 
-    def parameter(self, part):
-        """The value of one of the model's Tensors, which has its path as name."""
+    def parameter(self, part, change=np.asarray):
+        """The value of one of the model's Tensors, which has its path as name.
+
+        change: what is done to its array before it is written.
+        """
         path = self.paths[id(part)]
         if path not in self.constants:
-            self.constants[path] = np.asarray(array_of(part), order="C")
+            self.constants[path] = np.asarray(change(array_of(part)), order="C")
             self.taken.add(path)
         return path
 
@@ -127,6 +130,7 @@ class Writer:
         return True
 
     def cast(self, value, dtype):
+        """The value with elements of type `dtype`."""
         kind = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         return self.node("Cast", value, to=kind)
 

@@ -153,7 +153,7 @@ def as_loader(
     return data
 
 
-def balanced(dataset: Dataset, place: int) -> dict[Any, float]:
+def balanced_weights(dataset: Dataset, place: int) -> dict[Any, float]:
     """For each class N samples by K classes times the samples of this class, so that all classes
     count alike, and the mean weight is 1 (King and Zeng 2001; scikit-learn's "balanced").
 

@@ -262,8 +262,7 @@ class AverageWeights(Callback):
     trainer = None
 
     def __init__(self, decay: float = 0.999):
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must be in [0, 1), got {decay}")
+        check_share("AverageWeights", "decay", decay)
         self.decay = decay
 
     def renew(self, trainer: Trainer) -> None:

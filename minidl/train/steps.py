@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 class EagerStep:
     """A step as it is written: one operation after the other, with half the bits if so wished."""
 
-    compiled: Compiled | None = None
+    compiled: Compiled[..., Any] | None = None
 
     def __init__(self, trainer: Trainer):
         self.trainer, self.whole = trainer, trainer.group is None

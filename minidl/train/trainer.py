@@ -33,7 +33,7 @@ from ..nn.module import Module, evaluating, training
 from .batches import (
     are_arrays,
     as_loader,
-    balanced,
+    balanced_weights,
     check_inputs,
     dataset,
     given,
@@ -153,7 +153,7 @@ class Trainer:
         self._checked, self._modes = (None, None), []  # see `_begin_step`
 
     @property
-    def compiled(self) -> Compiled | None:
+    def compiled(self) -> Compiled[..., Any] | None:
         """The compiled step, whose `source` can be read, or None."""
         return self.step.compiled
 
@@ -261,7 +261,7 @@ class Trainer:
         if isinstance(by_class, str):
             if by_class != "balanced":
                 raise ValueError(f"class_weight: expected numbers or 'balanced', got {by_class!r}")
-            by_class = balanced(loader.dataset, -2 if given else -1)
+            by_class = balanced_weights(loader.dataset, -2 if given else -1)
         weigh = weigher(given, by_class)
         if weigh and not takes_weight(self.loss):
             raise TypeError("sample_weight and class_weight need a loss with an argument "
@@ -381,19 +381,19 @@ class Trainer:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that the rest of the run depends on to `path`, a safetensors file."""
-        parts = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        states = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         place = {name: getattr(self, name) for name in _PLACE}
         place["random"] = random.random_state()
         place["scaler"] = self.scaler and self.scaler.state_dict()
         for callback, name, key in self._kept():
             value = getattr(callback, name)
             if isinstance(value, dict):
-                parts[key] = value
+                states[key] = value
             else:
                 place[key] = value
         io.save(
             path,
-            {f"{part}.{k}": a for part, state in parts.items() for k, a in state.items()},
+            {f"{part}.{k}": a for part, state in states.items() for k, a in state.items()},
             {"minidl.trainer": json.dumps(place)},
         )
 
@@ -403,15 +403,15 @@ class Trainer:
         if "minidl.trainer" not in metadata:
             raise ValueError(f"{path} holds arrays, but no training state; did Trainer save it?")
         place = json.loads(metadata["minidl.trainer"])
-        parts = {"model": {}}
+        states = {"model": {}}
         for whole_name, array in arrays.items():
             part, _, name = whole_name.partition(".")
-            parts.setdefault(part, {})[name] = array
-        self.model.load_state_dict(parts["model"])
-        self.optimizer.load_state_dict(parts["optimizer"])
+            states.setdefault(part, {})[name] = array
+        self.model.load_state_dict(states["model"])
+        self.optimizer.load_state_dict(states["optimizer"])
         for holder, name, key in [*self._kept(), *((self, name, name) for name in _PLACE)]:
-            if key in parts | place:
-                setattr(holder, name, (parts | place)[key])
+            if key in states | place:
+                setattr(holder, name, (states | place)[key])
         if self.scaler and place["scaler"]:
             self.scaler.load_state_dict(place["scaler"])
         random.set_random_state(place["random"])
@@ -508,8 +508,8 @@ def find_rate(
     if not 0 < lowest < highest or steps < 2:
         raise ValueError(f"expected 0 < lowest < highest, got {lowest}, {highest}; 2 steps or more")
     before = random.random_state()
-    trial, parts = copy(trainer), (trainer.model, trainer.optimizer, trainer.scaler)
-    trial.model, trial.optimizer, trial.scaler = deepcopy(parts)
+    trial, own = copy(trainer), (trainer.model, trainer.optimizer, trainer.scaler)
+    trial.model, trial.optimizer, trial.scaler = deepcopy(own)
     trial.group = None  # each process tries alone, and finds the same
     trial.step = EagerStep(trial)  # a compiled one trains the trainer's own model
     for one in (trial.optimizer, *trial.optimizer.groups):

@@ -504,6 +504,13 @@ def test_equal_maxima_send_their_gradient_to_the_first(device, torch):
     np.testing.assert_array_equal(x.grad.numpy(), t.grad.numpy())
 
 
+def test_a_size_may_be_a_number_of_numpys():
+    two, x = np.int64(2), tensor(np.arange(16, dtype="f").reshape(1, 1, 4, 4))
+    conv = nn.Conv2d(1, 1, two, stride=two, padding=np.int32(1))
+    assert conv.weight.shape == (1, 1, 2, 2) and conv(x).shape == (1, 1, 3, 3)
+    np.testing.assert_array_equal(nn.MaxPool2d(two)(x).numpy(), nn.MaxPool2d(2)(x).numpy())
+
+
 def test_pools_of_nothing_and_of_everything(device):
     x = tensor(np.arange(24.0).reshape(1, 2, 3, 4), dtype="float32", device=device)
     np.testing.assert_allclose(nn.GlobalAvgPool2d()(x).numpy(), [[5.5, 17.5]])
@@ -646,6 +653,8 @@ def test_attention_is_pytorchs(causal, device, torch):
         (lambda: nn.BatchNorm(0), "BatchNorm: n must be"),
         (lambda: nn.Embedding(5, 0), "Embedding: width must be"),
         (lambda: nn.Dropout(1.0), r"Dropout: p must be in \[0, 1\), got 1\.0"),
+        (lambda: nn.LeakyReLU(1.5), r"LeakyReLU: slope must be in \[0, 1\), got 1\.5"),
+        (lambda: F.leaky_relu(np.ones(2), 2), "leaky_relu: slope must be in"),
         (lambda: recurrent.LSTM(3, 0), "LSTM: n_hidden must be"),
         (lambda: recurrent.LSTM(3, 2, dropout=1), r"LSTM: dropout must be in \[0, 1\), got 1"),
         (lambda: nn.ConvTranspose2d(4, 0, 3), "ConvTranspose2d: n_out must be"),
