@@ -28,6 +28,7 @@ def test_there_are_ten():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sandbox.available(), reason="waits for bubblewrap (apt install bubblewrap)")
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no clone of git")
 def test_the_commands_run_as_written_from_a_fresh_clone(tmp_path):
     """The first four install; the tests that are running show that they did."""
     place = tmp_path / "minidl"
