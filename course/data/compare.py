@@ -21,7 +21,6 @@ import json
 import os
 import random
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -378,13 +377,13 @@ def clock():
 
     Not those of the clock on the wall: what else the machine does then counts hardly.
     """
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
+    children = os.times()
+    return time.process_time() + children.children_user + children.children_system
 
 
 def work(name):
     """For each size: train once, say what came out; then a timed turn for each empty line."""
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     program, carry, module, *_ = SYSTEMS[name]
     if "torch" in os.environ.get("KERAS_BACKEND", module):
@@ -419,7 +418,7 @@ def worker(name):
     """A function that gives the process of a system a line, and asks for its next answer."""
     process = subprocess.Popen(
         [sys.executable, __file__, "--work", name], env=os.environ | SYSTEMS[name][4],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
     )  # fmt: skip
 
     def ask(word):
@@ -645,7 +644,7 @@ def main():
         return work(given.work)
     rows, state = measure(given.rounds, given.only)
     packages = "numpy scikit-learn torch jax jaxlib tensorflow-cpu keras".split()
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     found = {
         "date": datetime.date.today().isoformat(),
         "machine": f"{cpu[1] if cpu else '?'}, {os.cpu_count()} processors, one thread each",

@@ -23,13 +23,8 @@ from .child import COLLECT
 from .classroom import grade_class
 from .sandbox import NoSandbox
 from .submission import Unreadable, cells, content
-from .text import printable
+from .text import printable, say
 from .verdict import UNKNOWN, control, lesson_of, verdicts
-
-
-def say(text):
-    """Print; nothing that came from a submission reaches the terminal as a command to it."""
-    print(printable(text), flush=True)
 
 
 def notebooks(arguments):
@@ -194,7 +189,7 @@ def main(arguments=None):
         return 130
     except Exception as error:
         kind = "" if type(error) is RuntimeError else f"{type(error).__name__}: "
-        print(printable(f"the grader could not run: {kind}{error}"), file=sys.stderr)
+        say(f"the grader could not run: {kind}{error}", sys.stderr)
         return 2
 
 

@@ -208,7 +208,8 @@ def environment(home):
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "OMP", "MKL")}
     kept = {k: v for k, v in os.environ.items() if k in ("SYSTEMROOT", "OPENBLAS_CORETYPE")}
     mine = {
-        "PATH": os.defpath, "HOME": home, "LANG": "C.UTF-8", "MPLBACKEND": "agg",
+        "PATH": os.defpath, "HOME": home, "USERPROFILE": home, "TEMP": home,
+        "LANG": "C.UTF-8", "PYTHONIOENCODING": "utf-8:surrogateescape", "MPLBACKEND": "agg",
         "MPLCONFIGDIR": str(Path(home, "matplotlib")), "PYTHONHASHSEED": "0",
         "JOBLIB_MULTIPROCESSING": "0",  # n_jobs=2 works, one after the other
     }  # fmt: skip

@@ -1,6 +1,17 @@
 """Text from outside, made fit for a terminal, a file and a spreadsheet."""
 
 import os
+import sys
+
+
+def say(text, file=None):
+    """Print what may have come from a submission: nothing of it reaches the terminal as a command.
+
+    What the terminal, or on Windows a file, cannot spell is written as an escape.
+    """
+    file = file or sys.stdout
+    known = getattr(file, "encoding", None) or "utf-8"
+    print(printable(text).encode(known, "backslashreplace").decode(known), file=file, flush=True)
 
 
 def printable(text):

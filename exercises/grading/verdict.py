@@ -103,7 +103,9 @@ class Child:
     def __init__(self, opens, walls, memory):
         if _stopping.is_set():
             raise Stopped
-        self.closed, self.folder = False, tempfile.TemporaryDirectory(prefix="grading-")
+        self.closed = False
+        # Windows removes no file that something still holds open.
+        self.folder = tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True)
         program, keep = sandbox.command(opens, walls)
         try:
             self.process = subprocess.Popen(

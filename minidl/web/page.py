@@ -276,13 +276,15 @@ def runtime_files(path: str | os.PathLike[str] | None) -> Iterator[list[Path]]:
 
 def _packed(place):
     """The package as a .tgz in the folder `place`, fetched by npm."""
-    if shutil.which("npm") is None:
+    npm = shutil.which("npm")  # on Windows npm.cmd, which is found by its whole name alone
+    if npm is None:
         raise RuntimeError(f"npm is not on this machine: install Node.js, or get {PACKAGE} "
                            "elsewhere, by npm pack, and say runtime=PATH (--runtime PATH)"
                            )  # fmt: skip
     done = subprocess.run(
-        ["npm", "pack", PACKAGE, "--pack-destination", place], capture_output=True, text=True
-    )
+        [npm, "pack", PACKAGE, "--pack-destination", place],
+        capture_output=True, encoding="utf-8", errors="replace",
+    )  # fmt: skip
     found = [*Path(place).glob("*.tgz")]
     if done.returncode or not found:
         raise RuntimeError(f"npm could not fetch {PACKAGE}: {done.stderr.strip()[-500:]}")
@@ -292,7 +294,7 @@ def _packed(place):
 def size(folder: str | os.PathLike[str]) -> Mapping[str, int]:
     """Name -> bytes of each file of a page."""
     files = [file for file in sorted(Path(folder).rglob("*")) if file.is_file()]
-    return {str(file.relative_to(folder)): file.stat().st_size for file in files}
+    return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
 
 
 advice.functions(__name__)
