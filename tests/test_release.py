@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import versions
 
 import minidl
 
@@ -179,3 +180,27 @@ def test_a_template_has_its_head_and_names_what_is_there(path):
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
     assert not [name for name in re.findall(r"\b[A-Z]+\.md\b", text) if not (ROOT / name).exists()]
+
+
+def test_the_same_versions_of_python_everywhere():
+    """In `make versions` and in the workflow all that are meant; in the metadata those that ran."""
+    yaml = pytest.importorskip("yaml")
+    meant = {version for version, _ in versions.PAIRS}
+    jobs = yaml.safe_load(read(".github/workflows/tests.yml"))["jobs"]
+    assert set(jobs["suite"]["strategy"]["matrix"]["python"]) == meant
+    told = set(re.findall(r"Programming Language :: Python :: (3\.\d+)", read("pyproject.toml")))
+    ran = set(re.findall(r"^\| (3\.\d+)\.\d+ \|.* passed", read("docs/release.md"), re.MULTILINE))
+    assert told == ran <= meant
+    assert f'requires-python = ">={min(meant)}"' in read("pyproject.toml")
+
+
+def test_a_python_is_found_if_it_runs_and_only_then():
+    here = "{}.{}".format(*sys.version_info)
+    assert versions.output(versions.find(here), "-c", versions.ASK) == here
+    assert versions.find("2.9") is None
+
+
+@pytest.mark.parametrize("page", ["SECURITY.md", "CODE_OF_CONDUCT.md", "docs/release.md"])
+def test_links_in_the_pages_of_the_release_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", read(page))
+    assert not [link for link in links if not ((ROOT / page).parent / link).exists()]
