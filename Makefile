@@ -24,7 +24,7 @@ export JUPYTER_RUNTIME_DIR ?= $(CURDIR)/.home/jupyter-runtime
 export MINIDL_DATA ?= $(CURDIR)/.home/minidl
 endif
 
-.PHONY: help course test test-fast torch lessons grade bench format clean
+.PHONY: help course test test-fast versions torch lessons grade bench format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ test-fast: $(INSTALLED) ## while you work, the fast part of it: a minute on two 
 	part $(PY) -m ruff format --check .; \
 	part $(PY) -m pytest $(PARALLEL) -m 'not slow' --device cpu; \
 	$(VERDICT)
+
+versions: $(INSTALLED) ## the fast part with each Python from 3.11 to 3.14 that can be had, and NumPy 2.0
+	@$(PY) tests/versions.py
 
 torch: $(INSTALLED) ## add PyTorch, for the parity tests and benchmarks
 	$(PY) -m pip install -e '.[torch]'

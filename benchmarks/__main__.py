@@ -39,7 +39,7 @@ update, each once. A real step moves more, so its true place is further left.
 def machine(options):
     """The date, the machine, the versions."""
     info = Path("/proc/cpuinfo")
-    found = info.read_text().partition("model name")[2] if info.exists() else ""
+    found = info.read_text(encoding="utf-8").partition("model name")[2] if info.exists() else ""
     cpu = found.partition("\n")[0].strip("\t :") or platform.machine()
     return (
         f"{time.strftime('%Y-%m-%d')}, {cpu}, {os.cpu_count()} processors, {options.threads} "

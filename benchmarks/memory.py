@@ -93,7 +93,7 @@ def measure(name, variant):
         (x,), (y,) = twins.tensors(x[None], channels_last=last), twins.tensors(y[None])
     else:
         step, x, y = work.minidl_step(**options), Tensor(x), Tensor(y)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins here
     before = memory("VmRSS")
     for _ in range(STEPS):
         loss = step(x, y).detach().numpy().item()
@@ -153,7 +153,7 @@ def table(results):
 
 def machine(threads):
     """The date, the machine, the versions."""
-    found = Path("/proc/cpuinfo").read_text().partition("model name")[2]
+    found = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("model name")[2]
     cpu = found.partition("\n")[0].strip("\t :") or platform.machine()
     return (
         f"{time.strftime('%Y-%m-%d')}, {cpu}, {os.cpu_count()} processors, {threads} threads, "

@@ -93,7 +93,7 @@ def sklearn_run(work, x, y):
 def memory(what):
     """Bytes of resident memory: now ("VmRSS") or at most ("VmHWM"); 0 where there is no /proc."""
     status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(what))
 
 
@@ -105,7 +105,7 @@ def serve(name, variant, threads):
     try:
         run, steps = prepare(name, variant, threads), WORKLOADS[name].steps
         if memory("VmRSS"):
-            Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins here
         before, start = memory("VmRSS"), time.perf_counter()
         losses = [run(0, 1)]
         first = time.perf_counter() - start
@@ -130,7 +130,7 @@ def start(threads, *arguments):
     env = os.environ | dict.fromkeys(names, str(threads)) | {"PYTHONPATH": str(ROOT)}
     env["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # so that compiling is measured, not reading
     return subprocess.Popen(
-        [sys.executable, *arguments], env=env, text=True,
+        [sys.executable, *arguments], env=env, encoding="utf-8",
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 

@@ -55,7 +55,7 @@ class Server:
 
     def memory(self):
         """Megabytes of resident memory."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1e3
 
     def loaded(self, script, seconds):
@@ -96,7 +96,7 @@ def main():
         image = np.random.default_rng(0).random((1, 28, 28), dtype=np.float32)
         (place / "image").write_bytes(image.tobytes())
         script = place / "post.lua"
-        script.write_text(SCRIPT.format(body=place / "image"))
+        script.write_text(SCRIPT.format(body=place / "image"), encoding="utf-8")
         servers = {name: Server(place / "cnn.onnx", name) for name in ("minidl", "onnxruntime")}
         found = {name: [] for name in servers}
         try:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from .differences import gradcheck
     from .graph.compiled import compile
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 __all__ = [
     "Tensor",
     "arange",

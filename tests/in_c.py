@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-COMPILER = shutil.which("gcc") or shutil.which("clang") or shutil.which("cc")
+LIBM = ctypes.util.find_library("m")  # None on Windows
+COMPILER = LIBM and (shutil.which("gcc") or shutil.which("clang") or shutil.which("cc"))
 TYPES = {"bool": "_Bool", "uint8": "unsigned char", "int16": "short", "int32": "int",
          "int64": "long long", "float16": "_Float16", "float32": "float",
          "float64": "double"}  # fmt: skip
@@ -72,8 +73,8 @@ _kept = [
 ]
 MANY = 1_000_000
 NUMPYS = (ctypes.c_void_p * len(_kept))(*(pointer for _, pointer in _kept))
-_libm = ctypes.CDLL(ctypes.util.find_library("m"))
-CS = (ctypes.c_void_p * len(_kept))(
+_libm = LIBM and ctypes.CDLL(LIBM)
+CS = LIBM and (ctypes.c_void_p * len(_kept))(
     *(ctypes.cast(_libm[name + f], ctypes.c_void_p).value for name in ASKED for f in ("", "f"))
 )
 _folder = tempfile.TemporaryDirectory()

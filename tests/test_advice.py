@@ -73,7 +73,7 @@ def answer(thing, name):
 @pytest.mark.parametrize("key", WHERE)
 def test_every_name_exists_or_its_error_says_what_does(key):
     thing = WHERE[key][1]
-    names = (LISTS / f"{key}.txt").read_text().split()
+    names = (LISTS / f"{key}.txt").read_text(encoding="utf-8").split()
     assert len(names) > 15
     assert not {name: wrong for name in names if (wrong := answer(thing, name)) is not None}
 

@@ -68,7 +68,9 @@ def wrong_imports(name, source):
 
 def test_every_module_has_its_place_in_the_order():
     assert {path.stem for path in FOLDER.glob("*.py")} == {*ORDER, "__init__"}
-    assert not ast.parse((FOLDER / "__init__.py").read_text()).body[1:], "only its docstring"
+    assert not ast.parse((FOLDER / "__init__.py").read_text(encoding="utf-8")).body[1:], (
+        "only its docstring"
+    )
 
 
 @pytest.mark.parametrize("name", ORDER)

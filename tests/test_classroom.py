@@ -317,7 +317,7 @@ def test_every_attack_gets_what_its_honest_answers_deserve(tmp_path, quick, monk
     assert sum(float(row["points"]) for row in rows) == sum(r["points"] for r in done)
     wrong = next(row for row in rows if row["student"] == "wrong" and row["task"] == "07.1")
     assert wrong["mistake"].startswith("only the axes in front")
-    pages = {page.name: page.read_text() for page in (out / "students").iterdir()}
+    pages = {page.name: page.read_text(encoding="utf-8") for page in (out / "students").iterdir()}
     assert len(pages) == len(done)
     hostile = next(page for name, page in pages.items() if "a name" in name)
     assert "<script>" not in hostile and "&lt;script&gt;" in hostile and "<b>" not in hostile
@@ -408,7 +408,7 @@ def _below(pid):
     while waiting:
         for path in Path("/proc", waiting.pop(), "task").glob("*/children"):
             try:
-                more = path.read_text().split()
+                more = path.read_text(encoding="utf-8").split()
             except OSError:
                 continue
             waiting += more
@@ -457,14 +457,14 @@ def test_what_is_changed_meets_new_inputs_and_its_seed_is_on_record(tmp_path):
         return {result["student"]: result["seed"] for result in done}
 
     first = seeds()
-    assert first["ann"] == first["bo"] == int((out / "seed").read_text())
+    assert first["ann"] == first["bo"] == int((out / "seed").read_text(encoding="utf-8"))
     assert seeds() == first
     path = answers(folder, "04", {}, "# another try", name="ann")
     second = seeds()
     assert second["bo"] == first["bo"] and second["ann"] != first["ann"]
     assert seeds() == second
     found = verdict.grade(path, seed=second["ann"])
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert [v.points for v in found] == [t["points"] for t in report["submissions"][0]["tasks"]]
 
 
@@ -522,15 +522,15 @@ def test_a_killed_grader_goes_on_where_it_was(tmp_path):
     process.communicate()
     kept = {path: path.stat().st_mtime_ns for path in results}
     assert not _staying("child.py")
-    seed = (out / "seed").read_text()
+    seed = (out / "seed").read_text(encoding="utf-8")
 
     process = grader(folder, out)
     said, complaints = process.communicate(timeout=300)
     assert process.returncode == 0, complaints
     assert "of 6 were graded before" in said
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert (out / "seed").read_text() == seed
-    report = json.loads((out / "report.json").read_text())
+    assert (out / "seed").read_text(encoding="utf-8") == seed
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert [r["points"] for r in report["submissions"]] == [13.0] * 6
     jsonschema = pytest.importorskip("jsonschema", reason="waits for jsonschema")
     schema = json.loads((ROOT / "docs" / "grading.schema.json").read_text(encoding="utf-8"))
@@ -606,7 +606,7 @@ def test_walls_that_do_not_start_say_why(monkeypatch):
 
 @walls
 def test_nothing_of_this_repository_is_inside(tmp_path):
-    (tmp_path / "secret").write_text("of another student")
+    (tmp_path / "secret").write_text("of another student", encoding="utf-8")
     forbidden = [ROOT / name for name in ("minidl", "solutions", "exercises", ".git", "README.md")]
     forbidden += [tmp_path / "secret", Path.home() / ".ssh", "/etc/passwd", "/sys"]
     look = (
@@ -640,7 +640,7 @@ def test_nbgrader_grades_the_same_notebooks(tmp_path):
         )
         assert done.returncode == 0, done.stderr[-2000:]
 
-    (tmp_path / "nbgrader_config.py").write_text("c = get_config()\n")
+    (tmp_path / "nbgrader_config.py").write_text("c = get_config()\n", encoding="utf-8")
     (tmp_path / "source" / "07").mkdir(parents=True)
     shutil.copy(ROOT / "solutions" / "07_tensor.ipynb", tmp_path / "source" / "07")
     nbgrader("generate_assignment", "07")

@@ -47,7 +47,7 @@ def run(*words):
 
 @pytest.mark.slow
 def test_the_same_scores_as_without_a_cluster(tmp_path):
-    (tmp_path / "compare.py").write_text(COMPARE)
+    (tmp_path / "compare.py").write_text(COMPARE, encoding="utf-8")
     alone, there, same = run(tmp_path / "compare.py", EXAMPLE.parent).splitlines()
     assert alone == there and same == "True"
 

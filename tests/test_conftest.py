@@ -62,8 +62,8 @@ def test_what_waited_and_what_is_noted_is_said(tmp_path, options):
     lines = done.stdout.splitlines()
     assert [lines.count(line) for line in SAID] == [1, 1, 1], done.stdout
     cache = tmp_path / ".pytest_cache"
-    assert (cache / "waited").read_text().splitlines() == SAID[1:]
-    tests = (cache / "waited_tests").read_text().splitlines()
+    assert (cache / "waited").read_text(encoding="utf-8").splitlines() == SAID[1:]
+    tests = (cache / "waited_tests").read_text(encoding="utf-8").splitlines()
     assert sorted(tests) == WAITED
     # CI gives this file back to pytest where nothing is missing.
     again = ["--continue-on-collection-errors", f"@{cache / 'waited_tests'}"]

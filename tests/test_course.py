@@ -1140,7 +1140,7 @@ def three(tmp_path):
     """A course of the lessons 05 and 07, and a solution of 05."""
     for name in ("course/05_a.ipynb", "course/07_c.ipynb", "solutions/05_a.ipynb"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("")
+        (tmp_path / name).write_text("", encoding="utf-8")
     return tmp_path
 
 
@@ -1182,7 +1182,7 @@ def test_a_lesson_that_appears_makes_others_stale(copy_of_course, capsys):
     nb.cells[1].source += "\nLesson 09 (later, not written yet)."
     lesson.write_text(build.text(nb), encoding="utf-8")
     assert stale(copy_of_course, capsys) == "everything is up to date\n"
-    (copy_of_course / "course" / "09_mlp.ipynb").write_text("")
+    (copy_of_course / "course" / "09_mlp.ipynb").write_text("", encoding="utf-8")
     assert build.main(["--check", str(lesson)], root=copy_of_course) == 1
     assert "lesson 09 is written" in capsys.readouterr().out
     assert build.main([str(lesson)], root=copy_of_course) == 0

@@ -173,10 +173,10 @@ def test_a_copy_whose_origin_is_unknown_is_all_the_learners(root):
 def test_what_cannot_be_read_stays_and_is_told(root, damage):
     lay_out(root)
     path = root / "my/exercises/00_a.ipynb"
-    path.write_text(damage)
+    path.write_text(damage, encoding="utf-8")
     (told,) = lay_out(root)
     assert "cannot be read" in told and "delete it to start anew" in told
-    assert path.read_text() == damage
+    assert path.read_text(encoding="utf-8") == damage
 
 
 def tagged(*names):
@@ -228,20 +228,20 @@ def test_a_tag_alone_exchanges_a_copy_without_a_word(root):
 def test_the_style_of_figures_lies_beside_the_lessons(root):
     style, mine = root / "course/course.mplstyle", root / "my/course/course.mplstyle"
     for text in ("font.size: 11", "font.size: 12"):
-        style.write_text(text)
+        style.write_text(text, encoding="utf-8")
         lay_out(root)
-        assert mine.read_text() == text
-    mine.write_text("font.size: 30")
-    style.write_text("font.size: 13")
+        assert mine.read_text(encoding="utf-8") == text
+    mine.write_text("font.size: 30", encoding="utf-8")
+    style.write_text("font.size: 13", encoding="utf-8")
     lay_out(root)
-    assert mine.read_text() == "font.size: 30"  # the learner's
+    assert mine.read_text(encoding="utf-8") == "font.size: 30"  # the learner's
 
 
 # --- the start page
 
 
 def start(root, points="{}"):
-    (root / "my/exercises/.progress.json").write_text(points)
+    (root / "my/exercises/.progress.json").write_text(points, encoding="utf-8")
     Desk(root).lay_start()
     return (root / "my/start.md").read_text(encoding="utf-8")
 
@@ -254,7 +254,7 @@ def test_the_start_page_tells_what_is_done_and_what_comes_next(root):
     shutil.copy(root / "course/00_a.ipynb", root / "course/01_b.ipynb")
     shutil.copy(root / "course/00_a.ipynb", root / "course/02_damaged.ipynb")
     lay_out(root)
-    (root / "course/02_damaged.ipynb").write_text("{")
+    (root / "course/02_damaged.ipynb").write_text("{", encoding="utf-8")
     text = start(root)
     link = "[How does / it work?](course/00_a.ipynb)"
     assert f"Next: lesson 00, {link}" in text
@@ -266,13 +266,15 @@ def test_the_start_page_tells_what_is_done_and_what_comes_next(root):
     assert "| 3 of 3 | done |" in done and "Next: lesson 01" in done
     for damage in ("", "{", "[]", '{"00.1": []}', '{"00.1": NaN}', "[" * 10**5, '{"00.1": -5}'):
         assert "| 0 of 3 | **next** |" in start(root, damage)
-    (root / "my/start.md").write_text("mine")
+    (root / "my/start.md").write_text("mine", encoding="utf-8")
     assert start(root) == text
 
 
 def test_make_course_opens_the_start_page():
-    assert "/lab/tree/my/start.md" in (ROOT / "Makefile").read_text()
-    settings = (ROOT / "course/lab/labconfig/default_setting_overrides.json").read_text()
+    assert "/lab/tree/my/start.md" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    settings = (ROOT / "course/lab/labconfig/default_setting_overrides.json").read_text(
+        encoding="utf-8"
+    )
     viewers = json.loads(settings)["@jupyterlab/docmanager-extension:plugin"]["defaultViewers"]
     assert viewers == {"markdown": "Markdown Preview"}  # rendered, without a click
 
@@ -325,7 +327,7 @@ def test_an_answer_is_checked_and_remembered_there(here):
     NotebookClient(mine, resources={"metadata": {"path": str(path.parent)}}).execute()
     said = "".join(o.get("text", "") for c in mine.cells for o in c.get("outputs", []))
     assert "07.1 hint 1 of 3" in said
-    points = json.loads((path.parent / ".progress.json").read_text())
+    points = json.loads((path.parent / ".progress.json").read_text(encoding="utf-8"))
     assert sorted(points) == ["07.1", "07.2", "07.3", "07.4"]
 
 
@@ -359,7 +361,9 @@ def test_the_lessons_helpers_are_found_there(here):
 @pytest.mark.slow
 def test_a_teachers_panels_are_off():
     """What `make course` starts with: no Formgrader, no Validate button, no question about news."""
-    assert 'JUPYTER_CONFIG_PATH="$(CURDIR)/course/lab' in (ROOT / "Makefile").read_text()
+    assert 'JUPYTER_CONFIG_PATH="$(CURDIR)/course/lab' in (ROOT / "Makefile").read_text(
+        encoding="utf-8"
+    )
     lab = ROOT / "course/lab"
     done = subprocess.run(
         [sys.executable, "-m", "jupyter", "labextension", "list"],
@@ -369,7 +373,9 @@ def test_a_teachers_panels_are_off():
     )
     said = done.stdout + done.stderr
     assert "disabled" in next(line for line in said.splitlines() if "@jupyter/nbgrader" in line)
-    panels = json.loads((lab / "jupyter_server_config.d/nbgrader.json").read_text())
+    panels = json.loads((lab / "jupyter_server_config.d/nbgrader.json").read_text(encoding="utf-8"))
     assert set(panels["ServerApp"]["jpserver_extensions"].values()) == {False}
-    news = json.loads((lab / "labconfig/default_setting_overrides.json").read_text())
+    news = json.loads(
+        (lab / "labconfig/default_setting_overrides.json").read_text(encoding="utf-8")
+    )
     assert news["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"

@@ -105,9 +105,9 @@ def test_an_override_has_a_reason_and_is_seen(tmp_path):
     row = next(row for row in out["grades"] if row[:4] == ["ann", "07", "07_tensor.ipynb", "07.1"])
     assert row[4] == "1.5" and row[-1] == "the text was not clear"
     assert "07.1: 1.5 in place of 0" in out["totals"][1][-1]
-    page = (tmp_path / "students" / "ann.html").read_text()
+    page = (tmp_path / "students" / "ann.html").read_text(encoding="utf-8")
     assert "Your teacher gave 1.5 points: the text was not clear" in page
-    report = json.loads((tmp_path / "report.json").read_text())
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["submissions"][0]["tasks"][0]["graded"] == 0
     with pytest.raises(RuntimeError, match="there is no student 'ann'"):
         rules.fit({"bo"})
@@ -151,11 +151,11 @@ def test_expected_values_can_be_kept_back(tmp_path):
     wrong["tasks"][0]["mistake"] = "something is left out"
     written(tmp_path, [wrong], Rules(hide=True))
     for path in (tmp_path / "students" / "ann.html", tmp_path / "report.json"):
-        page = path.read_text()
+        page = path.read_text(encoding="utf-8")
         assert "expected" not in page and "Wrong on: b" in page
         assert "This is what you get when something is left out." in page
     written(tmp_path, [wrong], Rules())
-    assert "expected  5" in (tmp_path / "students" / "ann.html").read_text()
+    assert "expected  5" in (tmp_path / "students" / "ann.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_page_escapes_what_comes_from_outside(tmp_path):
     one = result(evil, (0, 3, 4, 4), file=evil, note=evil)
     one["tasks"][0]["text"] = evil
     written(tmp_path, [one, result(evil, counts=False, problem=evil)], Rules())
-    page = next((tmp_path / "students").iterdir()).read_text()
+    page = next((tmp_path / "students").iterdir()).read_text(encoding="utf-8")
     assert "<script>" not in page and page.count("&lt;script&gt;") >= 3
 
 
@@ -214,4 +214,4 @@ def test_the_report_is_as_documented(tmp_path):
     )
     odd = result("x") | {"counts": False, "lesson": "", "tasks": [], "problem": "it is a .zip"}
     written(tmp_path, [result("ann"), odd], rules)
-    jsonschema.validate(json.loads((tmp_path / "report.json").read_text()), schema)
+    jsonschema.validate(json.loads((tmp_path / "report.json").read_text(encoding="utf-8")), schema)

@@ -667,7 +667,7 @@ def test_progress_counts_and_outlives_the_kernel(capsys, monkeypatch, tmp_path):
     capsys.readouterr()
     grading.progress()
     assert "2 of " in capsys.readouterr().out.splitlines()[-1]
-    (tmp_path / ".progress.json").write_text("[broken")
+    (tmp_path / ".progress.json").write_text("[broken", encoding="utf-8")
     grading.progress("07")
     assert capsys.readouterr().out.splitlines()[-1] == "0 of 13 points"
 
@@ -701,9 +701,9 @@ def test_without_walls_the_same():
 
 
 def test_where_there_are_no_limits_and_no_signals_the_same(monkeypatch):
-    monkeypatch.delattr(verdict.os, "killpg")
+    monkeypatch.delattr(verdict.os, "killpg", raising=False)
     assert points(SOLUTION, walls=False) == FULL
-    monkeypatch.delattr(judge.signal, "SIGALRM")
+    monkeypatch.delattr(judge.signal, "SIGALRM", raising=False)
     assert audit.verdict_on(UNBROADCAST, UNBROADCAST.right[0]).points == 2
 
 
@@ -786,20 +786,20 @@ def command(*arguments, **options):
 def test_the_command_and_its_exit_codes(tmp_path):
     done = command(SOLUTION, "--json", tmp_path / "out.json")
     assert done.returncode == 0 and done.stdout.endswith("13 of 13 points\n"), done.stderr
-    report = json.loads((tmp_path / "out.json").read_text())
+    report = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert [row["points"] for row in report["notebooks"][0]["tasks"]] == [2, 3, 4, 4]
     sentence, source = next(find("07.3").bank())
     partial = command(answers(tmp_path, "07", {"07.3": source}), "--seed", 3)
     assert partial.returncode == 1, partial.stderr
     assert f"This is what you get when {sentence}." in partial.stdout
-    (tmp_path / "07_q.ipynb").write_text("{")
+    (tmp_path / "07_q.ipynb").write_text("{", encoding="utf-8")
     done = command(tmp_path / "07_q.ipynb")
     assert done.returncode == 1, done.stderr
     assert "not graded: it is no notebook" in done.stdout
     done = command(tmp_path / "07_nowhere.ipynb")
     assert done.returncode == 2, done.stderr
     assert "is not there" in done.stderr
-    (tmp_path / "homework.ipynb").write_text("{}")
+    (tmp_path / "homework.ipynb").write_text("{}", encoding="utf-8")
     done = command(tmp_path / "homework.ipynb")
     assert done.returncode == 1, done.stderr
     assert "it has no list of cells" in done.stdout
@@ -829,6 +829,6 @@ def test_the_reports_are_as_documented(tmp_path):
     jsonschema = pytest.importorskip("jsonschema", reason="waits for jsonschema")
     schema = json.loads((ROOT / "docs" / "grading.schema.json").read_text(encoding="utf-8"))
     command(EXERCISE, "--json", tmp_path / "out.json")
-    jsonschema.validate(json.loads((tmp_path / "out.json").read_text()), schema)
+    jsonschema.validate(json.loads((tmp_path / "out.json").read_text(encoding="utf-8")), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"version": 1, "notebooks": [{"file": "x"}]}, schema)

@@ -47,7 +47,7 @@ def a_table():
     random.seed(0)
     minidl.manual_seed(0)
     extra = {"north": 0, "south": 50, "centre": 120}
-    with open("houses.csv", "w", newline="") as file:
+    with open("houses.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["area", "district", "age", "price"])
         for _ in range(400):
@@ -587,7 +587,10 @@ def install(folder, packages):
         parts_of(package, found)
     for path in {path for paths in found.values() for path in paths}:
         if path.exists() and path.name != "__pycache__":
-            (folder / path.name).symlink_to(path)
+            try:
+                (folder / path.name).symlink_to(path)
+            except OSError:  # Windows allows them to developers and administrators
+                pytest.skip("waits for leave to make links")
 
 
 def run(tmp_path, source, packages=()):

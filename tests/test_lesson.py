@@ -334,6 +334,6 @@ def test_in_a_program_it_is_shown_as_always(monkeypatch):
 
 def test_a_file_beside_the_lessons_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert lesson.beside("letters.md").read_text().startswith("#")
+    assert lesson.beside("letters.md").read_text(encoding="utf-8").startswith("#")
     with pytest.raises(FileNotFoundError, match=r"data/none\.csv is not beside the lessons"):
         lesson.beside("data/none.csv")

@@ -7,7 +7,6 @@ import inspect
 import io
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -403,9 +402,14 @@ def apart(shell, text, later, limits):
     limits: for so many seconds of its own time, and of the clock's.  One that does nothing for
     20 seconds waits for what never comes; one that wants MEMORY more is refused it.
     """
+    import resource  # not on Windows, where this is not called
+
     there, here = os.pipe()
     if (child := os.fork()) == 0:
-        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        held = (
+            int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+            * resource.getpagesize()
+        )
         resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
         used = [-1.0] * 20  # processor time at each of the last 20 seconds
 
@@ -420,7 +424,7 @@ def apart(shell, text, later, limits):
         signal.setitimer(signal.ITIMER_REAL, 1, 1)
         os._exit(write(here, meets(shell, text, later)))
     os.close(here)
-    with os.fdopen(there) as pipe:
+    with os.fdopen(there, encoding="utf-8") as pipe:
         found = pipe.read()
     _, status = os.waitpid(child, 0)
     return found if status == 0 else f"the process ended with {status}"
@@ -456,6 +460,7 @@ QUOTING = [path for path in LESSONS if quoting(path)]
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="waits for Linux, whose /proc and fork it uses")
 @pytest.mark.parametrize("path", QUOTING, ids=lambda path: path.stem)
 def test_a_mistake_in_a_quotation_is_met_by_a_later_cell(path, note):
     once = {"MPLBACKEND": "Agg", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}

@@ -79,7 +79,9 @@ def test_processes_end_where_one_does_and_go_on_in_another_number(mpiexec, tmp_p
 )
 def test_a_process_that_dies_ends_all(mpiexec, tmp_path, end, said):
     program = tmp_path / "program.py"
-    program.write_text(LINE + f"if group.rank == 1: {end}\ngroup.all_reduce(np.ones(3))\n")
+    program.write_text(
+        LINE + f"if group.rank == 1: {end}\ngroup.all_reduce(np.ones(3))\n", encoding="utf-8"
+    )
     done = mpiexec(3, program, seconds=120)  # 10 s on an idle machine; else it would be for ever
     assert done.returncode != 0
     assert re.search(said, done.stdout + done.stderr)
@@ -94,7 +96,8 @@ def test_sums_and_copies(mpiexec, tmp_path):
         "    assert a.dtype == kind and (a == 6).all(), a\n"
         "a = np.full(5, 200 + group.rank, 'uint8'); group.broadcast(a)\n"
         "assert (a == 200).all() and repr(group) == f'Group(rank={group.rank}, size=3)'\n"
-        "print('done')\n"
+        "print('done')\n",
+        encoding="utf-8",
     )
     done = mpiexec(3, program)
     assert done.stdout.count("done") == 3, done.stderr
@@ -108,7 +111,8 @@ def test_data_of_other_lengths_end_all_with_words(mpiexec, tmp_path):
         "model = nn.Linear(3, 2)\n"
         "trainer = train.Trainer(model, optim.SGD(model.parameters(), 0.1), 'mse', group=group)\n"
         "n = 100 - 70 * group.rank\n"
-        "trainer.fit(np.ones((n, 3), 'f'), np.ones((n, 2), 'f'))\n"
+        "trainer.fit(np.ones((n, 3), 'f'), np.ones((n, 2), 'f'))\n",
+        encoding="utf-8",
     )
     done = mpiexec(2, program, seconds=120)
     assert done.returncode != 0

@@ -553,6 +553,7 @@ def test_a_line_is_quoted_from_its_own_notebook(tmp_path):
 
 
 @SLOW
+@pytest.mark.skipif(os.name != "posix", reason="waits for Unix, where a signal is Ctrl-C")
 def test_ctrl_c_ends_it_while_a_cell_runs(tmp_path):
     ready = tmp_path / "ready"
     filled(tmp_path, "07", f"open({str(ready)!r}, 'w').close()\nwhile True: pass")

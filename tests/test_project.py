@@ -479,12 +479,6 @@ def test_an_unknown_attribute_raises(name):
         exec(f"from minidl import {name}")
 
 
-def test_the_version_is_one():
-    version = PYPROJECT["project"]["version"]
-    assert minidl.__version__ == version
-    assert re.search(rf"^## {re.escape(version)}\b", read("CHANGELOG.md"), re.MULTILINE)
-
-
 # --- the tests -----------------------------------------------------------------------------
 
 TRUTH = re.compile(

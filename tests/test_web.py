@@ -59,7 +59,7 @@ def made(tmp_path_factory):
            axes=("N", "T"))  # fmt: skip
     (folder / "runtime" / "dist").mkdir(parents=True)
     for name in web.RUNTIME:
-        (folder / "runtime" / "dist" / name).write_text("// nothing")
+        (folder / "runtime" / "dist" / name).write_text("// nothing", encoding="utf-8")
     return SimpleNamespace(folder=folder, image=image, text=text)
 
 
@@ -185,6 +185,7 @@ def test_whether_a_model_gives_probabilities_is_read_in_its_file(made, tmp_path,
 @pytest.mark.parametrize("old", [False, True])
 def test_on_a_full_disk_nothing_half_written_stays(made, tmp_path, old):
     """The limit on a file's size stands for a full disk: write() fails in the middle."""
+    pytest.importorskip("resource", reason="waits for Unix")
     shutil.copytree(made.folder / "runtime", tmp_path / "runtime")
     (tmp_path / "runtime" / "dist" / web.RUNTIME[-1]).write_bytes(bytes(200_000))
     page = tmp_path / "some" / "where"
@@ -220,7 +221,7 @@ def test_a_file_that_is_no_model_is_refused(made, tmp_path):
 
 
 def test_a_folder_of_something_else_is_left_alone_and_a_page_replaced(made, tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(FileExistsError, match="something else"):
         write(made, "image", tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
@@ -251,8 +252,8 @@ def test_the_command(made, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "http.server" in done.stdout and "0.05 MB of them the model" in done.stdout
     torn, number = tmp_path / "torn.json", tmp_path / "number.json"
-    torn.write_text("{x")
-    number.write_text("5")
+    torn.write_text("{x", encoding="utf-8")
+    number.write_text("5", encoding="utf-8")
     for options, said in [
         (["--labels", "a,b"], "10 classes"),
         (["--tokens", torn], "--tokens: torn.json is no JSON"),
@@ -599,7 +600,7 @@ def test_what_it_cannot_read_or_load_is_said(made, runtime, chromium, served, tm
         if content is None:
             (page / name).unlink()
         else:
-            (page / name).write_text(content)
+            (page / name).write_text(content, encoding="utf-8")
         state, words = opened(browser, served(page))
         assert state == "failed", words
         return words

@@ -418,7 +418,7 @@ def worker(name):
     """A function that gives the process of a system a line, and asks for its next answer."""
     process = subprocess.Popen(
         [sys.executable, __file__, "--work", name], env=os.environ | SYSTEMS[name][4],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
     )  # fmt: skip
 
     def ask(word):
@@ -644,7 +644,7 @@ def main():
         return work(given.work)
     rows, state = measure(given.rounds, given.only)
     packages = "numpy scikit-learn torch jax jaxlib tensorflow-cpu keras".split()
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     found = {
         "date": datetime.date.today().isoformat(),
         "machine": f"{cpu[1] if cpu else '?'}, {os.cpu_count()} processors, one thread each",

@@ -340,7 +340,7 @@ def _seeds(out, seed):
     """The class's seed: that given, else that of an earlier run, else a new one."""
     path = out / "seed"
     if seed is None and path.exists():
-        seed = int(path.read_text())
+        seed = int(path.read_text(encoding="utf-8"))
     seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
     save(path, f"{seed}\n")
     return Seeds(seed, not (out / "report.json").exists())

@@ -128,7 +128,9 @@ def _file():
 
 def _remembered():
     try:
-        return {str(i): float(n) for i, n in json.loads(_file().read_text()).items()}
+        return {
+            str(i): float(n) for i, n in json.loads(_file().read_text(encoding="utf-8")).items()
+        }
     except (AttributeError, OSError, ValueError, TypeError):
         return {}
 
@@ -142,5 +144,5 @@ def _remember(task, points):
             _points[name] = best[name] = max(n, best.get(name, 0.0))
         beside = path.with_name(f".progress.json.{os.getpid()}.new")
         with contextlib.suppress(OSError):
-            beside.write_text(json.dumps(best))
+            beside.write_text(json.dumps(best), encoding="utf-8")
             beside.replace(path)

@@ -599,7 +599,10 @@ def test_an_interrupt_stops_the_threads(how, interruptible):
         if number < n:
             together.wait(10)  # so all threads are there when the interrupt comes
         elif number == 20:
-            os.kill(os.getpid(), signal.SIGINT)
+            if os.name == "posix":  # the whole process, as a terminal does
+                os.kill(os.getpid(), signal.SIGINT)
+            else:  # where os.kill ends it
+                signal.raise_signal(signal.SIGINT)
             never.wait(0.2)
         return batch
 

@@ -248,8 +248,8 @@ def test_pieces_keep_merges_within_words():
 
 def test_an_encoding_goes_through_json(tmp_path):
     path = tmp_path / "merges.json"
-    path.write_text(json.dumps(TRAINED.merges))
-    again = BytePairEncoding(json.loads(path.read_text()))
+    path.write_text(json.dumps(TRAINED.merges), encoding="utf-8")
+    again = BytePairEncoding(json.loads(path.read_text(encoding="utf-8")))
     assert again.merges == TRAINED.merges and again.tokens == TRAINED.tokens
     assert again.encode(PROSE[:2000]) == TRAINED.encode(PROSE[:2000])
 

@@ -1430,7 +1430,8 @@ def test_all_methods_work_where_nothing_else_of_minidl_was_imported():
     """`tensor([1.0]).max()` was a KeyError until somebody imported nn."""
     asked = set(
         re.findall(
-            r'primitives\["(\w+)"\]', Path(sys.modules["minidl.engine.tensor"].__file__).read_text()
+            r'primitives\["(\w+)"\]',
+            Path(sys.modules["minidl.engine.tensor"].__file__).read_text(encoding="utf-8"),
         )
     )
     assert {"max", "getitem", "sum_to"} <= asked
