@@ -33,6 +33,7 @@ import warnings
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import coverage
@@ -131,12 +132,15 @@ def tested(copy, files, seconds=None, first="", record=None):
 
 
 class Child:
-    """A forked process that runs work(), which returns what JSON can hold."""
+    """A forked process that runs work(), which returns what JSON can hold.
 
-    def __init__(self, work):
-        self.folder = tempfile.TemporaryDirectory()
-        self.answer = Path(self.folder.name) / "answer"
-        self.said = Path(self.folder.name) / "said"
+    folder: for what it answers and says; one for each process that runs.
+    """
+
+    def __init__(self, work, folder):
+        folder.mkdir(exist_ok=True)
+        self.answer, self.said = folder / "answer", folder / "said"
+        self.answer.unlink(missing_ok=True)
         self.id = os.fork()
         if self.id == 0:
             self._run(work)
@@ -182,17 +186,19 @@ class Child:
 
 
 class Project:
-    """Copies of a project: its tests pass, and it is known which of them run which line."""
+    """Copies of a project: its tests pass, and it is known which of them run which line.
 
-    def __init__(self, root, parts, copies=1):
-        self.root = root
+    work: a folder for the copies.
+    """
+
+    def __init__(self, root, parts, work, copies=1):
+        self.root, self.work = root, Path(work).resolve()
         self.parts = {
             path.relative_to(root).as_posix(): tests
             for pattern, tests in parts.items()
             for path in sorted(root.glob(pattern))
         }
-        self.work = tempfile.TemporaryDirectory()
-        self.copies = [Path(self.work.name).resolve() / str(i) for i in range(copies)]
+        self.copies = [self.work / str(i) for i in range(copies)]
         self.seconds, self.lines = (
             {},
             {},
@@ -204,7 +210,7 @@ class Project:
         modules = set()
         for tests in dict.fromkeys(self.parts.values()):
             files = [file for file, mirrored in self.parts.items() if mirrored == tests]
-            child = Child(lambda tests=tests, files=files: self._measured(tests, files))
+            child = Child(partial(self._measured, tests, files), self.work / "as it is")
             found = child.result(wait=True)
             failed = found if isinstance(found, str) else found["failed"]
             if failed:
@@ -262,7 +268,7 @@ class Project:
             os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
             return tested(copy, files, seconds, first)
 
-        return Child(work)
+        return Child(work, copy.with_suffix(".run"))
 
     def undo(self, mutant, copy):
         shutil.copy2(self.root / mutant.file, copy / mutant.file)
@@ -308,25 +314,21 @@ class Notes:
         old = json.loads(lines[0])
         if old | {"tests": ""} != head | {"tests": ""}:
             raise SystemExit(f"{path} is of another run, or of other sources: --anew begins again")
+        if old["tests"] != head["tests"] and not survivors:
+            raise SystemExit(
+                f"the tests have changed since {path} was begun: --survivors tries those again "
+                "that no test noticed, --anew all"
+            )
+        entries = []
         for line in lines[1:]:
             with suppress(json.JSONDecodeError):  # one that was being written at the interruption
-                entry = json.loads(line)
-                notes.found.setdefault(entry["number"], []).append(entry["failed"])
-        if old["tests"] != head["tests"] or survivors:
-            if not survivors:
-                raise SystemExit(
-                    f"the tests have changed since {path} was begun: --survivors tries those again "
-                    "that no test noticed, --anew all"
-                )
-            notes.found = {n: rounds for n, rounds in notes.found.items() if rounds[-1]}
-            notes.rewrite()
+                entries.append(json.loads(line))
+        noticed = {entry["number"] for entry in entries if entry["failed"]}
+        entries = [entry for entry in entries if not survivors or entry["number"] in noticed]
+        path.write_text(f"{json.dumps(head)}\n", encoding="utf-8")
+        for entry in entries:
+            notes.add(**entry)
         return notes
-
-    def rewrite(self):
-        lines = [self.head]
-        for number, rounds in self.found.items():
-            lines += [{"number": number, "failed": failed} for failed in rounds]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
     def add(self, number, failed, **more):
         self.found.setdefault(number, []).append(failed)
@@ -438,21 +440,22 @@ def main():
     parser.add_argument("--survivors", action="store_true", help="try those again, with new tests")
     parser.add_argument("--report", action="store_true", help="say what is known, and try none")
     options = parser.parse_args()
-    until = time.time() + 60 * options.minutes
-    project = Project(ROOT, PARTS, options.jobs)
-    mutants = drawn(ROOT, project.parts, options.mutants, options.seed)
-    tests = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")]
-    head = {
-        "seed": options.seed,
-        "mutants": len(mutants),
-        "sources": digest(ROOT, project.parts),
-        "tests": digest(ROOT, tests),
-    }
-    notes = Notes.opened(options.notes, head, options.anew, options.survivors)
-    if not options.report:
-        project.prepare()
-        run(project, mutants, notes, until, tell=lambda line: print(line, flush=True))
-    print("\n".join(report(project, mutants, notes, reasons())))
+    with tempfile.TemporaryDirectory() as work:
+        project = Project(ROOT, PARTS, work, options.jobs)
+        mutants = drawn(ROOT, project.parts, options.mutants, options.seed)
+        tests = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")]
+        head = {
+            "seed": options.seed,
+            "mutants": len(mutants),
+            "sources": digest(ROOT, [*project.parts, "tests/mutants.py"]),
+            "tests": digest(ROOT, tests),
+        }
+        notes = Notes.opened(options.notes, head, options.anew, options.survivors)
+        if not options.report:
+            until = time.time() + 60 * options.minutes
+            project.prepare()
+            run(project, mutants, notes, until, tell=partial(print, flush=True))
+        print(*report(project, mutants, notes, reasons()), sep="\n")
 
 
 if __name__ == "__main__":
