@@ -204,31 +204,45 @@ class Project:
             {},
         )  # mirrored tests -> {test: seconds}; file -> {line: tests}
 
-    def prepare(self):
-        """Copy it, and run the tests once as they are; SystemExit if one fails."""
+    def prepare(self, kept=None, key=""):
+        """Copy it, and run the tests once as they are; SystemExit if one fails.
+
+        kept: a file that remembers what was measured, for as long as `key` is the same.
+        """
         _copy(self.root, self.copies[0])
-        modules = set()
+        known = json.loads(kept.read_text(encoding="utf-8")) if kept and kept.exists() else {}
+        if known.get("key") != key:
+            known = {"key": key}
         for tests in dict.fromkeys(self.parts.values()):
-            files = [file for file, mirrored in self.parts.items() if mirrored == tests]
-            child = Child(partial(self._measured, tests, files), self.work / "as it is")
-            found = child.result(wait=True)
-            failed = found if isinstance(found, str) else found["failed"]
-            if failed:
-                said = child.said.read_text(encoding="utf-8")[-4000:]
-                raise SystemExit(f"{said}\nwithout any mutant: {tests}: {failed}")
-            self.seconds[tests] = found["seconds"]
-            self.lines |= found["lines"]
-            modules |= set(found["modules"])
+            if tests not in known:
+                known[tests] = self._measured(tests)
+                if kept:
+                    kept.write_text(json.dumps(known), encoding="utf-8")
+            self.seconds[tests] = known[tests]["seconds"]
+            self.lines |= known[tests]["lines"]
         for other in self.copies[1:]:
             shutil.copytree(self.copies[0], other, symlinks=True)
+        modules = {name for tests in self.seconds for name in known[tests]["modules"]}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for name in sorted(modules - set(sys.modules)):
                 with suppress(Exception):  # one that was made while the tests ran
                     importlib.import_module(name)
 
-    def _measured(self, tests, files):
+    def _measured(self, tests):
+        """What `_run` finds, in a process of its own."""
+        child = Child(partial(self._run, tests), self.work / "as it is")
+        found = child.result(wait=True)
+        failed = found if isinstance(found, str) else found["failed"]
+        if failed:
+            said = child.said.read_text(encoding="utf-8")[-4000:]
+            raise SystemExit(f"{said}\nwithout any mutant: {tests}: {failed}")
+        return found
+
+    def _run(self, tests):
+        """Run tests as they are: seconds by test, tests by line, and the modules they loaded."""
         copy = self.copies[0]
+        files = [file for file, mirrored in self.parts.items() if mirrored == tests]
         paths = {file: str(copy / file) for file in files}
         record = coverage.Coverage(data_file=None, config_file=False, include=[*paths.values()])
         found = tested(copy, [tests], record=record)
@@ -453,7 +467,8 @@ def main():
         notes = Notes.opened(options.notes, head, options.anew, options.survivors)
         if not options.report:
             until = time.time() + 60 * options.minutes
-            project.prepare()
+            kept = options.notes.with_suffix(".lines.json")
+            project.prepare(kept, f"{head['sources']} {head['tests']}")
             run(project, mutants, notes, until, tell=partial(print, flush=True))
         print(*report(project, mutants, notes, reasons()), sep="\n")
 
