@@ -274,6 +274,7 @@ class Project:
         own = f"test_{Path(mutant.file).stem}.py"
         first = next((file for file in files if Path(file).name == own), "tests/")
         target = copy / mutant.file
+        shutil.copy2(target, copy.with_suffix(".right"))
         target.write_text(mutant.source, encoding="utf-8")
         os.utime(target, (1, 1))  # so that the right one's bytecode is not taken for its own
 
@@ -285,7 +286,7 @@ class Project:
         return Child(work, copy.with_suffix(".run"))
 
     def undo(self, mutant, copy):
-        shutil.copy2(self.root / mutant.file, copy / mutant.file)
+        shutil.copy2(copy.with_suffix(".right"), copy / mutant.file)
 
 
 def _copy(root, copy):
@@ -457,7 +458,9 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         project = Project(ROOT, PARTS, work, options.jobs)
         mutants = drawn(ROOT, project.parts, options.mutants, options.seed)
-        tests = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")]
+        others = "mutation.py", "test_mutation.py", "covered.py"
+        tests = [path for path in (ROOT / "tests").rglob("*.py") if path.name not in others]
+        tests = [path.relative_to(ROOT).as_posix() for path in tests]
         head = {
             "seed": options.seed,
             "mutants": len(mutants),
