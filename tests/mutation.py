@@ -122,7 +122,7 @@ def tested(copy, files, seconds=None, first="", record=None):
         limit(10 * SECONDS)  # for the import
     if record is not None:
         record.start()
-    options = "-x -q --assert=plain -p no:cacheprovider -p no:xdist -p no:nbval".split()
+    options = "-x -q -p no:cacheprovider -p no:xdist -p no:nbval".split()
     status = pytest.main([*options, "-m", "not slow", *files], plugins=[chosen])
     if record is not None:
         record.stop()
