@@ -29,16 +29,18 @@ import sys
 import tempfile
 import time
 import tomllib
+import traceback
 import warnings
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import coverage
 import pytest
-from mutants import drawn
+from mutants import Mutant, drawn
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = {  # files -> the tests that mirror them
@@ -123,6 +125,7 @@ def tested(copy, files, seconds=None, first="", record=None):
     if record is not None:
         record.start()
     options = "-x -q -p no:cacheprovider -p no:xdist -p no:nbval".split()
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is loaded before
     status = pytest.main([*options, "-m", "not slow", *files], plugins=[chosen])
     if record is not None:
         record.stop()
@@ -159,7 +162,10 @@ class Child:
             part.write_text(text, encoding="utf-8")
             part.replace(self.answer)
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(status)  # never back to what the parent was doing
 
     def result(self, wait=False):
@@ -172,7 +178,8 @@ class Child:
             return json.loads(self.answer.read_text(encoding="utf-8"))
         late = (signal.SIGPROF, signal.SIGALRM)
         how = "late" if os.WIFSIGNALED(status) and os.WTERMSIG(status) in late else "ended"
-        return f"{how}, status {status}"
+        said = self.said.read_text(encoding="utf-8", errors="replace").splitlines()
+        return " ".join([f"{how}, status {status}:", *said[-1:]])
 
     def stop(self, reap=True):
         """End the process, and those that it started."""
@@ -263,13 +270,26 @@ class Project:
     def _mirrored(self, mutant):
         return self.seconds[self.parts[mutant.file]]
 
-    def start(self, mutant, copy, number):
-        """A Child that runs the tests of a round, or None if the round has none."""
-        seconds = self.covering(mutant)
-        if number == 1:
-            seconds = {t: s for t, s in self._mirrored(mutant).items() if t not in seconds}
-        if not seconds:
-            return None
+    def tests(self, mutant, number):
+        """{test: seconds} of the tests of a round."""
+        covering = self.covering(mutant)
+        if number == 0:
+            return covering
+        return {test: s for test, s in self._mirrored(mutant).items() if test not in covering}
+
+    def check(self):
+        """SystemExit if what has no mistake fails where mutants are tried."""
+        for file in {tests: file for file, tests in self.parts.items()}.values():
+            same = Mutant(file, 0, (0, 0), "", "none", (self.copies[0] / file).read_text("utf-8"))
+            first = dict(islice(self._mirrored(same).items(), 50))
+            found = self.start(same, self.copies[0], first).result(wait=True)
+            self.undo(same, self.copies[0])
+            failed = found if isinstance(found, str) else found["failed"]
+            if failed:
+                raise SystemExit(f"without any mutant, where mutants are tried: {file}: {failed}")
+
+    def start(self, mutant, copy, seconds):
+        """A Child that runs tests in a copy with a mutant.  seconds: {test: seconds}."""
         files = sorted({test.partition("::")[0] for test in seconds})
         own = f"test_{Path(mutant.file).stem}.py"
         first = next((file for file in files if Path(file).name == own), "tests/")
@@ -370,11 +390,12 @@ def run(project, mutants, notes, until=math.inf, tell=print):
                 for copy in project.copies:
                     if copy not in running and todo and time.time() < until:
                         i = todo.pop(0)
-                        child = project.start(mutants[i], copy, number)
-                        if child is None:
+                        tests = project.tests(mutants[i], number)
+                        if not tests:
                             notes.add(i, None)
-                        else:
-                            running[copy] = i, child, time.monotonic()
+                            continue
+                        child = project.start(mutants[i], copy, tests)
+                        running[copy] = i, child, time.monotonic()
                 if todo and not running and time.time() >= until:
                     return
                 time.sleep(0.01)
@@ -472,6 +493,7 @@ def main():
             until = time.time() + 60 * options.minutes
             kept = options.notes.with_suffix(".lines.json")
             project.prepare(kept, f"{head['sources']} {head['tests']}")
+            project.check()
             run(project, mutants, notes, until, tell=partial(print, flush=True))
         print(*report(project, mutants, notes, reasons()), sep="\n")
 

@@ -169,6 +169,7 @@ every = [m for place in places for new in place.others if (m := mutants.made(pla
 chosen = [next(m for m in every if m.change == change) for change in wanted]
 notes = mutation.Notes.opened(root / "notes", {"sources": "", "tests": ""})
 project.prepare()
+project.check()
 mutation.run(project, chosen, notes, tell=lambda line: None)
 print(*mutation.report(project, chosen, notes, {}), sep="\\n")
 """
