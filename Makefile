@@ -24,7 +24,7 @@ export JUPYTER_RUNTIME_DIR ?= $(CURDIR)/.home/jupyter-runtime
 export MINIDL_DATA ?= $(CURDIR)/.home/minidl
 endif
 
-.PHONY: help course test test-fast versions torch lessons grade bench format clean
+.PHONY: help course test test-fast coverage versions torch lessons grade bench format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,14 @@ test-fast: $(INSTALLED) ## while you work, the fast part of it: a minute on two 
 versions: $(INSTALLED) ## the fast part with each Python from 3.11 to 3.14 that can be had, and NumPy 2.0
 	@$(PY) tests/versions.py
 
+coverage: $(INSTALLED) ## measure which lines of minidl the fast part runs
+	@rm -f .coverage .coverage.*; \
+	$(PARTS); \
+	part $(PY) -m coverage run -m pytest $(PARALLEL) -m 'not slow'; \
+	part $(PY) -m coverage combine --quiet; \
+	part $(PY) tests/covered.py; \
+	$(VERDICT)
+
 torch: $(INSTALLED) ## add PyTorch, for the parity tests and benchmarks
 	$(PY) -m pip install -e '.[torch]'
 
@@ -78,7 +86,7 @@ format: $(INSTALLED) ## format the code and mend what ruff can mend
 	$(PY) -m ruff format .
 
 clean: ## remove the virtual environment and caches
-	rm -rf .venv .home .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .home .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp holds the folder's own address: an environment that was copied or moved

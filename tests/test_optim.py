@@ -57,6 +57,72 @@ def test_steps_are_pytorchs(kind, device, torch):
     np.testing.assert_allclose(x.numpy(), t.detach().numpy(), rtol=1e-9)
 
 
+# ---- against the papers, one number at a time
+
+
+def sgd(p, gradients, *, lr=0.01, momentum=0.0, nesterov=False, weight_decay=0.0):
+    v = 0.0
+    for g in gradients:
+        g += weight_decay * p
+        v = momentum * v + g
+        p -= lr * (g + momentum * v if nesterov else v)
+    return p
+
+
+def rmsprop(p, gradients, *, lr=0.01, decay=0.99, eps=1e-8):
+    s = 0.0
+    for g in gradients:
+        s = decay * s + (1 - decay) * g**2
+        p -= lr * g / (math.sqrt(s) + eps)
+    return p
+
+
+def adam(p, gradients, *, lr=0.001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, apart=False):
+    m = s = 0.0
+    for t, g in enumerate(gradients, 1):
+        if not apart:
+            g += weight_decay * p
+        m = betas[0] * m + (1 - betas[0]) * g
+        s = betas[1] * s + (1 - betas[1]) * g**2
+        step = m / (1 - betas[0] ** t) / (math.sqrt(s / (1 - betas[1] ** t)) + eps)
+        p -= lr * step + (lr * weight_decay * p if apart else 0.0)
+    return p
+
+
+def adamw(p, gradients, *, weight_decay=0.01, **options):
+    return adam(p, gradients, weight_decay=weight_decay, apart=True, **options)
+
+
+@pytest.mark.parametrize(
+    "ours, paper, options",
+    [
+        (optim.SGD, sgd, {}),
+        (optim.SGD, sgd, {"lr": 0.3, "weight_decay": 0.2}),
+        (optim.SGD, sgd, {"momentum": 0.8}),
+        (optim.SGD, sgd, {"momentum": 0.8, "nesterov": True, "weight_decay": 0.2}),
+        (optim.RMSProp, rmsprop, {}),
+        (optim.RMSProp, rmsprop, {"lr": 0.3, "decay": 0.7, "eps": 0.1}),
+        (optim.Adam, adam, {}),
+        (optim.Adam, adam, {"lr": 0.3, "betas": (0.5, 0.7), "eps": 0.1, "weight_decay": 0.2}),
+        (optim.AdamW, adamw, {}),
+        (optim.AdamW, adamw, {"lr": 0.3, "betas": (0.5, 0.7), "eps": 0.1, "weight_decay": 0.2}),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_steps_are_those_of_the_papers(ours, paper, options, device):
+    """With what is said and with the defaults; in other words than the optimisers."""
+    gradients = np.random.default_rng(1).standard_normal((5, *START.shape))
+    x = tensor(START, requires_grad=True, device=device)
+    optimizer = ours([x], **options)
+    for g in gradients:
+        x.grad = tensor(g, device=device)
+        optimizer.step()
+    wanted = [
+        paper(p, list(gs), **options) for p, gs in zip(START.flat, gradients.reshape(5, -1).T)
+    ]
+    np.testing.assert_allclose(x.numpy().ravel(), wanted, rtol=1e-12)
+
+
 # ---- against PyTorch: schedules, gradients that are missing, states that are loaded
 
 SCHEDULES = {
@@ -416,6 +482,20 @@ def test_clipping(device, torch):
         np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy())
 
 
+def test_what_clipping_leaves(device):
+    xs = [tensor(np.zeros(n), requires_grad=True, device=device) for n in (2, 1, 2)]
+    for limit, wanted in [(6.5, ([1.5, 2], [6.0])), (13.0, ([3, 4], [12])), (99.0, ([3, 4], [12]))]:
+        xs[0].grad, xs[1].grad = (tensor(g, device=device) for g in ([3.0, 4.0], [12.0]))
+        norm = optim.clip_grad_norm(xs, limit)
+        assert (norm.item(), norm.device) == (13.0, xs[0].device)
+        for x, g in zip(xs, wanted):
+            np.testing.assert_allclose(x.grad.numpy(), g, rtol=1e-6)
+    xs[0].grad, xs[1].grad = (tensor(g, device=device) for g in ([-3.0, 0.5], [2.0]))
+    optim.clip_grad_value(xs, 2.5)
+    assert [x.grad.numpy().tolist() for x in xs[:2]] == [[-2.5, 0.5], [2.0]]
+    assert xs[2].grad is None
+
+
 def test_schedules():
     assert [optim.step_decay(2, 0.5)(s) for s in range(5)] == [1, 1, 0.5, 0.5, 0.25]
     curve = optim.cosine(10, last=0.2)
@@ -425,6 +505,13 @@ def test_schedules():
     cycle = optim.one_cycle(10, start=0.1, last=0.01, peak_at=0.3)
     values = [cycle(s) for s in range(11)]
     assert values[0] == 0.1 and values[3] == 1 and math.isclose(values[10], 0.01)
+    assert math.isclose(values[1], 0.1 + 0.9 * 0.25) and math.isclose(values[2], 0.1 + 0.9 * 0.75)
+    half = math.cos(math.pi * 2 / 7) / 2
+    assert math.isclose(values[5], 0.01 + 0.99 * (0.5 + half))
+    usual = optim.one_cycle(100)
+    assert [usual(0), usual(30)] == [0.04, 1] and math.isclose(usual(100), 1e-4)
+    assert optim.step_decay(2)(2) == 0.1 and optim.cosine(4)(4) == 0
+    assert optim.warmup(2)(5) == 1
     assert values[:4] == sorted(values[:4]) and values[3:] == sorted(values[3:], reverse=True)
 
 

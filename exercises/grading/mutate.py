@@ -138,11 +138,7 @@ def changes(source, name, kinds, results):
     ends = [n for n in ast.walk(function) if isinstance(n, ast.Return)]
     last = max(ends, key=lambda n: n.lineno, default=None)
     known = {a.arg for a in function.args.args} | set(dir(builtins)) | {"np"}
-    for node, parent, statement, put in list(_places(tree)):
-        if isinstance(node, ast.stmt):
-            options = _statement_changes(node, results if node is last else set())
-        else:
-            options = _expression_changes(node, parent)
+    for node, statement, put, options in edits(tree, last, results):
         before = _line(statement)
         for new, words in options:
             ast.fix_missing_locations(ast.copy_location(new, node))
@@ -161,6 +157,20 @@ def changes(source, name, kinds, results):
             yield told, f"{before} -> {after}", program
     yield from _body_changes(tree)
     yield from _input_changes(tree, function, kinds)
+
+
+def edits(tree, last=None, results=()):
+    """For each node of `tree` that is more than a name: (node, the statement that it stands in, a
+    function that puts another node there, pairs (new node, words) for the changes of it).
+
+    last: the return of which results are as `result_kinds` says in `results`.
+    """
+    for node, parent, statement, put in list(_places(tree)):
+        if isinstance(node, ast.stmt):
+            options = _statement_changes(node, results if node is last else set())
+        else:
+            options = _expression_changes(node, parent)
+        yield node, statement, put, options
 
 
 def _places(tree):

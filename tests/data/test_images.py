@@ -1,5 +1,6 @@
 """Images: resizing, cutting and turning against PyTorch and slow loops; every batch repeatable."""
 
+import math
 import sys
 from functools import partial
 
@@ -78,6 +79,42 @@ def test_rotate_is_pytorchs_grid(torch, shape):
     for k in range(3):
         alone = images.rotate(x[k : k + 1], degrees=degrees[k])
         np.testing.assert_allclose(alone[0], y[k], 1e-12)
+
+
+def bilinear(image, row, col):
+    """The mean of the four pixels around a place in an image (H, W); 0 outside."""
+    total = 0.0
+    for i in (math.floor(row), math.floor(row) + 1):
+        for j in (math.floor(col), math.floor(col) + 1):
+            if 0 <= i < image.shape[0] and 0 <= j < image.shape[1]:
+                total += image[i, j] * (1 - abs(row - i)) * (1 - abs(col - j))
+    return total
+
+
+@pytest.mark.parametrize("shape, size", [((2, 3, 5, 7), (10, 3)), ((1, 1, 2, 6), 4)])
+def test_resize_against_a_slow_one(shape, size):
+    x = some(*shape, dtype="f8")
+    y = images.resize(x, size)
+    height, width = (size, size) if isinstance(size, int) else size
+    assert y.shape == (*shape[:2], height, width)
+    for n, c, i, j in np.ndindex(y.shape):
+        row, col = (i + 0.5) * shape[2] / height - 0.5, (j + 0.5) * shape[3] / width - 0.5
+        inside = min(max(row, 0), shape[2] - 1), min(max(col, 0), shape[3] - 1)
+        np.testing.assert_allclose(y[n, c, i, j], bilinear(x[n, c], *inside), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 4, 9), (2, 2, 9, 4)])
+def test_rotate_against_a_slow_one(shape):
+    """Long images, whose corners come from far outside on all sides."""
+    x, degrees = some(*shape, dtype="f8"), np.array([40.0, -117.5])
+    y = images.rotate(x, degrees=degrees)
+    bottom, right = (shape[2] - 1) / 2, (shape[3] - 1) / 2
+    for n, c, i, j in np.ndindex(shape):
+        cos, sin = math.cos(math.radians(degrees[n])), math.sin(math.radians(degrees[n]))
+        down, aside = i - bottom, j - right
+        row, col = bottom + down * cos + aside * sin, right + aside * cos - down * sin
+        wanted = bilinear(x[n, c], row, col)
+        np.testing.assert_allclose(y[n, c, i, j], wanted, rtol=1e-9, atol=1e-12)
 
 
 def test_rotate_by_quarters_is_counterclockwise_and_exact():
