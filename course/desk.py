@@ -1,6 +1,7 @@
 """Lay out a learner's own copies of lessons and exercises in my/, and bring them up to date.
 
-    python course/desk.py
+    python course/desk.py             as `make course` does
+    python course/desk.py --begun     name the exercises in which something was written
 
 my/start.md, which `make course` opens, tells what there is, what is done and what comes next; it is
 made anew each time (course/start.py).
@@ -170,6 +171,28 @@ class Desk:
         beside.write_text(page(self.root), encoding="utf-8")
         os.replace(beside, self.my / "start.md")
 
+    def begun(self):
+        """The exercises' copies in which the learner has written, or that cannot be read."""
+        for source in sorted((self.root / "exercises").glob("*.ipynb")):
+            path = self.my / "exercises" / source.name
+            try:
+                mine = _read(path)
+                base = self._base(mine)
+            except FileNotFoundError:
+                continue
+            except Exception:  # whatever nbformat finds wrong; the grader will say it
+                yield path
+                continue
+            if not base.cells or written(base, mine):
+                yield path
+
+    def _base(self, mine):
+        """What a copy was made from; empty if nobody knows, and then all of it is the learner's."""
+        try:
+            return _read(self._version(str(mine.metadata.get("minidl", {}).get("copied"))))
+        except (OSError, ValueError):
+            return nbformat.v4.new_notebook()
+
     def _lay_style(self):
         """Copy the figures' style to where lessons look for it, unless the learner changed it."""
         source, path = self.root / "course" / STYLE, self.my / "course" / STYLE
@@ -202,10 +225,7 @@ class Desk:
         copied = mine.metadata.get("minidl", {}).get("copied")
         if copied == version:
             return None
-        try:
-            base = _read(self._version(str(copied)))
-        except (OSError, ValueError):  # nobody knows what it was made from: all of it is theirs
-            base = nbformat.v4.new_notebook()
+        base = self._base(mine)
         if base.cells and not written(base, mine):
             _put(newer, path, version)
             return f"{name} was exchanged for a newer version; nothing had been written in it"
@@ -224,6 +244,10 @@ class Desk:
 
 def main():
     desk = Desk()
+    if sys.argv[1:] == ["--begun"]:
+        for path in desk.begun():
+            print(path.relative_to(desk.root).as_posix())
+        return 0
     for told in desk.lay_out():
         print(told)
     desk.lay_start()

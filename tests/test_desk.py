@@ -237,6 +237,23 @@ def test_the_style_of_figures_lies_beside_the_lessons(root):
     assert mine.read_text(encoding="utf-8") == "font.size: 30"  # the learner's
 
 
+def test_what_is_begun_is_what_was_written_in_or_cannot_be_read(root):
+    for name in "01_b", "02_c":
+        shutil.copy(root / "exercises/00_a.ipynb", root / f"exercises/{name}.ipynb")
+    lay_out(root)
+    assert list(Desk(root).begun()) == []
+    mine = root / "my/exercises"
+    edit(mine / "01_b.ipynb", {2: FIRST[2][1]})  # run, not changed
+    assert list(Desk(root).begun()) == []
+    edit(mine / "00_a.ipynb", {3: "def f(x):\n    return x"})
+    (mine / "02_c.ipynb").write_text("{")
+    assert list(Desk(root).begun()) == [mine / "00_a.ipynb", mine / "02_c.ipynb"]
+    for name in "00_a", "02_c":
+        (mine / f"{name}.ipynb").unlink()
+    (root / "my/.versions").rename(root / "my/elsewhere")  # what they were made from is unknown
+    assert list(Desk(root).begun()) == [mine / "01_b.ipynb"]
+
+
 # --- the start page
 
 

@@ -23,11 +23,7 @@ from .child import COLLECT
 from .classroom import grade_class
 from .sandbox import NoSandbox
 from .submission import Unreadable, cells, content
-<<<<<<< HEAD
-from .text import say
-=======
 from .text import printable, say
->>>>>>> w3-release
 from .verdict import UNKNOWN, control, lesson_of, verdicts
 
 
