@@ -1,0 +1,120 @@
+"""Sphinx's settings for the site; docs/site/build.py lays out its sources and calls Sphinx."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from docutils.utils.math import latex2mathml
+from sphinx.util import logging
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+import reference  # noqa: E402
+
+import minidl  # noqa: E402
+
+project = "minidl"
+author = "The minidl authors"
+copyright = "The minidl authors. Code: MIT. Text and figures: CC BY 4.0"
+version = release = minidl.__version__
+language = "en"
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+root_doc = "index"
+exclude_patterns = ["notebooks/**"]
+suppress_warnings = ["misc.highlighting_failure"]  # a cell that is meant to be no Python
+
+# Outputs are those that are stored: nothing runs.
+nb_execution_mode = "off"
+nb_merge_streams = True
+nb_number_source_lines = False
+nb_render_markdown_format = "myst"
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 4
+myst_update_mathjax = False
+
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+autodoc_member_order = "bysource"
+python_maximum_signature_line_length = 80
+viewcode_line_numbers = True
+
+html_theme = "pydata_sphinx_theme"
+html_title = "minidl"
+html_static_path = ["style.css"]
+html_css_files = ["style.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_last_updated_fmt = None
+html_permalinks_icon = "#"
+html_math_renderer = "mathml"
+html_theme_options = {
+    "logo": {"text": "minidl"},
+    "navbar_end": ["theme-switcher"],
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+    "show_prev_next": True,
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "back_to_top_button": False,
+}
+if repository := os.environ.get("MINIDL_REPOSITORY"):
+    html_theme_options["icon_links"] = [
+        {"name": "Source code", "url": repository, "icon": "fa-solid fa-code", "type": "fontawesome"}
+    ]
+
+# ---- formulas, as MathML: no script, no font, nothing fetched
+
+# What docutils' converter lacks.
+_SAME = {r"\dots": r"\ldots", r"\big": "", r"\Big": ""}
+_TAG = re.compile(r"\\tag\{([^}]*)\}")
+
+
+def mathml(text, block):
+    for given, plain in _SAME.items():
+        text = re.sub(re.escape(given) + r"(?![a-zA-Z])", lambda _, plain=plain: plain, text)
+    try:
+        return str(latex2mathml.tex2mathml(text, as_block=block))
+    except Exception as error:
+        logging.getLogger(__name__).warning("a formula that cannot be shown: %s: %s", text, error)
+        return f"<code>{text}</code>"
+
+
+def inline_formula(translator, node):
+    translator.body.append(mathml(node.astext(), False))
+    raise nodes.SkipNode
+
+
+def block_formula(translator, node):
+    text = node.astext()
+    number = _TAG.search(text)
+    told = f'<span class="eqno">({number[1]})</span>' if number else ""
+    made = mathml(_TAG.sub("", text), True)
+    translator.body.append(f'<div class="math block" tabindex="0">{made}{told}</div>\n')
+    raise nodes.SkipNode
+
+
+# ---- docstrings
+
+
+def plain_docstring(app, what, name, thing, options, lines):
+    if what in ("class", "function", "method", "attribute", "property", "exception"):
+        lines[:] = reference.marked_up("\n".join(lines))
+
+
+def source_of(app, module, name):
+    """Where the source of a name is: an operation does not know it by itself."""
+    return reference.defined_in(module, name)
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (inline_formula, None), (block_formula, None))
+    app.connect("autodoc-process-docstring", plain_docstring)
+    app.connect("viewcode-follow-imported", source_of)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
