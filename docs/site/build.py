@@ -1,13 +1,15 @@
 """Build the site: lay out its sources, run Sphinx on them, check what came out.
 
-    python docs/site/build.py [--jobs N] [FOLDER]
+    python docs/site/build.py [--jobs N] [--lite] [FOLDER]
 
 FOLDER is build/site, if not said.  The sources are laid out beside it, in build/site-sources, with
 the addresses that they have in this repository, so that links between them stay as they are; only
 links to what is not on the site are written anew.
 
 MINIDL_REPOSITORY: the address of a public repository, without a slash at its end.  If it is set,
-files that are not pages lead there; if not, they lead to copies on the site.
+files that are not pages lead there; if not, they lead to pages that show them.
+
+--lite: with JupyterLite, in which the notebooks run (docs/lite/build.py).
 """
 
 import argparse
@@ -15,6 +17,7 @@ import copy
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(ROOT), str(HERE)]
 
+import check  # noqa: E402
 import nbformat  # noqa: E402
 import reference  # noqa: E402
 
@@ -29,7 +33,7 @@ from course import start  # noqa: E402
 
 # The pages of docs/, by what one wants of them.
 HOW_TOS = {
-    "Use it": ["coming", "compile", "state_dicts", "ship"],
+    "Use it": ["online", "coming", "compile", "state_dicts", "ship"],
     "Teach with it": ["grading", "lessons"],
     "More than one core": ["gpu", "machines"],
     "How good, how fast": ["benchmarks", "growth", "where_time_goes", "audit"],
@@ -43,8 +47,8 @@ DETAILS = re.compile(r"(<details>\s*<summary>.*?</summary>)[ \t]*\n?")
 class Layout:
     """The sources of the site, as they are written."""
 
-    def __init__(self, folder, repository=None):
-        self.folder, self.repository = folder, repository
+    def __init__(self, folder, repository=None, lite=False):
+        self.folder, self.repository, self.lite = folder, repository, lite
         self.written = set()  # sources
         self.shown = {}  # files of the repository that need a page which shows them
 
@@ -135,7 +139,7 @@ def notebook(layout, name):
             cell.source = opened(layout.linked(cell.source, name))
         else:
             describe(cell)
-    nb.cells.insert(1, nbformat.v4.new_markdown_cell(beside(name), id="beside"))
+    nb.cells.insert(1, nbformat.v4.new_markdown_cell(beside(layout, name), id="beside"))
     layout.write(name, nbformat.writes(nb) + "\n")
 
 
@@ -153,14 +157,22 @@ def describe(cell):
             cell.metadata["mystnb"] = {"image": {"alt": words}}
 
 
-def beside(name):
+def beside(layout, name):
     """The links that stand below a notebook's title."""
     folder, file = name.split("/")
-    links = [f"[This notebook](../notebooks/{name})"]
+    links = []
     if folder == "exercises":
         links.append(f"[Its lesson](../course/{file})")
     elif (ROOT / "exercises" / file).exists():
         links.append(f"[Its exercises](../exercises/{file})")
+    links.append(f"{{download}}`This notebook <../notebooks/{name}>`")
+    if layout.lite:
+        links.append(f'<a href="../lite/lab/index.html?path={name}">Run it in the browser</a>')
+    host, _, project = (layout.repository or "").partition("https://github.com/")
+    if project and not host:
+        colab = f"https://colab.research.google.com/github/{project}/blob/main/{name}"
+        binder = f"https://mybinder.org/v2/gh/{project}/main?urlpath=lab/tree/{name}"
+        links += [f"[Colab]({colab})", f"[Binder]({binder})"]
     return " · ".join(links)
 
 
@@ -243,16 +255,26 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "site")
     parser.add_argument("--jobs", default="auto")
+    parser.add_argument("--lite", action="store_true", help="with JupyterLite in its folder lite")
     options = parser.parse_args()
     folder = options.folder.resolve()
-    layout = Layout(folder.with_name(folder.name + "-sources"), os.environ.get("MINIDL_REPOSITORY"))
+    sources, trees = (folder.with_name(folder.name + end) for end in ("-sources", "-trees"))
+    layout = Layout(sources, os.environ.get("MINIDL_REPOSITORY"), options.lite)
     lay_out(layout)
 
     from sphinx.cmd.build import main as sphinx
 
-    trees = folder.with_name(folder.name + "-trees")
     words = ["-q", "-W", "--keep-going", "-j", options.jobs, "-c", HERE, "-d", trees]
-    return sphinx([*map(str, words), str(layout.folder), str(folder)])
+    if failed := sphinx([*map(str, words), str(layout.folder), str(folder)]):
+        return failed
+    if options.lite:
+        lite = [sys.executable, str(ROOT / "docs" / "lite" / "build.py"), str(folder / "lite")]
+        subprocess.run(lite, check=True)
+    found = check.faults(folder)
+    print(*found, sep="\n", end="\n" * bool(found))
+    if not found:
+        print(f"The site is in {folder}: open {folder / 'index.html'}")
+    return int(bool(found))
 
 
 if __name__ == "__main__":

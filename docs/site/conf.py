@@ -65,20 +65,24 @@ html_theme_options = {
     "back_to_top_button": False,
 }
 if repository := os.environ.get("MINIDL_REPOSITORY"):
-    html_theme_options["icon_links"] = [
-        {"name": "Source code", "url": repository, "icon": "fa-solid fa-code", "type": "fontawesome"}
-    ]
+    icon = {"name": "Source code", "icon": "fa-solid fa-code", "type": "fontawesome"}
+    html_theme_options["icon_links"] = [icon | {"url": repository}]
 
 # ---- formulas, as MathML: no script, no font, nothing fetched
 
 # What docutils' converter lacks.
 _SAME = {r"\dots": r"\ldots", r"\big": "", r"\Big": ""}
+# It would set an index below a hat: \hat y_n becomes {{}\hat{y}}_n.
+_ACCENT = re.compile(r"\\(hat|bar|tilde|vec|dot)\s*(\{[^{}]*\}|[a-zA-Z])")
+_OPERATOR = re.compile(r"\\operatorname\*?\{([^{}]*)\}")
 _TAG = re.compile(r"\\tag\{([^}]*)\}")
 
 
 def mathml(text, block):
     for given, plain in _SAME.items():
         text = re.sub(re.escape(given) + r"(?![a-zA-Z])", lambda _, plain=plain: plain, text)
+    text = _ACCENT.sub(r"{{}\\\1{\2}}", text)
+    text = _OPERATOR.sub(lambda m: rf"\text{{{m[1].replace(chr(92) + ',', ' ')}}}", text)
     try:
         return str(latex2mathml.tex2mathml(text, as_block=block))
     except Exception as error:
@@ -113,8 +117,30 @@ def source_of(app, module, name):
     return reference.defined_in(module, name)
 
 
+_BACK = re.compile(r'(<a class="viewcode-back" href=")[^"#]*#[^"]*(">\[docs\]</a>)')
+_BLOCK = re.compile(r'<div class="viewcode-block" id="([^"]+)">\n' + _BACK.pattern)
+
+
+def lead_back(app, page, template, context, doctree):
+    """Lead from a module's source to the names' places in the reference."""
+    if not page.startswith("_modules/minidl/"):
+        return
+    module = page.removeprefix("_modules/minidl/").replace("/", ".")
+
+    def lead(match):
+        top, dot, rest = match[1].partition(".")
+        path = reference.address(module, top)
+        room = "minidl" if path == f"minidl.{top}" else module.partition(".")[0]
+        address = app.builder.get_relative_uri(page, f"reference/{room}")
+        block, link, end = f'<div class="viewcode-block" id="{match[1]}">\n', match[2], match[3]
+        return f"{block}{link}{address}#{path}{dot}{rest}{end}"
+
+    context["body"] = _BLOCK.sub(lead, context["body"])
+
+
 def setup(app):
     app.add_html_math_renderer("mathml", (inline_formula, None), (block_formula, None))
     app.connect("autodoc-process-docstring", plain_docstring)
     app.connect("viewcode-follow-imported", source_of)
+    app.connect("html-page-context", lead_back)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
