@@ -33,7 +33,7 @@ from course import start  # noqa: E402
 
 # The pages of docs/, by what one wants of them.
 HOW_TOS = {
-    "Use it": ["online", "coming", "compile", "state_dicts", "ship"],
+    "Use it": ["project", "online", "coming", "compile", "state_dicts", "ship"],
     "Teach with it": ["grading", "lessons"],
     "More than one core": ["gpu", "machines"],
     "How good, how fast": ["benchmarks", "growth", "where_time_goes", "audit"],
@@ -193,7 +193,7 @@ def lessons_table():
 # ---- pages of lists
 
 
-def toctree(names, caption=""):
+def toctree(names):
     return "\n".join(["```{toctree}", ":maxdepth: 1", *names, "```", ""])
 
 
@@ -217,10 +217,11 @@ def lay_out(layout):
     for name in pages:
         layout.write(name, layout.linked((ROOT / name).read_text(encoding="utf-8"), name))
     parts = ["# How-tos\n"]
-    listed = [name for names in HOW_TOS.values() for name in names]
-    more = sorted({p.stem for p in (ROOT / "docs").glob("*.md")} - {*listed})
-    for title, names in {**HOW_TOS, **({"More": more} if more else {})}.items():
-        parts += [f"## {title}\n", toctree(names)]
+    there = {path.stem for path in (ROOT / "docs").glob("*.md")}
+    others = sorted(there.difference(*HOW_TOS.values()))
+    for title, names in {**HOW_TOS, "More": others}.items():
+        if listed := [name for name in names if name in there]:
+            parts += [f"## {title}\n", toctree(listed)]
     parts += ["## The project\n", toctree(["../CONTRIBUTING", "../CHANGELOG"])]
     layout.write("docs/index.md", "\n".join(parts))
 

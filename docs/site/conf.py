@@ -5,13 +5,10 @@ import re
 import sys
 from pathlib import Path
 
-from docutils import nodes
-from docutils.utils.math import latex2mathml
-from sphinx.util import logging
-
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
+import formulas  # noqa: E402
 import reference  # noqa: E402
 
 import minidl  # noqa: E402
@@ -68,42 +65,6 @@ if repository := os.environ.get("MINIDL_REPOSITORY"):
     icon = {"name": "Source code", "icon": "fa-solid fa-code", "type": "fontawesome"}
     html_theme_options["icon_links"] = [icon | {"url": repository}]
 
-# ---- formulas, as MathML: no script, no font, nothing fetched
-
-# What docutils' converter lacks.
-_SAME = {r"\dots": r"\ldots", r"\big": "", r"\Big": ""}
-# It would set an index below a hat: \hat y_n becomes {{}\hat{y}}_n.
-_ACCENT = re.compile(r"\\(hat|bar|tilde|vec|dot)\s*(\{[^{}]*\}|[a-zA-Z])")
-_OPERATOR = re.compile(r"\\operatorname\*?\{([^{}]*)\}")
-_TAG = re.compile(r"\\tag\{([^}]*)\}")
-
-
-def mathml(text, block):
-    for given, plain in _SAME.items():
-        text = re.sub(re.escape(given) + r"(?![a-zA-Z])", lambda _, plain=plain: plain, text)
-    text = _ACCENT.sub(r"{{}\\\1{\2}}", text)
-    text = _OPERATOR.sub(lambda m: rf"\text{{{m[1].replace(chr(92) + ',', ' ')}}}", text)
-    try:
-        return str(latex2mathml.tex2mathml(text, as_block=block))
-    except Exception as error:
-        logging.getLogger(__name__).warning("a formula that cannot be shown: %s: %s", text, error)
-        return f"<code>{text}</code>"
-
-
-def inline_formula(translator, node):
-    translator.body.append(mathml(node.astext(), False))
-    raise nodes.SkipNode
-
-
-def block_formula(translator, node):
-    text = node.astext()
-    number = _TAG.search(text)
-    told = f'<span class="eqno">({number[1]})</span>' if number else ""
-    made = mathml(_TAG.sub("", text), True)
-    translator.body.append(f'<div class="math block" tabindex="0">{made}{told}</div>\n')
-    raise nodes.SkipNode
-
-
 # ---- docstrings
 
 
@@ -139,7 +100,7 @@ def lead_back(app, page, template, context, doctree):
 
 
 def setup(app):
-    app.add_html_math_renderer("mathml", (inline_formula, None), (block_formula, None))
+    formulas.setup(app)
     app.connect("autodoc-process-docstring", plain_docstring)
     app.connect("viewcode-follow-imported", source_of)
     app.connect("html-page-context", lead_back)

@@ -119,8 +119,8 @@ def marked_up(text):
         inside = False
         for line, item in zip(lines, items):
             if item:
-                if made and not inside:
-                    made.append("")
+                if not inside and made[-1:] not in ([], [""]):
+                    made.append("")  # a list begins after a blank line
                 names = item.groupdict().get("names")
                 start = f"``{names}``: " if names else ""
                 made.append(f"* {start}{escaped(item['rest'])}")
