@@ -10,6 +10,7 @@ import ast
 import functools
 import inspect
 import re
+import textwrap
 from importlib import import_module
 from pathlib import Path
 
@@ -113,7 +114,8 @@ def marked_up(text):
         lines = block.split("\n")
         indents = [len(line) - len(line.lstrip()) for line in lines if line.strip()]
         if min(indents, default=0) >= 4:
-            made += ["::", "", *(f"    {line}" for line in lines), ""]
+            code = textwrap.dedent(block).split("\n")
+            made += ["::", "", *(f"    {line}" for line in code), ""]
             continue
         items = [_ITEM.fullmatch(line) or re.fullmatch(r"- (?P<rest>.*)", line) for line in lines]
         inside = False
