@@ -178,15 +178,12 @@ def beside(layout, name):
 
 def lessons_table():
     """The table of all lessons, as markdown for a page at the top."""
-    rows = ["| # | question | minutes | exercises | their minutes |", "|--:|---|--:|---|--:|"]
+    rows = ["| # | question | minutes | exercises |", "|--:|---|--:|--:|"]
     for name in lesson_names():
         question, minutes, more = start.header(ROOT / "course" / f"{name}.ipynb")
-        number = name[:2]
         has = (ROOT / "exercises" / f"{name}.ipynb").exists()
-        exercises = f"[exercises {number}](exercises/{name}.ipynb)" if has else ""
-        rows.append(
-            f"| {number} | [{question}](course/{name}.ipynb) | {minutes} | {exercises} | {more} |"
-        )
+        exercises = f"[{more} minutes](exercises/{name}.ipynb)" if has else ""
+        rows.append(f"| {name[:2]} | [{question}](course/{name}.ipynb) | {minutes} | {exercises} |")
     return "\n".join(rows)
 
 

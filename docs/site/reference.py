@@ -110,16 +110,17 @@ def escaped(text):
 def marked_up(text):
     """A docstring as lines of reStructuredText: paragraphs, lists of arguments, code."""
     made = []
-    for block in re.split(r"\n[ \t]*\n", text.strip("\n")):
+    for number, block in enumerate(re.split(r"\n[ \t]*\n", text.strip("\n"))):
         lines = block.split("\n")
         indents = [len(line) - len(line.lstrip()) for line in lines if line.strip()]
         if min(indents, default=0) >= 4:
             code = textwrap.dedent(block).split("\n")
             made += ["::", "", *(f"    {line}" for line in code), ""]
             continue
-        items = [_ITEM.fullmatch(line) or re.fullmatch(r"- (?P<rest>.*)", line) for line in lines]
         inside = False
-        for line, item in zip(lines, items):
+        for line in lines:
+            item = number and _ITEM.fullmatch(line)  # the first lines say what one gets
+            item = item or re.fullmatch(r"- (?P<rest>.*)", line)
             if item:
                 if not inside and made[-1:] not in ([], [""]):
                     made.append("")  # a list begins after a blank line
@@ -150,7 +151,8 @@ def entry(module, name, text, homes, titles):
     kind = type(ast.parse(text).body[0]).__name__
     lesson = where(module, name, homes, titles)
     if inspect.isclass(defined):
-        head = [f".. autoclass:: {path}", "   :members:", "   :show-inheritance:"]
+        head = [f".. autoclass:: {path}", "   :members:"]
+        head += ["   :show-inheritance:"] * (defined.__bases__ != (object,))
         return [*head, *(f"   {line}" for line in lesson), ""]
     if inspect.isfunction(defined):
         return [f".. autofunction:: {path}", *(f"   {line}" for line in lesson), ""]
