@@ -24,7 +24,7 @@ export JUPYTER_RUNTIME_DIR ?= $(CURDIR)/.home/jupyter-runtime
 export MINIDL_DATA ?= $(CURDIR)/.home/minidl
 endif
 
-.PHONY: help course test test-fast coverage versions torch lessons grade bench format clean
+.PHONY: help course test test-fast coverage versions torch lessons grade bench site format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -83,6 +83,10 @@ grade: $(INSTALLED) ## grade the exercises in which you have written
 
 bench: $(INSTALLED) ## measure beside PyTorch (make torch first)
 	$(PY) -m benchmarks
+
+site: $(INSTALLED) ## build the lessons, the reference and docs/ as a site in build/site
+	@$(PY) -c 'import myst_nb, pydata_sphinx_theme' 2>/dev/null || $(PY) -m pip install --quiet -e '.[site]'
+	$(PY) docs/site/build.py
 
 format: $(INSTALLED) ## format the code and mend what ruff can mend
 	$(PY) -m ruff check --fix .

@@ -6,7 +6,11 @@ Tests may run in several processes (`-n`, pytest-xdist): what one of them has to
 its report to the process that writes the summary.
 """
 
+import functools
+import http.server
 import os
+import shutil
+import threading
 from collections import Counter
 from functools import partial
 
@@ -29,6 +33,7 @@ CUDA = streams.status()
 DEVICES = ["cpu", "standin"] + ["cuda"] * CUDA.startswith("available")
 
 WAITS = "waits for "
+PHONE = 390, 844  # pixels of a common phone
 NOTE = "note"  # the name under which a report carries a line to say at the end
 SLOW = 5  # seconds; what takes longer has no place in `make test-fast`
 HELP = {
@@ -82,6 +87,64 @@ def torch():
     except ImportError:
         pytest.skip(WAITS + "PyTorch")
     return torch
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Starts Chromium of a phone's size; ends all that were started."""
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason=WAITS + "selenium (pip install -e '.[browser]')"
+    )
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip(WAITS + "Chromium (apt install chromium chromium-driver)")
+    open_ones = []
+
+    def start():
+        options = webdriver.ChromeOptions()
+        options.binary_location = program
+        for argument in (
+            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--disable-dev-shm-usage",
+        ):  # fmt: skip
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        service = webdriver.ChromeService(driver)
+        found = webdriver.Chrome(options, service)
+        open_ones.append(found)
+        width, height = PHONE
+        found.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True},
+        )
+        return found
+
+    yield start
+    for one in open_ones:
+        one.quit()
+
+
+@pytest.fixture
+def served():
+    """Serves a folder at an address on this machine, until the test ends."""
+    servers = []
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *words):
+            pass
+
+    def serve(folder):
+        handler = functools.partial(Quiet, directory=str(folder))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_address[1]}/"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture(autouse=True)

@@ -1,17 +1,15 @@
 """The page that runs a model in the browser: what is written, and what a browser does with it."""
 
-import functools
-import http.server
 import json
 import shutil
 import subprocess
 import sys
 import tarfile
-import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import PHONE
 
 import minidl
 from minidl import nn
@@ -25,7 +23,6 @@ from minidl.onnx import export  # noqa: E402
 
 TEXT = "the cat sat on the mat, and the dog lay on the log; the end."
 ENCODING = BytePairEncoding.train(TEXT, 270)
-PHONE = 390, 844  # pixels of a common phone
 
 
 class Ended(nn.Module):
@@ -280,64 +277,6 @@ def runtime(tmp_path_factory):
         for file in files:
             shutil.copy(file, kept)
     return kept
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """Starts Chromium of a phone's size; ends all that were started."""
-    webdriver = pytest.importorskip(
-        "selenium.webdriver", reason="waits for selenium (pip install -e '.[browser]')"
-    )
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.skip("waits for Chromium (apt install chromium chromium-driver)")
-    open_ones = []
-
-    def start():
-        options = webdriver.ChromeOptions()
-        options.binary_location = program
-        for argument in (
-            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--disable-dev-shm-usage",
-        ):  # fmt: skip
-            options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        service = webdriver.ChromeService(driver)
-        found = webdriver.Chrome(options, service)
-        open_ones.append(found)
-        width, height = PHONE
-        found.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True},
-        )
-        return found
-
-    yield start
-    for one in open_ones:
-        one.quit()
-
-
-@pytest.fixture
-def served(tmp_path):
-    """Serves a folder at an address on this machine, until the test ends."""
-    servers = []
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *words):
-            pass
-
-    def serve(folder):
-        handler = functools.partial(Quiet, directory=str(folder))
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_address[1]}/"
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def opened(browser, address):
