@@ -22,10 +22,8 @@ from . import advice
 from .engine import devices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from typing import Any
-
-    from .engine.tensor import Tensor
 
 _TYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
@@ -38,8 +36,8 @@ _LONGEST_HEADER = 100_000_000  # bytes, the limit of the official reader
 
 def save(
     path: str | os.PathLike[str],
-    tensors: Mapping[str, Tensor | Any],
-    metadata: Mapping[str, str] | None = None,
+    tensors: dict[str, Any],
+    metadata: dict[str, str] | None = None,
 ) -> None:
     """Write `tensors`, a dict name -> array or Tensor, to `path` as safetensors.
 
