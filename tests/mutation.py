@@ -433,15 +433,16 @@ def report(project, mutants, notes, explained):
     counts, survivors = {}, []
     for i, mutant in enumerate(mutants):
         verdict = notes.verdict(i)
-        if verdict is None:
-            kind = "not yet tried"
-        elif verdict:
+        if verdict:
             kind = "late" if verdict.startswith("late") else "failed"
+        elif not notes.rounds(i):
+            kind = "not yet tried"
+        elif (mutant.file, mutant.function, mutant.change) in explained:
+            kind = "explained"
         else:
-            why = explained.get((mutant.file, mutant.function, mutant.change))
-            kind = "explained" if why else "survived"
-            if not why:
-                survivors.append(str(mutant))
+            kind = "survived"
+            more = f" (so far: {ROUNDS[1]} is to come)" if verdict is None else ""
+            survivors.append(f"{mutant}{more}")
         counts.setdefault(project.parts[mutant.file], Counter())[kind] += 1
     counts["all"] = sum(counts.values(), Counter())
     kinds = "failed", "late", "explained", "survived", "not yet tried"

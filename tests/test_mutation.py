@@ -226,6 +226,25 @@ def test_a_project_whose_tests_fail_is_told(toy):
         run(toy, list(KNOWN))
 
 
+def test_a_run_that_is_not_over_counts_those_that_survived_so_far(toy):
+    project = mutation.Project(toy, {"toy/*.py": "tests"}, toy)
+    drawn = mutants.drawn(toy, [FILE], 6, 0)
+    notes = mutation.Notes.opened(toy / "notes", {"tests": ""})
+    for number, rounds in enumerate(
+        [["a test"], ["late, status 27"], [None], [None, None], [None]]
+    ):
+        for failed in rounds:
+            notes.add(number, failed)
+    why = {(drawn[4].file, drawn[4].function, drawn[4].change): "equal"}
+    rows = [" ".join(row.split()) for row in mutation.report(project, drawn, notes, why)]
+    assert rows[2:5] == [
+        "all 1 1 1 2 1",
+        "killed: 2 of 5, 40.0 %, 95 % interval 11.8 to 76.9",
+        "or explained: 3 of 5, 60.0 %, 95 % interval 23.1 to 88.2",
+    ]
+    assert ["is to come" in row for row in rows[5:]] == [True, False]
+
+
 def test_notes_of_another_run_are_refused(tmp_path):
     head = {"seed": 0, "sources": "a", "tests": "a"}
     mutation.Notes.opened(tmp_path / "notes", head).add(0, None)

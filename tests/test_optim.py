@@ -655,6 +655,17 @@ def test_a_copy_of_groups_is_one(device):
     assert twin.steps == twin.groups[0].steps == 4
 
 
+def test_a_step_that_forgets_gradients_first_is_traced_where_some_are_left(device):
+    x, twin = (tensor(START, requires_grad=True, device=device) for _ in range(2))
+    ours, its = optim.SGD([x], 0.1), optim.SGD([twin], 0.1)
+    ravine(x).backward()
+    step = minidl.compile(lambda: walk(x, ours, 1).sum())
+    step()
+    assert step.program.stepped == [], "it is taken for one that needs gradients to be gone"
+    walk(twin, its, 1)
+    np.testing.assert_allclose(x.numpy(), twin.numpy(), rtol=1e-12)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_settings_of_groups_are_not_baked_into_a_compiled_step(threads, device):
     """The twin is never compiled; what is set before each step is set in both."""

@@ -1,5 +1,6 @@
 """Every operation: one line of a table, from which its checks come."""
 
+import math
 from types import FunctionType
 from typing import NamedTuple
 
@@ -367,6 +368,85 @@ def test_second_derivative(c):
     total, inputs = projected(arrays, create_graph=True)
     expected = differences(lambda moved: projected(moved)[0].item(), arrays)
     close(minidl.grad(total, inputs), expected, 1e-6)
+
+
+def slow_conv(x, w, *bias, stride, padding, dilation, groups):
+    """One number of the result after another."""
+    x = np.pad(x, ((0, 0), (0, 0), *((n, n) for n in padding)))
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, w.shape[2:])]
+    places = [(n - k) // s + 1 for n, k, s in zip(x.shape[2:], spans, stride)]
+    y = np.zeros((len(x), len(w), *places))
+    for n, f, i, j in np.ndindex(y.shape):
+        first = f // (len(w) // groups) * w.shape[1]
+        for c, p, q in np.ndindex(w.shape[1:]):
+            at = i * stride[0] + p * dilation[0], j * stride[1] + q * dilation[1]
+            y[n, f, i, j] += x[n, first + c, *at] * w[f, c, p, q]
+    return y + (bias[0][:, None, None] if bias else 0)
+
+
+def slow_windows(a, *, size, stride=(1, 1), dilation=(1, 1)):
+    """(N, C, H, W) -> (N, C, *size, places down, places aside), a window after another."""
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, size)]
+    places = [(n - k) // s + 1 for n, k, s in zip(a.shape[2:], spans, stride)]
+    y = np.zeros((*a.shape[:2], *size, *places))
+    for p, q, i, j in np.ndindex(y.shape[2:]):
+        at = i * stride[0] + p * dilation[0], j * stride[1] + q * dilation[1]
+        y[:, :, p, q, i, j] = a[:, :, *at]
+    return y
+
+
+def slow_max_windows(a, *, size, stride):
+    return slow_windows(a, size=size, stride=stride).max(axis=(2, 3))
+
+
+def log_softmax(a, axis=-1):
+    return a - np.log(np.exp(a).sum(axis=axis, keepdims=True))
+
+
+# What each operation gives, in NumPy's words or in loops; what is not here has no short ones.
+BY_NUMPY = {
+    "neg": lambda a: -a, "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "sin": np.sin,
+    "cos": np.cos, "tanh": np.tanh, "abs": np.abs, "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
+    "softplus": lambda a: np.log(1 + np.exp(a)), "relu": lambda a: np.where(a > 0, a, 0),
+    "gelu": lambda a: a / (1 + np.exp(-2 * math.sqrt(2 / math.pi) * (a + 0.044715 * a**3))),
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "pow": np.power,
+    "maximum": np.maximum, "minimum": np.minimum, "where": np.where, "matmul": np.matmul,
+    "cast": lambda a, dtype: a.astype(dtype), "sum": np.sum, "max": np.max, "min": np.min,
+    "logsumexp": lambda a, axis=-1: np.log(np.exp(a).sum(axis, keepdims=True)),
+    "broadcast_to": lambda a, shape: np.broadcast_to(a, shape),
+    "reshape": lambda a, shape: a.reshape(shape),
+    "transpose": lambda a, axes=None: np.transpose(a, axes),
+    "concatenate": lambda *xs, axis=0: np.concatenate(xs, axis),
+    "conv": slow_conv, "windows": slow_windows, "max_windows": slow_max_windows,
+    "standardise": lambda a, axis, eps: (a - a.mean(axis, keepdims=True))
+        / np.sqrt(a.var(axis, keepdims=True) + eps),
+    "softmax": lambda a, axis=-1: np.exp(log_softmax(a, axis)),
+    "label_loss": lambda a, i: -np.array([row[k] for row, k in zip(log_softmax(a), i)]),
+    "equal": np.equal, "not_equal": np.not_equal, "less": np.less, "less_equal": np.less_equal,
+    "sign": np.sign, "argmax": lambda a, axis=-1, **kept: np.argmax(a, axis, **kept),
+    "argmin": lambda a, axis=-1, **kept: np.argmin(a, axis, **kept), "any": np.any, "all": np.all,
+    "bit_and": np.bitwise_and, "bit_or": np.bitwise_or, "invert": np.invert,
+    "floor_div": np.floor_divide, "mod": np.mod,
+    "one_hot": lambda i, classes: np.eye(classes, dtype="float32")[i],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("c", [c for c in TABLE + STEPS if c.name in BY_NUMPY], ids=label)
+def test_equals_numpy(c):
+    arrays = numbers(c)
+    y, expected = apply(c, on("cpu", arrays)), BY_NUMPY[c.name](*arrays, **c.attrs)
+    assert y.dtype == expected.dtype
+    close([y], [expected], 1e-12)
+
+
+def test_a_row_that_is_all_masked_has_no_share(device):
+    a = np.array([[0.0, -np.inf], [-np.inf, -np.inf]])
+    (x,) = on(device, [a])
+    y = primitives["softmax"](x)
+    np.testing.assert_array_equal(y.numpy(), [[1, 0], [0, 0]])
+    np.testing.assert_array_equal(minidl.grad(y.sum(), x)[0].numpy(), 0)
+    (far,) = on(device, [np.array([[1000.0, 1000.0, -1000.0]])])
+    np.testing.assert_allclose(primitives["softmax"](far).numpy(), [[0.5, 0.5, 0]])
 
 
 @pytest.mark.parametrize(["dtype", "tolerance"], [("float64", 1e-12), ("float32", 1e-5)])

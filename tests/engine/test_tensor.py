@@ -220,6 +220,38 @@ METHODS = {
 }
 
 
+# The same with NumPy's arrays, where it has another name for it or none.
+OF_ARRAYS = {
+    "x.clip(0)": "np.maximum(x, 0)",
+    "x.clip(high=0.0)": "np.minimum(x, 0)",
+    "x.abs()": "np.where(x < 0, -x, x)",
+    "x.sigmoid()": "1 / (1 + np.exp(-x))",
+    "x.relu()": "x * (x > 0)",
+    "x.sin() + x.cos()": "np.sin(x) + np.cos(x)",
+}
+MORE = [
+    "x.sum()", "x.sum(1)", "x.sum((0, 2), True)", "x.mean()", "x.mean(1)", "x.mean(-1, True)",
+    "x.max()", "x.max(1)", "x.max(0, True)", "x.max((0, 2), keepdims=True)", "x.min(1, True)",
+    "x.std()", "x.std((0, 2), True)", "x.var(2, True, ddof=2)", "x.argmax()", "x.argmax(1, True)",
+    "x.argmin(2)", "x.argmin(0, True)", "(x > 1).any(1)", "(x > 1).any(0, True)", "(x > 1).any()",
+    "(x > -1).all(1)", "(x > -1).all(0, True)", "(x > -1).all()", "x.reshape(4, 6)",
+    "x.reshape((8, -1))",
+    "x.transpose()", "x.transpose(2, 0, 1)", "x.transpose((1, 0, 2))", "x.T", "x.astype(int)",
+    "x.astype('float32')", "x[1]", "x[:, 1:, ::2]", "x[..., -1]", "x[[0, 1], [2, 0]]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ours", [*METHODS, *MORE])
+def test_methods_equal_numpy(ours, device):
+    a = np.random.default_rng(3).normal(size=(2, 3, 4))
+    a.flat[:2] = 0.7, -0.5  # at the limits of clip
+    found = eval(ours, {"x": tensor(a, device=device)})
+    theirs = OF_ARRAYS.get(ours, ours).replace(", True", ", keepdims=True")
+    expected = eval(theirs, {"x": a, "np": np})
+    assert (found.device, found.dtype) == (device, expected.dtype)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, strict=True)
+
+
 @pytest.mark.parametrize("ours", METHODS)
 def test_methods_equal_pytorch(ours, torch):
     a = np.random.default_rng(3).normal(size=(2, 3, 4))

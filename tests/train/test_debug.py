@@ -258,6 +258,23 @@ def test_statistics_leave_the_model_as_it_was_and_follow_every_call(device):
     assert model.training
 
 
+@pytest.mark.parametrize("last", ["inner", "weight"])
+def test_a_module_that_holds_another_is_left_out_of_the_statistics(last):
+    """Whatever else it holds, before that module or after it."""
+
+    class Holds(nn.Module):
+        def __init__(self):
+            parts = {"weight": nn.Parameter(np.ones(2, "f")), "inner": nn.Linear(2, 2)}
+            for name in sorted(parts, key=lambda name: name == last):
+                setattr(self, name, parts[name])
+
+        def forward(self, x):
+            return self.inner(x) * self.weight
+
+    rows = statistics(Holds(), F.mse, np.ones((3, 2), "f"), np.zeros((3, 2), "f"))
+    assert [row["layer"] for row in rows] == ["inner (Linear)"]
+
+
 def test_statistics_see_a_gradient_whose_square_is_no_float32(device):
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).to(device)
     batch = (devices.to_device(a, device) for a in (np.ones((1, 2), "f"), np.ones(2)))
