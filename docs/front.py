@@ -52,7 +52,10 @@ def border(axes, model, x, y):
     side = np.linspace(-1.9, 1.9, 300)
     grid = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)  # (300, 300, 2) -> (90000, 2)
     with minidl.no_grad():
-        p = F.softmax(model(minidl.tensor(grid.astype("float32")))).numpy()
+        scores = model(minidl.tensor(grid.astype("float32"))).numpy()
+    if scores.shape[1] == 1:  # one neuron's: the other class has 0
+        scores = np.concatenate([0 * scores, scores], 1)  # (90000, 1) -> (90000, 2)
+    p = F.softmax(minidl.Tensor(scores)).numpy()
     sure = (p.max(1, keepdims=True) - 1 / p.shape[1]) / (1 - 1 / p.shape[1])
     painted = 1 - 0.55 * sure * (1 - COLOURS[p.argmax(1)])
     axes.imshow(painted.reshape(300, 300, 3), extent=(-1.9, 1.9, -1.9, 1.9), origin="lower")
@@ -139,7 +142,8 @@ def main():
     fig, axes = plt.subplots(2, 2, figsize=(6.4, 6.9))
 
     x, y = two_clouds(rng)
-    neuron = fitted(nn.Linear(2, 2), x, y, F.cross_entropy, steps=300, lr=0.1)
+    target = y[:, None].astype("float32")  # (N,) -> (N, 1)
+    neuron = fitted(nn.Linear(2, 1), x, target, F.bce_with_logits, steps=300, lr=0.1)
     border(axes[0, 0], neuron, x, y)
     axes[0, 0].set_title("one neuron")
 
