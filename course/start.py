@@ -110,7 +110,7 @@ def page(root):
             following, state = (number, name, question), "**next**"
         elif got:
             state = "begun"
-        minutes += f" + {more}" if more else ""
+        minutes += f" + {more}" if more not in ("", "0") else ""
         rows.append(
             f"| {number:02} | [{question}](course/{name}) | {minutes} "
             f"| {f'[{number:02}](exercises/{name})' if most else ''} "

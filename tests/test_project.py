@@ -1,6 +1,7 @@
 """What the project promises about itself: the order of imports, its size, its files."""
 
 import ast
+import importlib.util
 import inspect
 import re
 import subprocess
@@ -10,13 +11,19 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from test_ops import ONE, TWO
+from test_layers import LAYERS
+from test_ops import ONE, TABLE, TWO
+from test_optim import KINDS
 
 import minidl
+from course import start
 from minidl import nn
 from minidl.engine.intercept import primitives
 
 ROOT = Path(__file__).resolve().parent.parent
+_spec = importlib.util.spec_from_file_location("sizes", ROOT / "docs" / "sizes.py")
+sizes = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(sizes)
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 
@@ -612,6 +619,7 @@ def test_types_and_licences_are_shipped():
 # --- what the pages say --------------------------------------------------------------------
 
 PAGES = ["README.md", "CONTRIBUTING.md"]
+LINKED = [*PAGES, "docs/examples.md", "docs/project.md", "docs/promises.md", "docs/ship.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -627,10 +635,10 @@ def test_commands_in_the_pages_exist(page):
         assert extra in EXTRAS
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", LINKED)
 def test_links_in_the_pages_lead_somewhere(page):
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", read(page))
-    assert not [link for link in links if not (ROOT / link).exists()]
+    assert not [link for link in links if not ((ROOT / page).parent / link).exists()]
 
 
 def test_the_makefile_lists_every_target_in_its_help():
@@ -639,7 +647,56 @@ def test_the_makefile_lists_every_target_in_its_help():
     assert set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)) == phony
 
 
-def test_the_tests_that_readme_names_are_there():
-    named = re.findall(r"\[`(test_\w+)`\]\((tests/[\w/]+\.py)\)", read("README.md"))
-    assert len(named) >= 12
+def test_the_tests_that_the_promises_name_are_there():
+    page = read("docs/promises.md")
+    named = re.findall(r"\[`(test_\w+)`\]\(\.\./(tests/[\w/]+\.py)\)", page)
+    assert len(named) >= 12 and len(named) == page.count("[`test_")
     assert [row for row in named if f"def {row[0]}(" not in read(row[1])] == []
+
+
+def test_readme_tells_each_lessons_question_and_minutes():
+    """As its header does, whose minutes test_course.py computes."""
+    wrong = []
+    for path in sorted((ROOT / "course").glob("[0-9]*.ipynb")):
+        question, minutes, more = start.header(path)
+        name, number = path.name, path.name[:2]
+        minutes += f" + {more}" if int(more) else ""
+        exercise = f" [{number}](exercises/{name})" if (ROOT / "exercises" / name).exists() else ""
+        row = f"| [{number}](course/{name}) | {question} | {minutes} |{exercise} |"
+        if row not in read("README.md").splitlines():
+            wrong.append(row)
+    assert not wrong
+
+
+def test_readme_counts_the_lines_as_they_are():
+    text = read("README.md")
+    assert sizes.evening() in text and sizes.table() in text, "python docs/sizes.py --write"
+    assert sizes.written(text) == text
+    assert sizes.written(text.replace(sizes.evening(), "7 lines of code")) == text
+
+
+@pytest.mark.parametrize(
+    "source, n",
+    [
+        ("", 0),
+        ("# a\n\nx = 1  # b\n", 1),
+        ('"""a\n\nb"""\n\n\ndef f():\n    """c"""\n    return """d\ne"""\n', 3),
+        ("x = [\n    # a\n    1,\n]\n", 3),
+    ],
+)
+def test_a_line_of_code_has_code_on_it(source, n):
+    assert sizes.lines_of_code(source) == n
+
+
+def test_readme_counts_what_is_compared_with_pytorch():
+    counts = {"operations": len(TABLE), "layers": len(LAYERS), "optimisers": len(KINDS)}
+    found = re.findall(
+        r"^\| \[(\w+)\]\(tests/.*? \| (\d+) (?:cases|kinds) \|", read("README.md"), re.M
+    )
+    assert {what: int(n) for what, n in found} == counts
+
+
+def test_the_picture_of_readme_is_small_and_has_a_text():
+    (text, name) = re.search(r"^!\[(.+)\]\((docs/\w+\.png)\)$", read("README.md"), re.M).groups()
+    assert len(text.split()) >= 20
+    assert (ROOT / name).stat().st_size < 300_000
