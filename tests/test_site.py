@@ -145,8 +145,7 @@ def page(site, name):
 
 @pytest.mark.slow
 def test_it_is_built_without_a_warning_and_no_link_is_broken(site):
-    """Sphinx's warnings, and what check.py finds, end the program with an error."""
-    assert check.faults(site) == []
+    """Sphinx's warnings, and what check.py finds, end the program with an error: see `site`."""
     assert len([*site.glob("course/[0-9]*.html")]) == len(LESSONS) == 28
 
 
@@ -312,15 +311,12 @@ def test_the_keyboard_and_the_search_need_no_network(site, chromium):
     sized(browser, DESK)
     opened(browser, site, "index")
     browser.switch_to.active_element.send_keys(Keys.TAB)
-    assert browser.switch_to.active_element.text == "Skip to main content"
+    first = browser.switch_to.active_element.get_attribute("textContent")
+    assert first.strip() == "Skip to main content"
 
     browser.get((site / "search.html").as_uri() + "?q=softmax")
-    links = WebDriverWait(browser, 30).until(
-        lambda b: b.execute_script(
-            "return [...document.querySelectorAll('#search-results a')].map(a => a.href)"
-        )
-    )
-    assert [link for link in links if "/course/05_probability.html" in link] != []
+    lesson = "#search-results a[href*='course/05_probability.html']"
+    WebDriverWait(browser, 60).until(lambda b: b.find_elements("css selector", lesson))
     outside = [line["message"] for line in browser.get_log("browser") if "http" in line["message"]]
     assert outside == []
 

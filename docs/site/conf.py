@@ -46,6 +46,9 @@ html_static_path = ["style.css"]
 html_css_files = ["style.css"]
 html_copy_source = False
 html_show_sourcelink = False
+html_show_search_summary = (
+    False  # browsers refuse to fetch it for pages that are read from the disk
+)
 html_last_updated_fmt = None
 html_permalinks_icon = "#"
 html_math_renderer = "mathml"

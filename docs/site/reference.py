@@ -150,11 +150,11 @@ def entry(module, name, text, homes, titles):
     defined = getattr(import_module(f"minidl.{module}"), name)
     kind = type(ast.parse(text).body[0]).__name__
     lesson = where(module, name, homes, titles)
-    if inspect.isclass(defined):
+    if kind == "ClassDef":
         head = [f".. autoclass:: {path}", "   :members:"]
         head += ["   :show-inheritance:"] * (defined.__bases__ != (object,))
         return [*head, *(f"   {line}" for line in lesson), ""]
-    if inspect.isfunction(defined):
+    if kind == "FunctionDef" and inspect.isfunction(defined):
         return [f".. autofunction:: {path}", *(f"   {line}" for line in lesson), ""]
     room, _, short = path.rpartition(".")
     if kind == "FunctionDef":  # an operation, or what a decorator made
