@@ -143,7 +143,9 @@ def _run(body, module, owner, filename):
         primitives.update(known)
     made.pop("_", None)
     made.pop("__annotations__", None)  # of names at the top, for type checkers
-    return {name: value for name, value in made.items() if not name.startswith("__static")}
+    # What Python 3.13 and newer leave in a class: __static_attributes__, __firstlineno__.
+    told = "__static", "__firstlineno__"
+    return {name: value for name, value in made.items() if not name.startswith(told)}
 
 
 def _check(place, names, made, package):

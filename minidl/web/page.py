@@ -276,8 +276,7 @@ def runtime_files(path: str | os.PathLike[str] | None) -> Iterator[list[Path]]:
 
 def _packed(place):
     """The package as a .tgz in the folder `place`, fetched by npm."""
-    npm = shutil.which("npm")  # on Windows npm.cmd, which is found by its whole name alone
-    if npm is None:
+    if (npm := shutil.which("npm")) is None:  # on Windows npm.cmd, found by its whole name alone
         raise RuntimeError(f"npm is not on this machine: install Node.js, or get {PACKAGE} "
                            "elsewhere, by npm pack, and say runtime=PATH (--runtime PATH)"
                            )  # fmt: skip
