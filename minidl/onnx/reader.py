@@ -67,8 +67,8 @@ OPERATORS |= {
     "Gather": lambda x, i, *, axis=0: x[(slice(None),) * (axis % x.ndim) + (i,)],
     "Constant": lambda *, value: value,
     "Range": lambda first, end, step: np.arange(first.item(), end.item(), step.item()),
-    "Trilu": lambda x, k=0, *, upper=1: x * (np.triu if upper else np.tril)(
-        np.ones(x.shape, x.dtype), int(k)),
+    "Trilu": lambda x, k=0, *, upper=1: ops.where(  # not a product: 0 times infinity is nan
+        (np.triu if upper else np.tril)(np.ones(x.shape, bool), int(k)), x, x.dtype.type(0)),
 }  # fmt: skip
 
 
@@ -528,15 +528,14 @@ _MADE_UP = re.compile(r"constant|val_|_|/|onnx::")
 def _trained(file):
     """The names of a file's arrays that are trained.
 
-    In a file of minidl's: all but constants and what it says to be buffers.  In others: those that
-    stand where layers have weights, and those that a person has named.
+    In a file of minidl's: all but those that it says to be fixed.  In others: those that stand
+    where layers have weights, and those that a person has named.
     """
-    told = {known.key: known.value for known in file.metadata_props}
-    buffers = told.get(BUFFERS, "").split("\n")
     floats = {w.name for w in file.graph.initializer if w.data_type in _FLOATS}
-    named = {name for name in floats if not _MADE_UP.match(name) and name not in buffers}
     if file.producer_name == PRODUCER:
-        return named
+        told = {known.key: known.value for known in file.metadata_props}
+        return floats - {*told.get(BUFFERS, "").split("\n")}
+    named = {name for name in floats if not _MADE_UP.match(name)}
     found = set()
     for node in file.graph.node:
         places = _PLACES.get(node.op_type)

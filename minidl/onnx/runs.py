@@ -186,13 +186,15 @@ def kind_of(module, layers):
 
 def aligned(runs, sizes):
     """The calls of three runs as one list, with Lengths where they differ."""
-    if len({len(run.calls) for run in runs}) > 1:
-        counts = [len(run.calls) for run in runs]
-        raise ValueError(
-            f"the model makes {counts} operations where the sizes are {sizes}: a loop that is as "
-            "long as an axis cannot be exported with this axis dynamic; name it None in `axes`"
-        )
-    for calls in zip(*(run.calls for run in runs)):
+    rows = itertools.zip_longest(*(run.calls for run in runs))
+    for calls in rows:
+        if len({call and (call.name, call.place) for call in calls}) > 1:
+            counts, first = [len(run.calls) for run in runs], next(filter(None, calls))
+            raise ValueError(
+                f"the model makes {counts} operations where the sizes are {sizes}, and from "
+                f"{told(first)} on they differ: a loop that is as long as an axis cannot be "
+                "exported with this axis dynamic; name it None in `axes`"
+            )
         first = calls[0]
         try:
             first.attrs = merged([call.attrs for call in calls], sizes)
@@ -203,6 +205,16 @@ def aligned(runs, sizes):
         results = zip(*(call.results for call in calls))
         first.shapes = [_shape([a.shape for a in three], sizes) for three in results]
     return runs[0].calls
+
+
+def results_of(runs, sizes):
+    """The Sources of what the model gives."""
+    try:
+        return [_input(three, sizes) for three in zip(*(run.results for run in runs), strict=True)]
+    except (ValueError, Varies):
+        raise ValueError(
+            "the model gives other outputs where its inputs have other sizes"
+        ) from None
 
 
 def _shape(three, sizes):
@@ -228,7 +240,7 @@ def _input(three, sizes):
     first = three[0]
     if isinstance(first, (tuple, list)):
         return [_input(parts, sizes) for parts in zip(*three)]
-    if first is None or first.kind != "constant":
+    if any(source is None or source.kind != "constant" for source in three):
         return merged(three, sizes)
     arrays = [source.key for source in three]
     if len({a.shape for a in arrays}) == 1 and all((a == arrays[0]).all() for a in arrays):
