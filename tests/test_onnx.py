@@ -297,6 +297,9 @@ FUNCTIONS = {
     "padded": lambda x: F.pad(x[:, None], (1, 2)),
     "whole numbers": lambda x: x.argmax(-1) + 1,
     "the last by its number": lambda x: x[:, x.shape[1] - 1] + x[:, x.shape[1] - 2 :].sum(1),
+    "a sum of truths": lambda x: (x > 0).sum(1),
+    "a sum of small whole numbers": lambda x: x.astype("int32").sum((0, 2)),
+    "a constant, and itself": lambda x: (tensor(np.arange(3.0)), x),
     "ones of its length": lambda x: x + np.ones((x.shape[1], 1), np.float32),
 }
 
@@ -629,6 +632,29 @@ def test_of_a_file_of_others_what_stands_where_weights_stand_is_trained(tmp_path
     assert found == {"onnx::MatMul_7", "linear.bias", "norm.weight", "norm.bias"}
     x = numbers(2, 3)
     np.testing.assert_allclose(again(x).numpy(), run(path, x)[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("function", [
+    lambda x: x * float(x.numpy().max()), lambda x: x + tensor(x.numpy() * 2),
+    lambda x: x / (1 + x.numpy().std()),
+])  # fmt: skip
+@pytest.mark.parametrize("fill", [0, 1, 2.5])
+def test_no_value_of_the_example_becomes_a_constant(function, fill, tmp_path):
+    """Also where the example is the same everywhere, as in np.zeros."""
+    with pytest.raises(ValueError, match=r"the operation \w+ in the model \(One\): it depends on"):
+        export(One(function), tmp_path / "a.onnx", np.full((2, 6), fill, "f"), axes=("N", "T"))
+
+
+def test_what_is_detached_is_no_constant(tmp_path):
+    def f(x):
+        y = (x * 2).detach()
+        return x.detach() + y, y.tanh().numpy(), x.astype("int64"), x
+
+    model = One(f)
+    export(model, tmp_path / "a.onnx", np.zeros((2, 3), "f"))
+    x = numbers(5, 3)
+    for y, e in zip(run(tmp_path / "a.onnx", x), minidls(model, [x]), strict=True):
+        np.testing.assert_allclose(y, e, rtol=1e-6)
 
 
 class Named(Module):

@@ -53,7 +53,8 @@ def export(
     number behind them where a key holds several.  Parameters have their paths as names.  A name
     that one of these has already gets a number too: "x_2" for a parameter `x` of a model whose
     input is x.  What is drawn at random is left out, as in evaluation; what
-    depends on the values of the inputs, such as an `if`, is written as it went for the example.
+    depends on the values of the inputs, such as an `if`, is written as it went for the example, and
+    numbers that Python made of fractions among them are refused.
     The file is checked before it is written.  A model that `load` read is written as it was, with
     the weights that it has now.
     Raises NotImplementedError, which names the operation and where it was, for what has no rule,
@@ -155,7 +156,12 @@ def _told_apart(sizes):
 
 
 def _resized(described, inputs, sizes, run):
-    """The inputs of a run: the example with its axes cut, or begun again, to their sizes."""
+    """The inputs of a run: the example with its axes cut, or begun again, to their sizes.
+
+    After the first run fractions are a little larger, so that what is made of their values in
+    Python, outside of operations, differs and is refused.
+    """
+    draws = np.random.default_rng(run)
     found = iter(described)
     arguments = []
     for given in inputs:
@@ -166,6 +172,8 @@ def _resized(described, inputs, sizes, run):
         for i, axis in enumerate(row):
             if axis is not None:
                 x = np.take(x, np.arange(sizes[axis][run]) % x.shape[i], axis=i)
+        if run and x.dtype.kind == "f":
+            x = x + draws.uniform(0, 1e-3, x.shape).astype(x.dtype)
         arguments.append(x)
     return arguments
 

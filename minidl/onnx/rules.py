@@ -100,7 +100,10 @@ def _(r):
 @rule(OPERATIONS, "sum", "max", "min")
 def _(r):
     kind = {"sum": "ReduceSum", "max": "ReduceMax", "min": "ReduceMin"}[r.call.name]
-    return r.node(kind, r.x[0], _axes(r), keepdims=int(r.attrs["keepdims"]))
+    x, dtype = r.x[0], r.call.results[0].dtype
+    if dtype != r.dtypes[0]:  # of truths and small whole numbers a sum is larger
+        x = r.writer.cast(x, dtype)
+    return r.node(kind, x, _axes(r), keepdims=int(r.attrs["keepdims"]))
 
 
 @rule(OPERATIONS, "argmax", "argmin")

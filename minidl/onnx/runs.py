@@ -126,7 +126,7 @@ class Run:
         self.sources = {id(p): Source("parameter", path) for path, p in model.tensors()}
         given = [None if x is None else tensor(x) for x in inputs]
         for i, x in enumerate(x for x in given if x is not None):
-            self.sources[id(x)] = Source("input", i)
+            self._come(x, Source("input", i))
         self.inside = False  # a layer that has a rule
         with (
             evaluating(model), watched(model, self._around), intercept.no_grad(),
@@ -136,18 +136,25 @@ class Run:
         self.results = [self.source(y) for y in flat(self.outputs)]
         self.kept.append(given)
 
+    def _come(self, x, source):
+        """Remember where a Tensor and its array are from, the first time."""
+        self.sources[id(x)] = source
+        self.sources.setdefault(id(array_of(x)), source)
+        self.kept.append((x, array_of(x)))
+
     def source(self, x):
         """The Source of x; None for None."""
         self.kept.append(x)  # as long as it is there, no other has its id
         if x is None:
             return None
-        return self.sources.get(id(x)) or Source("constant", np.asarray(array_of(x)))
+        array = array_of(x)  # what is detached shares it
+        found = self.sources.get(id(x)) or self.sources.get(id(array))
+        return found or Source("constant", np.asarray(array))
 
     def _add(self, what, inputs, attrs, found):
         sources = mapped(inputs, self.source)
         for j, y in enumerate(flat(found)):
-            self.sources[id(y)] = Source("result", (len(self.calls), j))
-            self.kept.append(y)
+            self._come(y, Source("result", (len(self.calls), j)))
         results = [array_of(y) for y in flat(found)]
         self.calls.append(Call(what, list(sources), attrs, results, self.places[-1]))
 
