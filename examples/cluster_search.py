@@ -16,18 +16,20 @@ import pickle
 import sys
 from pathlib import Path
 
-import joblib
-from sklearn.datasets import load_breast_cancer
-from sklearn.model_selection import GridSearchCV, train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-
-from minidl.estimators import MinidlClassifier
-
 HERE = str(Path(__file__).resolve().parent)
 sys.path[:] = [place for place in sys.path if place != HERE]  # its distributed.py is not Dask's
 
-from dask.distributed import Client, LocalCluster  # noqa: E402
+try:
+    import joblib
+    from dask.distributed import Client, LocalCluster
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.model_selection import GridSearchCV, train_test_split
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from minidl.estimators import MinidlClassifier
+except ImportError as error:
+    raise SystemExit(f'{error}; pip install "minidl[sklearn,cluster]"') from error
 
 
 def search():

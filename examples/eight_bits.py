@@ -13,7 +13,6 @@ from pathlib import Path
 
 import fashion_cnn
 import numpy as np
-import onnxruntime
 from tiny_gpt import CONTEXT
 
 from minidl import io, nn, no_grad, tensor
@@ -21,6 +20,11 @@ from minidl.data import datasets
 from minidl.data.text import BytePairEncoding, next_token_pairs
 from minidl.nn import functional as F
 from minidl.onnx import export
+
+try:
+    import onnxruntime
+except ImportError as error:
+    raise SystemExit(f'{error}; pip install "minidl[onnx]"') from error
 
 
 def trained(model, run):

@@ -12,15 +12,20 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
 from minidl.data import datasets
-from minidl.estimators import MinidlClassifier
+
+try:
+    from matplotlib.figure import Figure
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from minidl.estimators import MinidlClassifier
+except ImportError as error:
+    raise SystemExit(f'{error}; pip install "minidl[course]"') from error
 
 HIDDEN, RATES, FOLDS = [(16,), (64,), (64, 32)], [0.001, 0.01], 5
 

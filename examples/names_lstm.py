@@ -12,13 +12,17 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from minidl import Tensor, nn, optim, tensor
 from minidl.data import datasets, pad_sequence, text
 from minidl.engine import intercept, random
 from minidl.nn import LSTM, evaluating
 from minidl.nn import functional as F
+
+try:
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise SystemExit(f'{error}; pip install "minidl[course]"') from error
 
 KINDS, LETTERS, END = ("female", "male"), "abcdefghijklmnopqrstuvwxyz", "."
 VOCABULARY = text.Vocabulary(LETTERS + END, special=KINDS)

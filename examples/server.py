@@ -21,17 +21,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
-import uvicorn
-from starlette.applications import Starlette
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 import minidl
 from minidl.nn import functional as F
 from minidl.onnx import load
 from minidl.web import gives_probabilities
+
+try:
+    import onnx
+    import onnxruntime
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+except ImportError as error:
+    raise SystemExit(f'{error}; pip install "minidl[onnx,serve]"') from error
 
 WAITING = 1024  # requests; whoever comes when so many wait is told to come again
 RAW, JSON = "application/octet-stream", "application/json"

@@ -319,15 +319,46 @@ def probabilities(model, x):
         return F.softmax(model(minidl.tensor(x))).numpy()
 
 
+def in_a_screen_reader(browser):
+    """Pairs (role, name) of all that it finds."""
+    tree = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    return {
+        (node["role"]["value"], node.get("name", {}).get("value", "").strip())
+        for node in tree
+        if not node["ignored"]
+    }
+
+
 def says_no_wrong(browser):
     """No error in the browser's console."""
     errors = [line["message"] for line in browser.get_log("browser") if line["level"] == "SEVERE"]
     assert errors == []
 
 
+def finger(browser, points):
+    """Draws a line through points (x, y) of the window."""
+    for kind, at in zip(["touchStart", *["touchMove"] * (len(points) - 1)], points):
+        touched = {"type": kind, "touchPoints": [dict(zip("xy", at))]}
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", touched)
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def mouse(browser, points):
+    """The same with a button held down; and moves over the page without one, which draw nothing."""
+    moves = [("mouseMoved", 0, points[0]), ("mousePressed", 1, points[0])]
+    moves += [("mouseMoved", 1, at) for at in points[1:]]
+    away = points[-1][0], points[-1][1] + 80
+    moves += [("mouseReleased", 0, points[-1]), ("mouseMoved", 0, away)]
+    for kind, held, at in moves:
+        button = "left" if "Moved" not in kind or held else "none"
+        event = {"type": kind, "button": button, "buttons": held, "clickCount": 1}
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", event | dict(zip("xy", at)))
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("draw", [finger, mouse])
 def test_a_finger_draws_and_the_page_answers_as_python_does(
-    made, runtime, chromium, served, tmp_path
+    made, runtime, chromium, served, tmp_path, draw
 ):
     write(made, "image", tmp_path / "page", runtime=runtime)
     browser = chromium()
@@ -338,10 +369,8 @@ def test_a_finger_draws_and_the_page_answers_as_python_does(
     assert json.loads(nothing)["blank"]
 
     box = browser.find_element("id", "canvas").rect
-    for kind, share in ("touchStart", 0.3), ("touchMove", 0.5), ("touchMove", 0.7), ("touchEnd", 0):
-        point = {"x": box["x"] + share * box["width"], "y": box["y"] + 0.6 * box["height"]}
-        points = [point] if share else []
-        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    y = box["y"] + 0.6 * box["height"]
+    draw(browser, [(box["x"] + share * box["width"], y) for share in (0.3, 0.5, 0.7)])
     answer = json.loads(settled(browser, ANSWER, nothing))
     pixels = np.array(answer["pixels"], "float32").reshape(1, 1, 28, 28)
     rows, columns = np.nonzero(pixels[0, 0] > 0.5)
@@ -387,12 +416,7 @@ def test_by_keyboard_and_for_a_screen_reader(made, runtime, chromium, served, tm
     browser.switch_to.active_element.send_keys(Keys.ENTER)
     settled(browser, ANSWER, json.dumps(answer))
 
-    tree = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-    named = {
-        (node["role"]["value"], node.get("name", {}).get("value"))
-        for node in tree
-        if not node["ignored"]
-    }
+    named = in_a_screen_reader(browser)
     for role, name in [
         ("application", "Drawing area, 28 rows, 28 columns"), ("button", "Clear"),
         ("checkbox", "Centre, as in MNIST"), ("status", "Answer"),
@@ -447,6 +471,12 @@ def test_text_is_read_as_python_reads_it_and_goes_on(made, runtime, chromium, se
     browser.find_element("id", "go").click()
     label = "return document.getElementById('go').textContent"
     settled(browser, label, "Stop")
+    named = in_a_screen_reader(browser)
+    for role, name in [
+        ("heading", "text"), ("textbox", "Type a beginning; the model goes on."),
+        ("button", "Go on"), ("slider", "Temperature"), ("table", "What comes next"),
+    ]:  # fmt: skip
+        assert (role, name) in named, sorted(n for r, n in named if r == role)
     longer = area.get_property("value")
     assert longer.startswith("the ") and len(longer) > len("the ")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE[0]

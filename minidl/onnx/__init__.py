@@ -4,7 +4,17 @@
 """
 
 from .exporter import OPSET, export
-from .reader import Loaded, load
+from .reader import OPERATORS, Loaded, load, operator
 from .rules import LAYERS, OPERATIONS, rule
 
-__all__ = ["LAYERS", "OPERATIONS", "OPSET", "Loaded", "export", "load", "rule"]
+__all__ = [
+    "LAYERS",
+    "OPERATIONS",
+    "OPERATORS",
+    "OPSET",
+    "Loaded",
+    "export",
+    "load",
+    "operator",
+    "rule",
+]

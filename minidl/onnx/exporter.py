@@ -1,13 +1,15 @@
 """A model as a file of ONNX, which runs without Python.
 
-The one rule of this file: the model is run three times, on inputs of other sizes.  What differs
-between the runs is computed in the file from the sizes of its inputs; what does not is a constant.
+The one rule of this file: the model is run three times, on inputs of other sizes, none of which
+follows from another.  What differs between the runs is computed in the file from the sizes of its
+inputs; what does not is a constant.
 
 Explained in course/25.
 """
 
 from __future__ import annotations
 
+import itertools
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +17,13 @@ import numpy as np
 
 from .. import advice
 from ..engine import devices
-from ..engine.tensor import Tensor, array_of, tensor
+from ..engine.tensor import array_of, tensor
 from ..graph.lines import flat, mapped
 from ..io import write_atomically
 from ..nn.module import Module
 from .reader import Loaded
 from .rules import LAYERS, OPERATIONS
-from .runs import Length, Run, Source, aligned, kind_of, told
+from .runs import Length, Run, Source, aligned, kind_of, results_of, told
 from .writer import BUFFERS, PRODUCER, Rule, Value, Writer
 
 if TYPE_CHECKING:
@@ -43,13 +45,16 @@ def export(
     inputs: an example of each input of `forward`, an array or a Tensor; None for one left out.
     axes: names for the axes of the inputs whose lengths may differ when the file is run, None for
         those that stay: ("N", "T") for all inputs, or such a tuple for each.  The first axis is
-        tried with the sizes 2, 3 and 5, each other with that of the example, which is 4 or more,
-        and with two that are 2 and 3 smaller.
+        tried with the sizes 2, 3 and 5, each other with three from that of the example, which is
+        4 or more, down to about half of it or less.
 
     The file's inputs have the names of forward's arguments; its outputs are called "output", or
-    "output_0", "output_1", ... where the model gives several, or as the keys of a dict.  Parameters
-    have their paths as names.  What is drawn at random is left out, as in evaluation; what
-    depends on the values of the inputs, such as an `if`, is written as it went for the example.
+    "output_0", "output_1", ... where the model gives several, or as the keys of a dict, with a
+    number behind them where a key holds several.  Parameters have their paths as names.  A name
+    that one of these has already gets a number too: "x_2" for a parameter `x` of a model whose
+    input is x.  What is drawn at random is left out, as in evaluation; what
+    depends on the values of the inputs, such as an `if`, is written as it went for the example, and
+    numbers that Python made of fractions among them are refused.
     The file is checked before it is written.  A model that `load` read is written as it was, with
     the weights that it has now.
     Raises NotImplementedError, which names the operation and where it was, for what has no rule,
@@ -68,9 +73,9 @@ def export(
     described = _described(given, axes)
     sizes = _sizes(described)
     runs = [Run(model, _resized(described, inputs, sizes, i), LAYERS) for i in range(len(BATCH))]
-    writer = Writer(model, described, sizes)
+    writer = Writer(model, described, sizes, _output_names(runs[0].outputs))
     known = _write_calls(writer, aligned(runs, sizes), described)
-    outputs = _outputs(writer, runs, known)
+    outputs = _outputs(writer, results_of(runs, sizes), known)
     write_atomically(path, [_content(writer, type(model).__name__, described, outputs)])
 
 
@@ -117,18 +122,46 @@ def _sizes(described):
             if axis is None or axis in found:
                 continue
             n = x.shape[i]
-            if not found:
-                found[axis] = BATCH
-            elif n >= 4:
-                found[axis] = n, n - 2, n - 3
-            else:
+            if n < 4 and found:
                 raise ValueError(f"the axis {axis} of {name} has length {n}; give an example where "
                                  "it is 4 or more, or name it None, so that it stays")  # fmt: skip
+            found[axis] = BATCH
+            if len(found) > 1:
+                found[axis] = _trial(n, axis, [*found.values()][:-1])
     return found
 
 
+def _trial(n, axis, others):
+    """Three sizes up to n of an axis, none made of which can be taken for one of the others."""
+    step = n // 8 | 1  # so large that a quarter of them differs too
+    candidates = [n - step * i for i in (0, 2, 3, 1, 4, 5, 6, 7) if n > step * i]
+    for three in itertools.permutations(candidates, 3):
+        if _told_apart([*others, three]):
+            return three
+    raise ValueError(
+        f"the axis {axis} has length {n}, too few to tell its sizes from those of the other "
+        f"{len(others)} axes: give a longer example, or name it None, so that it stays"
+    )
+
+
+def _told_apart(sizes):
+    """Whether no size and no product of two grows with another, or as a part of one does."""
+    rows = np.array(sizes)  # (axes, 3)
+    wholes = [*rows, *(a * b for a, b in itertools.combinations(rows, 2))]
+    parts = [rounded(rows / k) for k in (2, 3, 4, 8) for rounded in (np.floor, np.ceil)]
+    grow, all_grow = np.diff(wholes), np.diff(np.concatenate([wholes, *parts]))  # (n, 2), (m, 2)
+    alike = np.outer(grow[:, 0], all_grow[:, 1]) == np.outer(grow[:, 1], all_grow[:, 0])
+    more = abs(all_grow).sum(1) >= abs(grow).sum(1, keepdims=True)  # (m,) and (n, 1) -> (n, m)
+    return (alike & more).sum() == len(wholes)  # each grows as itself
+
+
 def _resized(described, inputs, sizes, run):
-    """The inputs of a run: the example with its axes cut, or begun again, to their sizes."""
+    """The inputs of a run: the example with its axes cut, or begun again, to their sizes.
+
+    After the first run fractions are a little larger, so that what is made of their values in
+    Python, outside of operations, differs and is refused.
+    """
+    draws = np.random.default_rng(run)
     found = iter(described)
     arguments = []
     for given in inputs:
@@ -139,6 +172,8 @@ def _resized(described, inputs, sizes, run):
         for i, axis in enumerate(row):
             if axis is not None:
                 x = np.take(x, np.arange(sizes[axis][run]) % x.shape[i], axis=i)
+        if run and x.dtype.kind == "f":
+            x = x + draws.uniform(0, 1e-3, x.shape).astype(x.dtype)
         arguments.append(x)
     return arguments
 
@@ -161,7 +196,7 @@ def _write_calls(writer, calls, described):
         found = mapped(call.inputs, lambda source: _value(writer, known, source))
         try:
             result = table[kind](Rule(writer, call, found))
-        except NotImplementedError as error:
+        except (NotImplementedError, TypeError, AttributeError) as error:
             raise NotImplementedError(f"{told(call)} cannot be exported: {error}") from None
         for j, name in enumerate(flat(result)):
             known[Source("result", (i, j))] = Value(name, call.shapes[j], call.results[j].dtype)
@@ -181,20 +216,23 @@ def _value(writer, known, source):
     return Value(None, p.shape, p.dtype, lambda t: writer.constant(p.astype(t)))
 
 
-def _outputs(writer, runs, known):
-    """For each output its name, its shape and its type."""
-    sources, given = runs[0].results, runs[0].outputs
-    if any(run.results != sources for run in runs):
-        raise ValueError("the model gives other outputs where its inputs have other sizes")
-    names = [f"output_{i}" for i in range(len(sources))]
+def _output_names(given, name=""):
+    """A name for each part of what a model gives: its keys, a number where there are several."""
     if isinstance(given, dict):
-        names = [*given]
-    elif len(names) == 1:
-        names = ["output"]
+        keys = {f"{name}_{key}".lstrip("_"): part for key, part in given.items()}
+        return [found for key, part in keys.items() for found in _output_names(part, key)]
+    name, n = name or "output", len(flat(given))
+    return [name] if n == 1 else [f"{name}_{i}" for i in range(n)]
+
+
+def _outputs(writer, sources, known):
+    """For each output its name, its shape and its type."""
     found, renamed = [], {}
-    for wish, source in zip(names, sources):
+    for outer, source in zip(writer.outputs, sources, strict=True):
+        if source is None:
+            continue
         value = _value(writer, known, source)
-        inner, outer = value.name or value.make(value.dtype), writer.name(wish)
+        inner = value.name or value.make(value.dtype)
         if inner not in renamed and writer.rename(inner, outer):
             renamed[inner] = outer
         else:
@@ -222,8 +260,7 @@ def _content(writer, name, described, outputs):
         producer_name=PRODUCER,
         ir_version=10,
     )
-    parts = [writer.paths[id(part)] for part in writer.parts.values() if type(part) is Tensor]
-    helper.set_model_props(model, {BUFFERS: "\n".join(p for p in parts if p in writer.constants)})
+    helper.set_model_props(model, {BUFFERS: "\n".join(writer.fixed)})
     writer.onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
 

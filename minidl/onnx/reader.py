@@ -67,8 +67,8 @@ OPERATORS |= {
     "Gather": lambda x, i, *, axis=0: x[(slice(None),) * (axis % x.ndim) + (i,)],
     "Constant": lambda *, value: value,
     "Range": lambda first, end, step: np.arange(first.item(), end.item(), step.item()),
-    "Trilu": lambda x, k=0, *, upper=1: x * (np.triu if upper else np.tril)(
-        np.ones(x.shape, x.dtype), int(k)),
+    "Trilu": lambda x, k=0, *, upper=1: ops.where(  # not a product: 0 times infinity is nan
+        (np.triu if upper else np.tril)(np.ones(x.shape, bool), int(k)), x, x.dtype.type(0)),
 }  # fmt: skip
 
 
@@ -104,17 +104,11 @@ def _(x, low=None, high=None):
 
 @operator("Dropout")
 def _(x, ratio=None, training_mode=None, *, seed=0):
-    if training_mode is not None and bool(array_of(training_mode)):
-        raise NotImplementedError("Dropout that draws, as in training: export in evaluation")
     return x
 
 
 @operator("Gelu")
 def _(x, *, approximate="none"):
-    if approximate != "tanh":
-        raise NotImplementedError(
-            "Gelu is the form with tanh here, nn.GELU(approximate='tanh') in PyTorch"
-        )
     return F.gelu(x)
 
 
@@ -186,8 +180,6 @@ def _(x, starts, ends, axes=None, steps=None):
 
 @operator("Pad")
 def _(x, pads, value=None, axes=None, *, mode="constant"):
-    if mode != "constant" or value is not None or axes is not None:
-        raise NotImplementedError("Pad is with zeros on all axes here")
     pads = _ints(pads)
     before, after = pads[: x.ndim], pads[x.ndim :]
     key = tuple(slice(b, b + n) for b, n in zip(before, x.shape))
@@ -204,8 +196,6 @@ def _(shape, *, value=None):
 
 @operator("OneHot")
 def _(labels, depth, values, *, axis=-1):
-    if axis != -1:
-        raise NotImplementedError("OneHot is along the last axis here")
     (classes,) = _ints(depth)
     hot = ops.one_hot(labels, classes=classes, dtype=values.dtype)
     return values[0] + (values[1] - values[0]) * hot
@@ -272,11 +262,8 @@ OPERATORS["ArgMin"] = partial(_place, reductions.argmin)
 
 
 def _even(pads, n):
-    """Padding that is the same on both sides, for each of n axes."""
-    pads = pads or [0] * 2 * n
-    if pads[:n] != pads[n:]:
-        raise NotImplementedError(f"padding differs between the sides: {pads}")
-    return pads[:n]
+    """Padding for each of n axes, which is the same on both sides."""
+    return (pads or [0] * n)[:n]
 
 
 @operator("Conv")
@@ -321,8 +308,6 @@ def _(x, w, x_zero=None, w_zero=None, **options):
 
 @operator("ConvTranspose")
 def _(x, w, b=None, *, strides=None, pads=None, output_padding=None, kernel_shape=None, group=1):
-    if group != 1:
-        raise NotImplementedError("ConvTranspose is of one group here")
     more = output_padding or [0, 0]
     return F.conv_transpose2d(
         x, w, b, stride=strides or [1, 1], padding=_even(pads, 2), output_padding=more
@@ -336,8 +321,6 @@ def _(x, *, kernel_shape, strides=None, pads=None):
 
 @operator("AveragePool")
 def _(x, *, kernel_shape, strides=None, pads=None, count_include_pad=0):
-    if any(pads or []) and not count_include_pad:
-        raise NotImplementedError("AveragePool counts its padding here")
     return F.avg_pool2d(x, kernel_shape, strides or [1, 1], _even(pads, 2))
 
 
@@ -386,14 +369,6 @@ def _recurrent(kind, order, x, w, r, b=None, lengths=None, *state, hidden_size,
     order: of minidl's gates among ONNX's.  x (T, N, D), w (directions, gates * H, D),
     r (directions, gates * H, H), b (directions, 2 gates * H) -> (T, directions, N, H), states.
     """
-    for unknown, what in [
-        (direction == "reverse", "a layer that reads backwards only"),
-        (layout, "layout 1"),
-        (kind is nn.GRU and not linear_before_reset, "a GRU with linear_before_reset 0"),
-        (len(state) > kind.states, "peepholes"),
-    ]:
-        if unknown:
-            raise NotImplementedError(f"minidl.onnx cannot read {what}")
     if b is None:
         b = Tensor(np.zeros((len(w), 2 * w.shape[1]), w.dtype))
     layer = kind.__new__(kind)  # without weights of its own
@@ -421,6 +396,53 @@ OPERATORS["LSTM"] = partial(_recurrent, nn.LSTM, [0, 2, 3, 1])
 OPERATORS["GRU"] = partial(_recurrent, nn.GRU, [1, 0, 2])
 
 
+# ---- what is refused before anything runs
+
+_RECURRENT = {"RNN", "GRU", "LSTM"}
+# How many results an operator has here, if not one.
+_RESULTS = {"DynamicQuantizeLinear": 3, "RNN": 2, "GRU": 2, "LSTM": 3}
+# Of which operators, what in attributes `a` (a dict) or inputs `x` (names), and why.
+_REFUSED: list[tuple[set[str], Callable[[dict, list], Any], str]] = [
+    ({"Gelu"}, lambda a, x: a.get("approximate") != "tanh",
+     "it is the form with tanh here, nn.GELU(approximate='tanh') in PyTorch"),
+    ({"Pad"}, lambda a, x: "mode" in a or any(x[2:]), "it is with zeros on all axes here"),
+    ({"OneHot"}, lambda a, x: "axis" in a, "it is along the last axis here"),
+    ({"ConvTranspose"}, lambda a, x: "group" in a, "it is of one group here"),
+    ({"AveragePool"}, lambda a, x: any(a.get("pads", ())) and not a.get("count_include_pad"),
+     "it counts its padding here"),
+    ({"Conv", "ConvInteger", "ConvTranspose", "MaxPool", "AveragePool"},
+     lambda a, x: (pads := a.get("pads", [])) != 2 * pads[: len(pads) // 2],
+     "padding differs between the sides"),
+    (_RECURRENT, lambda a, x: a.get("direction") == "reverse", "it reads backwards only"),
+    (_RECURRENT, lambda a, x: "layout" in a, "layout 1"),
+    ({"GRU"}, lambda a, x: not a.get("linear_before_reset"), "linear_before_reset is 0"),
+    ({"LSTM"}, lambda a, x: any(x[7:]), "peepholes"),
+]  # fmt: skip
+
+
+def _refuse(node, attributes, constants):
+    """Raise NotImplementedError for a node whose form minidl.onnx cannot read.
+
+    constants: name -> array, of those that the file holds.
+    """
+    kind, inputs = node.op_type, [*node.input]
+    reasons = [why for kinds, is_so, why in _REFUSED if kind in kinds and is_so(attributes, inputs)]
+    try:
+        signature(OPERATORS[kind]).bind(*inputs, **attributes)
+    except TypeError as error:
+        reasons = [f"more than minidl.onnx can read: {error}"]
+    if kind == "Dropout" and any(inputs[2:]) and constants.get(inputs[2], True):
+        reasons.append("it draws, as in training: export in evaluation")
+    most = _RESULTS.get(kind, 1)
+    if any(node.output[most:]):
+        used = len(node.output)
+        reasons.append(f"the file uses {used} of its results, minidl.onnx has {most}")
+    if reasons:
+        raise NotImplementedError(
+            f"the node {node.output[0]!r}, {kind} with {attributes}: {'; '.join(reasons)}"
+        )
+
+
 # ---- the model
 
 
@@ -436,23 +458,21 @@ class Loaded(Module):
         self.file, graph = file, file.graph  # a ModelProto of ONNX's, and its GraphProto
         to_array = onnx_package().numpy_helper.to_array
         version = next(known.version for known in file.opset_import if known.domain in _STANDARD)
+        constants = {initial.name: to_array(initial) for initial in graph.initializer}
         self.nodes: list[tuple[str, list[str], list[str], dict[str, Any]]] = []
         for node in graph.node:
             attributes = _plain(node, version)
-            try:
-                signature(OPERATORS[node.op_type]).bind(*node.input, **attributes)
-            except TypeError as error:
-                raise NotImplementedError(
-                    f"the node {node.output[0]!r}, {node.op_type} with {attributes}, has more than "
-                    f"minidl.onnx can read: {error}"
-                ) from None
+            _refuse(node, attributes, constants)
+            if node.op_type == "Constant":
+                constants[node.output[0]] = attributes["value"]
             self.nodes.append((node.op_type, [*node.input], [*node.output], attributes))
         self.fixed: dict[str, np.ndarray] = {}
         self.weights: dict[str, Any] = {}
         self.places: list[str] = []
         trained = _trained(file)
         for initial in graph.initializer:
-            a, name = to_array(initial).copy(), initial.name
+            name = initial.name
+            a = constants[name].copy()
             if name in trained:
                 a = Parameter(a)
             elif a.dtype.kind == "f" and a.size > 1:
@@ -483,13 +503,7 @@ class Loaded(Module):
                 found = OPERATORS[kind](*(known[name] for name in names), **attributes)
             except (TypeError, ValueError, NotImplementedError) as error:
                 raise type(error)(f"the node {results[0]!r}, {kind}: {error}") from error
-            found = flat(found)
-            if any(results[len(found) :]):
-                raise NotImplementedError(
-                    f"the node {results[0]!r}, {kind}: the file uses {len(results)} of its "
-                    f"results, minidl.onnx has {len(found)}"
-                )
-            known.update(zip(results, found))
+            known.update(zip(results, flat(found)))
         found = [as_tensor(known[name]) for name in self.outputs]
         if len(found) > 1:
             return tuple(found)
@@ -528,15 +542,14 @@ _MADE_UP = re.compile(r"constant|val_|_|/|onnx::")
 def _trained(file):
     """The names of a file's arrays that are trained.
 
-    In a file of minidl's: all but constants and what it says to be buffers.  In others: those that
-    stand where layers have weights, and those that a person has named.
+    In a file of minidl's: all but those that it says to be fixed.  In others: those that stand
+    where layers have weights, and those that a person has named.
     """
-    told = {known.key: known.value for known in file.metadata_props}
-    buffers = told.get(BUFFERS, "").split("\n")
     floats = {w.name for w in file.graph.initializer if w.data_type in _FLOATS}
-    named = {name for name in floats if not _MADE_UP.match(name) and name not in buffers}
     if file.producer_name == PRODUCER:
-        return named
+        told = {known.key: known.value for known in file.metadata_props}
+        return floats - {*told.get(BUFFERS, "").split("\n")}
+    named = {name for name in floats if not _MADE_UP.match(name)}
     found = set()
     for node in file.graph.node:
         places = _PLACES.get(node.op_type)

@@ -100,7 +100,10 @@ def _(r):
 @rule(OPERATIONS, "sum", "max", "min")
 def _(r):
     kind = {"sum": "ReduceSum", "max": "ReduceMax", "min": "ReduceMin"}[r.call.name]
-    return r.node(kind, r.x[0], _axes(r), keepdims=int(r.attrs["keepdims"]))
+    x, dtype = r.x[0], r.call.results[0].dtype
+    if dtype != r.dtypes[0]:  # of truths and small whole numbers a sum is larger
+        x = r.writer.cast(x, dtype)
+    return r.node(kind, x, _axes(r), keepdims=int(r.attrs["keepdims"]))
 
 
 @rule(OPERATIONS, "argmax", "argmin")
@@ -196,7 +199,7 @@ def _(r):
             arrays.append(axis)
             place += len(r.shapes[1])
         elif not isinstance(part, slice):
-            cuts.append((part, _END if part == -1 else part + 1, axis, 1))
+            cuts.append((part, _behind(part), axis, 1))
             gone.append(axis)
         else:
             if part != slice(None):
@@ -227,6 +230,13 @@ def _one_each(key, n):
         i, rest = key.index(...), n + 1 + key.count(None) - len(key)
         key[i : i + 1] = [slice(None)] * rest
     return key
+
+
+def _behind(place):
+    """The place behind another, which may be a Length."""
+    if isinstance(place, Length):
+        return Length(place.factor, place.axes, place.offset + 1)
+    return _END if place == -1 else place + 1
 
 
 @rule(OPERATIONS, "scatter")
@@ -309,13 +319,7 @@ def _(r):
     processors without VNNI.
     """
     x, scale, zero = r.node("DynamicQuantizeLinear", r.x[0], n=3)
-    product = r.node(
-        "MatMulInteger",
-        x,
-        r.writer.parameter(r.layer.weight, lambda a: a.view(np.uint8) ^ np.uint8(128)),
-        zero,
-        r.constant(np.uint8(128)),
-    )
+    product = r.node("MatMulInteger", x, *_bytes(r, zero))
     return _scaled(r, product, scale, ())
 
 
@@ -324,10 +328,19 @@ def _(r):
     options = {key: nn.functional.pair(value) for key, value in r.layer.options.items()}
     x, scale, zero = r.node("DynamicQuantizeLinear", r.x[0], n=3)
     product = r.node(
-        "ConvInteger", x, r.weight("weight"), zero, strides=options["stride"],
+        "ConvInteger", x, *_bytes(r, zero), strides=options["stride"],
         pads=options["padding"] * 2, dilations=options["dilation"], group=r.layer.options["groups"],
     )  # fmt: skip
     return _scaled(r, product, scale, (1, 1))
+
+
+def _bytes(r, zero):
+    """The weight from 1 to 255, the zero of the input, and that of the weight, which is 128.
+
+    Of int8 onnxruntime adds up wrongly, in silence, where a processor with AVX2 has no VNNI.
+    """
+    weight = r.writer.parameter(r.layer.weight, lambda w: (w.astype(np.int16) + 128).astype("u1"))
+    return weight, zero, r.constant(np.array(128, np.uint8))
 
 
 def _scaled(r, product, scale, more):
@@ -454,6 +467,6 @@ def _recurrent_weights(r, i):
     ends = [f"_l{i}{direction}" for direction in layer.directions]
     w, h = (np.stack([turned(name + end) for end in ends]) for name in ("weight_ih", "weight_hh"))
     b = np.stack([np.concatenate([turned("bias_ih" + e), turned("bias_hh" + e)]) for e in ends])
-    place = r.writer.paths.get(id(layer), "")
+    place = r.writer.places.get(id(layer), "")
     names = [f"{place}.{name}_l{i}".lstrip(".") for name in "WRB"]
     return [r.constant(a, name) for a, name in zip((w, h, b), names)]

@@ -127,7 +127,7 @@ class Run:
         self.sources = {id(p): Source("parameter", path) for path, p in model.tensors()}
         given = [None if x is None else tensor(x) for x in inputs]
         for i, x in enumerate(x for x in given if x is not None):
-            self.sources[id(x)] = Source("input", i)
+            self._come(x, Source("input", i))
         self.inside = False  # a layer that has a rule
         with (
             evaluating(model), watched(model, self._around), intercept.no_grad(),
@@ -137,18 +137,25 @@ class Run:
         self.results = [self.source(y) for y in flat(self.outputs)]
         self.kept.append(given)
 
+    def _come(self, x, source):
+        """Remember where a Tensor and its array are from, the first time."""
+        self.sources[id(x)] = source
+        self.sources.setdefault(id(array_of(x)), source)
+        self.kept.append((x, array_of(x)))
+
     def source(self, x):
         """The Source of x; None for None."""
         self.kept.append(x)  # as long as it is there, no other has its id
         if x is None:
             return None
-        return self.sources.get(id(x)) or Source("constant", np.asarray(array_of(x)))
+        array = array_of(x)  # what is detached shares it
+        found = self.sources.get(id(x)) or self.sources.get(id(array))
+        return found or Source("constant", np.asarray(array))
 
     def _add(self, what, inputs, attrs, found):
         sources = mapped(inputs, self.source)
         for j, y in enumerate(flat(found)):
-            self.sources[id(y)] = Source("result", (len(self.calls), j))
-            self.kept.append(y)
+            self._come(y, Source("result", (len(self.calls), j)))
         results = [array_of(y) for y in flat(found)]
         self.calls.append(Call(what, list(sources), attrs, results, self.places[-1]))
 
@@ -187,13 +194,15 @@ def kind_of(module, layers):
 
 def aligned(runs, sizes):
     """The calls of three runs as one list, with Lengths where they differ."""
-    if len({len(run.calls) for run in runs}) > 1:
-        counts = [len(run.calls) for run in runs]
-        raise ValueError(
-            f"the model makes {counts} operations where the sizes are {sizes}: a loop that is as "
-            "long as an axis cannot be exported with this axis dynamic; name it None in `axes`"
-        )
-    for calls in zip(*(run.calls for run in runs)):
+    rows = itertools.zip_longest(*(run.calls for run in runs))
+    for calls in rows:
+        if len({call and (call.name, call.place) for call in calls}) > 1:
+            counts, first = [len(run.calls) for run in runs], next(filter(None, calls))
+            raise ValueError(
+                f"the model makes {counts} operations where the sizes are {sizes}, and from "
+                f"{told(first)} on they differ: a loop that is as long as an axis cannot be "
+                "exported with this axis dynamic; name it None in `axes`"
+            )
         first = calls[0]
         try:
             first.attrs = merged([call.attrs for call in calls], sizes)
@@ -204,6 +213,16 @@ def aligned(runs, sizes):
         results = zip(*(call.results for call in calls))
         first.shapes = [_shape([a.shape for a in three], sizes) for three in results]
     return runs[0].calls
+
+
+def results_of(runs, sizes):
+    """The Sources of what the model gives."""
+    try:
+        return [_input(three, sizes) for three in zip(*(run.results for run in runs), strict=True)]
+    except (ValueError, Varies):
+        raise ValueError(
+            "the model gives other outputs where its inputs have other sizes"
+        ) from None
 
 
 def _shape(three, sizes):
@@ -230,7 +249,7 @@ def _input(three, sizes):
     first = three[0]
     if isinstance(first, (tuple, list)):
         return [_input(parts, sizes) for parts in zip(*three)]
-    if first is None or first.kind != "constant":
+    if any(source is None or source.kind != "constant" for source in three):
         return merged(three, sizes)
     arrays = [source.key for source in three]
     if len({a.shape for a in arrays}) == 1 and all((a == arrays[0]).all() for a in arrays):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..engine.tensor import array_of
+from ..engine.tensor import Tensor, array_of
 from ..graph.lines import mapped
 from .runs import Length
 
@@ -35,13 +35,17 @@ def onnx_package():
 
 
 class Writer:
-    """The nodes and constants of a file.  What it calls values are names."""
+    """The nodes and constants of a file.  What it calls values are names.
 
-    def __init__(self, model, inputs, sizes):
+    All that the model gives names to has them first: inputs, outputs, then arrays.
+    """
+
+    def __init__(self, model, inputs, sizes, outputs):
         self.onnx = onnx_package()
         self.parts = dict(model.tensors())
-        self.paths = {id(part): path for path, part in (*model.tensors(), *model.modules())}
+        self.places = {id(part): path for path, part in model.modules()}
         self.nodes, self.constants, self.known = [], {}, {}
+        self.fixed: list[str] = []  # constants that are not trained
         self.taken: set[str] = set()
         # axis name -> an input that has it, and where
         self.axes = {}
@@ -50,6 +54,9 @@ class Writer:
             for i, axis in enumerate(axes):
                 if axis in sizes:
                     self.axes.setdefault(axis, (name, i))
+        self.outputs = [self.name(name) for name in outputs]
+        first = {id(part): path for path, part in reversed(model.tensors())}  # of a shared one
+        self.names = {part: self.name(path) for part, path in first.items()}
 
     def name(self, wish):
         """`wish`, or if it is taken the same with a number."""
@@ -67,18 +74,18 @@ class Writer:
         if wish != "constant" or key not in self.known:
             self.known[key] = self.name(wish)
             self.constants[self.known[key]] = array
+            if wish == "constant":
+                self.fixed.append(self.known[key])
         return self.known[key]
 
     def parameter(self, part, change=np.asarray):
-        """The value of one of the model's Tensors, which has its path as name.
-
-        change: what is done to its array before it is written.
-        """
-        path = self.paths[id(part)]
-        if path not in self.constants:
-            self.constants[path] = np.asarray(change(array_of(part)), order="C")
-            self.taken.add(path)
-        return path
+        """The value of one of the model's Tensors, which has its path as name, as it is changed."""
+        name = self.names[id(part)]
+        if name not in self.constants:
+            self.constants[name] = np.asarray(change(array_of(part)), order="C")
+            if type(part) is Tensor:
+                self.fixed.append(name)
+        return name
 
     def ints(self, *numbers):
         """The value of a list of whole numbers; Lengths among them are computed in the file."""
