@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import http.server
 import importlib
+import importlib.util
 import os
 import sys
 import threading
@@ -249,6 +250,33 @@ def test_a_cache_is_used(nowhere):
     np.testing.assert_allclose(train.arrays[0] * 255, small.reshape(2, -1), rtol=1e-6)
     assert test.arrays[1].tolist() == [3, 9]
     assert datasets.available()["fashion_mnist"] == f"in {cache}"
+
+
+COURSE = Path(__file__).resolve().parents[2] / "course" / "data"
+
+
+def test_the_garments_beside_the_lessons_are_few_and_balanced():
+    assert (COURSE / "fashion.npz").stat().st_size < 400_000
+    with np.load(COURSE / "fashion.npz") as file:
+        for end, n in [("", 250), ("_test", 50)]:
+            x, y = file["x" + end], file["y" + end]
+            assert x.shape == (10 * n, 14, 14) and x.dtype == y.dtype == np.uint8
+            assert np.bincount(y).tolist() == [n] * 10
+            assert len(np.unique(x, axis=0)) > 0.99 * len(x)
+
+
+@pytest.mark.slow
+def test_they_are_what_their_script_makes(tmp_path, monkeypatch):
+    installed()
+    spec = importlib.util.spec_from_file_location("fashion", COURSE / "fashion.py")
+    fashion = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fashion)
+    monkeypatch.setattr(fashion, "FILE", tmp_path / "fashion.npz")
+    fashion.main()
+    with np.load(COURSE / "fashion.npz") as stored, np.load(fashion.FILE) as made:
+        assert stored.files == made.files
+        for name in made.files:
+            np.testing.assert_array_equal(stored[name], made[name])
 
 
 # ---- downloads, from a server of our own
