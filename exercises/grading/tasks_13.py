@@ -1,5 +1,7 @@
 """The tasks of lesson 13: dropout, batch norm, a loop to mend, a leak, and six broken networks."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from .task import Task
@@ -461,34 +463,33 @@ LEAK = Task(
 FAULTS = ("exploding", "not emptied", "training mode", "dead", "shuffled", "leak", "healthy")
 
 
-def run(rng, fault):
-    """The record of a network of one hidden relu layer, really trained, with this fault."""
-    n, d, h, k, steps = 40, 12, 48, int(rng.integers(2, 5)), int(rng.integers(50, 90))
-    centres = rng.normal(0, 1.0, (k, d))
+def clouds(rng, k):
+    """A function that draws so many samples of k classes, (x, y), always round the same centres."""
+    centres = rng.normal(0, 1.0, (k, 12))
 
     def sample(count):
         y = rng.integers(0, k, count)
-        return (centres[y] + rng.normal(0, 0.7, (count, d))), y
+        return (centres[y] + rng.normal(0, 0.7, (count, 12))), y
 
-    (x, y), (x_valid, y_valid), (x_new, y_new) = sample(n), sample(60), sample(60)
-    if fault == "shuffled":
-        y = rng.permutation(y)
-    if fault == "leak":  # labels are half chance, so that only what was seen is known
-        for labels in (y, y_new):
-            wrong = rng.permutation(len(labels))[: len(labels) // 2]
-            labels[wrong] = rng.integers(0, k, len(wrong))
-        x_valid, y_valid = x[:30], y[:30]
+    return sample
+
+
+def trained(
+    rng, data, k, steps, rate, *, gain=1.0, bias=0.0, drop=0.0, empties=True, evaluates=True
+):
+    """The record of a network of one hidden relu layer, really trained.
+
+    data: the pairs (x, y) to train on, for validation, and collected later.  gain, bias: of the
+    first weights.  drop: the share dropped in training, and in looks unless it `evaluates`.
+    """
+    (x, y), (x_valid, y_valid), (x_new, y_new) = data
+    (n, d), h = x.shape, 48
     first, last = rng.normal(0, (2 / d) ** 0.5, (d, h)), rng.normal(0, h**-0.5, (h, k))
-    p = [first, np.zeros(h), last, np.zeros(k)]
-    if fault == "dead":
-        p[1] -= 40
-    rate = {"exploding": 40.0, "not emptied": 0.02}.get(fault, 0.3)
-    if fault == "exploding":
-        p[0] *= 3
+    p = [first * gain, np.full(h, float(bias)), last, np.zeros(k)]
 
     def forward(x, y, drop):
         a = x @ p[0] + p[1]
-        kept = (rng.uniform(size=a.shape) > 0.3) / 0.7 if drop else 1.0
+        kept = (rng.uniform(size=a.shape) > drop) / (1 - drop) if drop else 1.0
         hidden = np.maximum(a, 0) * kept
         s = hidden @ p[2] + p[3]
         s = s - s.max(axis=1, keepdims=True)
@@ -497,25 +498,47 @@ def run(rng, fault):
 
     names = ("train", "valid", "again", "own", "used")
     record, total = {name: [] for name in names}, [np.zeros_like(part) for part in p]
-    drop = fault == "training mode"
+    look = 0.0 if evaluates else drop
     for _ in range(steps):
-        record["valid"].append(forward(x_valid, y_valid, drop)[-1])
-        record["again"].append(forward(x_valid, y_valid, drop)[-1])
+        record["valid"].append(forward(x_valid, y_valid, look)[-1])
+        record["again"].append(forward(x_valid, y_valid, look)[-1])
         hidden, a, kept, q, loss = forward(x, y, drop)
         record["train"].append(loss)
         g = (q - np.eye(k)[y]) / n
         back = (g @ p[2].T) * (a > 0) * kept
         own = [x.T @ back, back.sum(axis=0), hidden.T @ g, g.sum(axis=0)]
-        total = [old + new for old, new in zip(total, own)] if fault == "not emptied" else own
+        total = own if empties else [old + new for old, new in zip(total, own)]
         for name, parts in (("own", own), ("used", total)):
             record[name].append(sum((part**2).sum() for part in parts) ** 0.5)
         for part, step in zip(p, total):
             part -= rate * step
     record = {name: np.array(values) for name, values in record.items()}
-    record["dead"] = float((forward(x, y, False)[1] <= 0).all(axis=0).mean())
-    record["later"] = float(forward(x_new, y_new, False)[-1])
+    record["dead"] = float((forward(x, y, 0.0)[1] <= 0).all(axis=0).mean())
+    record["later"] = float(forward(x_new, y_new, 0.0)[-1])
     record["classes"] = k
     return record
+
+
+def run(rng, fault):
+    """The record of a network with this fault."""
+    k, steps = int(rng.integers(2, 5)), int(rng.integers(50, 90))
+    sample = clouds(rng, k)
+    (x, y), valid, (x_new, y_new) = sample(40), sample(60), sample(60)
+    if fault == "shuffled":
+        y = rng.permutation(y)
+    if fault == "leak":  # labels are half chance, so that only what was seen is known
+        for labels in (y, y_new):
+            wrong = rng.permutation(len(labels))[: len(labels) // 2]
+            labels[wrong] = rng.integers(0, k, len(wrong))
+        valid = x[:30], y[:30]
+    how = {
+        "exploding": {"rate": 40.0, "gain": 3.0},
+        "not emptied": {"rate": 0.02, "empties": False},
+        "training mode": {"drop": 0.3, "evaluates": False},
+        "dead": {"bias": -40.0},
+    }.get(fault, {})
+    data = (x, y), valid, (x_new, y_new)
+    return trained(rng, data, k, steps, **{"rate": 0.3, **how})
 
 
 def named(record, slack):
@@ -703,4 +726,223 @@ DIAGNOSIS = Task(
     ),
 )  # fmt: skip
 
-TASKS = [DROPOUT, NORM, LOOP, LEAK, DIAGNOSIS]
+# ---- 13.6
+
+MENDED = {
+    "exploding": ("rate", 0.3), "not emptied": ("empties", True), "dead": ("bias", 0.0),
+    "training mode": ("evaluates", True), "shuffled": ("aligned", True), "leak": ("apart", True),
+}  # fmt: skip
+
+
+@lru_cache(maxsize=1 << 14)
+def made_with(world, rate, bias, empties, evaluates, aligned, apart):
+    """The record of a run with these settings in a world (seed, k, steps, noise, drop, shuffles).
+
+    noise: the share of labels that are drawn by chance.  shuffles: whether inputs are shuffled.
+    """
+    seed, k, steps, noise, drop, shuffles = world
+    rng = np.random.default_rng(seed)
+    sample = clouds(rng, k)
+    (x, y), (x_valid, y_valid), (x_new, y_new) = sample(40), sample(60), sample(60)
+    for labels in (y, y_valid, y_new):
+        wrong = rng.permutation(len(labels))[: int(noise * len(labels))]
+        labels[wrong] = rng.integers(0, k, len(wrong))
+    other = rng.permutation(y)
+    if not apart:
+        x_valid, y_valid = x[:30], y[:30]
+    if shuffles and not aligned:
+        y = other
+    data, how = ((x, y), (x_valid, y_valid), (x_new, y_new)), {"empties": empties, "bias": bias}
+    with np.errstate(all="ignore"):
+        return trained(rng, data, k, steps, rate, drop=drop, evaluates=evaluates, **how)
+
+
+def learns(record):
+    """Whether the training loss ends below four fifths of what it begins with."""
+    return bool(record["train"][-1] < 0.8 * record["train"][0])
+
+
+def sound(world, settings, slack=1.0):
+    """Whether a network that is trained with these settings is healthy, and learns."""
+    record = made_with(world, **settings)
+    return named(record, slack) == "healthy" and learns(record)
+
+
+def is_case(fault, world, settings):
+    """Whether a run shows its fault beyond doubt, and is mended by one change, and by no other."""
+    limits = (0.8, 1.0, 1.25)
+    if any(named(made_with(world, **settings), slack) != fault for slack in limits):
+        return False
+    if fault == "healthy":
+        return sound(world, settings)
+    key, value = MENDED[fault]
+    rights = {"rate": (0.05, 0.1, 0.3, 0.6), "bias": (0.0, 1.0)}.get(key, (value,))
+    for right in rights:
+        if not all(sound(world, {**settings, key: right}, slack) for slack in limits):
+            return False
+    others = [{**settings, "rate": settings["rate"] / 2}, {**settings, "rate": 1e-4}]
+    others += [{**settings, "bias": -settings["bias"]}] if fault == "dead" else []
+    others += [{**settings, k: v} for k, v in MENDED.values() if k != key and settings[k] != v]
+    return not any(sound(world, other) for other in others)
+
+
+def mending_cases(rng):
+    for fault in FAULTS:
+        found = 0
+        for _ in range(60):
+            harmless = dict(zip(("evaluates", "aligned"), (rng.uniform(size=2) < 0.6).tolist()))
+            settings = {"rate": 0.3, "bias": 0.0, "empties": True, **harmless, "apart": True}
+            settings["bias"] = float(rng.choice([0.0, -0.2, -0.5]))
+            noise, drop = 0.0, 0.0
+            if fault == "exploding":
+                settings["rate"] = float(rng.choice([40.0, 80.0, 200.0]))
+            elif fault == "not emptied":
+                settings |= {"rate": 0.1, "empties": False}
+            elif fault == "training mode":
+                drop, settings["evaluates"] = 0.3, False
+            elif fault == "dead":
+                settings["bias"] = float(rng.choice([-40.0, -60.0]))
+            elif fault == "shuffled":
+                settings["aligned"] = False
+            elif fault == "leak":
+                noise, settings["apart"] = 0.1, False
+            else:
+                settings["rate"] = float(rng.choice([0.3, 0.7])) if found else 0.1
+                settings["evaluates"] = settings["aligned"] = False
+                settings["apart"] = bool(found)
+            seed, k, steps = int(rng.integers(1 << 30)), int(rng.integers(4, 9)), 40
+            world = seed, k, steps, noise, drop, fault == "shuffled"
+            with np.errstate(all="ignore"):
+                clear = is_case(fault, world, settings)
+            if clear:
+                found += 1
+                yield fault, fault, world, made_with(world, **settings), settings
+            if found == 2:
+                break
+        assert found == 2, (fault, found)
+
+
+def what_became(answer, fault, world, record, settings):
+    """What a network shows that is trained anew with the settings that the answer gives."""
+    given = answer(record, settings)
+    if not isinstance(given, dict) or {*given} != {*settings}:
+        raise ValueError("a dict with the keys of `settings` is expected")
+    new = {}
+    for key, old in settings.items():
+        value = np.asarray(given[key])
+        if value.ndim or value.dtype.kind not in "biuf" or not np.isfinite(value):
+            raise ValueError(f"the setting {key!r} is {type(given[key]).__name__}")
+        new[key] = type(old)(value)
+    again = made_with(world, **new)
+    return {
+        "changed": [key for key in settings if new[key] != settings[key]],
+        "trained anew, it is": named(again, 1.0),
+        "and it learns": learns(again),
+    }
+
+
+def what_should_become(fault, world, record, settings):
+    changed = [MENDED[fault][0]] if fault in MENDED else []
+    return {"changed": changed, "trained anew, it is": "healthy", "and it learns": True}
+
+
+MENDING = Task(
+    id="13.6",
+    cases=mending_cases,
+    reference=what_should_become,
+    drive=what_became,
+    needs=("13.5",),
+    equal=(
+        ("0.15 in place of 0.3", "a rate of 0.15 mends too"),
+        ("0.6 in place of 0.3", "a rate of 0.6 mends too"),
+        ("0.05 in place of 0.1", "a rate of 0.05 mends too"),
+        ("0.2 in place of 0.1", "a rate of 0.2 mends too"),
+        ("0.25 in place of 0.5", "a rate of 0.25 mends too"),
+        ("1 in place of 0", "biases that start at 1 mend too"),
+        (":; if fault == '", "a run has one fault"),
+    ),
+    hints=(
+        "Ask your `diagnose` for the fault. Each fault has one setting that makes it; a healthy "
+        "run has none.",
+        "Copy the settings, change the one that belongs to the fault, return the copy. Only the "
+        "rate has more than one good value: choose it from the range that the text names.",
+        'cures = {"exploding": ("rate", 0.3), "dead": ("bias", 0.0), ...}; fault = '
+        "diagnose(record); if fault in cures: key, value = cures[fault]; "
+        "return {**settings, key: value}; else a copy of settings.",
+    ),
+    right=(
+        """
+        def mend(record, settings):
+            cures = {
+                "exploding": ("rate", 0.3),
+                "not emptied": ("empties", True),
+                "training mode": ("evaluates", True),
+                "dead": ("bias", 0.0),
+                "shuffled": ("aligned", True),
+                "leak": ("apart", True),
+            }
+            new = dict(settings)
+            fault = diagnose(record)
+            if fault in cures:
+                key, value = cures[fault]
+                new[key] = value
+            return new""",
+        """
+        def mend(record, settings):
+            fault = diagnose(record)
+            if fault == "exploding":
+                return {**settings, "rate": 0.1}
+            if fault == "dead":
+                return {**settings, "bias": 0.0}
+            if fault == "not emptied":
+                return {**settings, "empties": True}
+            if fault == "training mode":
+                return {**settings, "evaluates": True}
+            if fault == "shuffled":
+                return {**settings, "aligned": True}
+            if fault == "leak":
+                return {**settings, "apart": True}
+            return settings""",
+        """
+        def mend(record, settings):
+            keys = {"not emptied": "empties", "training mode": "evaluates", "leak": "apart",
+                    "shuffled": "aligned"}
+            fault, new = diagnose(record), settings.copy()
+            if fault in keys:
+                new[keys[fault]] = not new[keys[fault]]
+            elif fault == "exploding":
+                new["rate"] = min(new["rate"], 0.5)
+            elif fault == "dead":
+                new.update(bias=0)
+            return new""",
+    ),
+    wrong=(
+        ("the rate of a run that explodes is halved, and is still too large",
+         '("rate", 0.3)', '("rate", settings["rate"] / 2)'),
+        ("the rate of a run that explodes becomes 0, or so small that nothing is learned",
+         '("rate", 0.3)', '("rate", 0.0001)'),
+        ("dead units are answered by a smaller rate; it is their biases",
+         '("bias", 0.0)', '("rate", settings["rate"] / 10)'),
+        ("the sign of the biases of dead units is turned round",
+         '("bias", 0.0)', '("bias", -settings["bias"])'),
+        ("a gradient that is not emptied is answered by a smaller rate",
+         '("empties", True)', '("rate", settings["rate"] / 10)'),
+        ("an evaluation in training mode is left as it is",
+         '                "training mode": ("evaluates", True),\n', ""),
+        ("labels that are shuffled against the inputs are taken for a leak",
+         '("aligned", True)', '("apart", True)'),
+        ("a leak is taken for shuffled labels", '("apart", True)', '("aligned", True)'),
+        ("all that may be a fault is set right, whether the record shows one or not",
+         "fault = diagnose(record)", "new.update(cures.values()); fault = None"),
+        ("each setting that looks wrong is set right, where the record shows a fault",
+         "new[key] = value", "new.update(cures.values())"),
+        ("a healthy run is changed too: its rate", "return new",
+         'if fault == "healthy": new["rate"] = 0.2\n            return new'),
+        ("`settings` itself is changed, which the caller still has", "dict(settings)", "settings"),
+        ("the settings come back as they were", "new[key] = value", "pass"),
+        ("the changed setting alone comes back; all six are asked for",
+         "new[key] = value", "new = {key: value}"),
+    ),
+)  # fmt: skip
+
+TASKS = [DROPOUT, NORM, LOOP, LEAK, DIAGNOSIS, MENDING]
