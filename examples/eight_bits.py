@@ -48,10 +48,7 @@ def compare(model, x, score, what, path, axes):
     for bits, found in ((32, model), (8, nn.quantize(model))):
         file = path.with_name(f"{path.stem}_{bits}.onnx")
         export(found, file, x[:2], axes=axes)
-        options = onnxruntime.SessionOptions()
-        # On x86 without VNNI sums of products of bytes would otherwise be cut off at 16 bits.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-        session = onnxruntime.InferenceSession(str(file), options)
+        session = onnxruntime.InferenceSession(str(file))
         name = session.get_inputs()[0].name
         with no_grad():
             ours = in_batches(lambda batch, f=found: f(tensor(batch)).numpy(), x)

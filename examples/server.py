@@ -60,8 +60,6 @@ def by_onnxruntime(path, finish):
     """The same, by onnxruntime with one thread in each run."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    # A model of eight bits, on x86 without VNNI: sums of products would be cut off at 16 bits.
-    options.add_session_config_entry("session.x64quantprecision", "1")
     session = onnxruntime.InferenceSession(str(path), options)
     name = session.get_inputs()[0].name
     return lambda x: np.asarray(finish(session.run(None, {name: x})[0]))

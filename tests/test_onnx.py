@@ -38,7 +38,6 @@ def run(path, *inputs):
     """What onnxruntime gives."""
     options = runtime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 3, 1
-    options.add_session_config_entry("session.x64quantprecision", "1")  # see docs/ship.md
     session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return session.run(None, {i.name: np.asarray(x) for i, x in zip(session.get_inputs(), inputs)})
 
