@@ -12,6 +12,7 @@ import io
 import re
 import sys
 import tokenize
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,6 +67,7 @@ def lines_of_code(source):
     return len(found - docstrings(ast.parse(source)))
 
 
+@cache
 def count(patterns):
     """(lines of code, lines) of the files that match."""
     paths = {path for pattern in patterns.split() for path in ROOT.glob(pattern)}
