@@ -22,7 +22,6 @@ import hashlib
 import importlib
 import json
 import math
-import resource
 import shutil
 import signal
 import sys
@@ -152,9 +151,14 @@ class Child:
         status = 1
         try:
             os.setsid()
-            with open(os.devnull) as nothing, open(self.said, "w") as said:
+            with (
+                open(os.devnull, encoding="utf-8") as nothing,
+                open(self.said, "w", encoding="utf-8") as said,
+            ):
                 for file, number in ((nothing, 0), (said, 1), (said, 2)):
                     os.dup2(file.fileno(), number)
+            import resource  # of Unix, as fork is
+
             with suppress(OSError, ValueError):  # a system may know no such limit
                 resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             text = json.dumps(work())

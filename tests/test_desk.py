@@ -246,7 +246,7 @@ def test_what_is_begun_is_what_was_written_in_or_cannot_be_read(root):
     edit(mine / "01_b.ipynb", {2: FIRST[2][1]})  # run, not changed
     assert list(Desk(root).begun()) == []
     edit(mine / "00_a.ipynb", {3: "def f(x):\n    return x"})
-    (mine / "02_c.ipynb").write_text("{")
+    (mine / "02_c.ipynb").write_text("{", encoding="utf-8")
     assert list(Desk(root).begun()) == [mine / "00_a.ipynb", mine / "02_c.ipynb"]
     for name in "00_a", "02_c":
         (mine / f"{name}.ipynb").unlink()

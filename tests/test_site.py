@@ -49,9 +49,10 @@ def test_what_is_wrong_in_pages_is_found(tmp_path):
         '<h1 id="top1">A</h1><a href="b.html#there">b</a> <a href="b.html#gone">b</a>'
         '<a href="#top1">up</a> <a href="c.html">c</a> <a href="https://example.org/x">out</a>'
         '<img src="p.png" alt=" "><script src="https://example.org/s.js"></script>'
-        '<link rel="canonical" href="https://example.org/a.html">'
+        '<link rel="canonical" href="https://example.org/a.html">',
+        encoding="utf-8",
     )
-    (tmp_path / "b.html").write_text('<p id="there">' + "x" * check.LARGEST)
+    (tmp_path / "b.html").write_text('<p id="there">' + "x" * check.LARGEST, encoding="utf-8")
     (tmp_path / "p.png").write_bytes(b"")
     assert check.faults(tmp_path) == [
         "a.html: an image without words, p.png",

@@ -106,7 +106,7 @@ def clone(origin, tmp_path):
     for shared in "share", "etc":  # JupyterLab's own files
         if (Path(sys.prefix) / shared).exists():
             (here / ".venv" / shared).symlink_to(Path(sys.prefix) / shared)
-    (here / ".venv" / ".installed").write_text(str(here))
+    (here / ".venv" / ".installed").write_text(str(here), encoding="utf-8")
     return here
 
 
@@ -471,7 +471,7 @@ def test_a_builders_model_becomes_a_page(exported):
 
     for name in web.RUNTIME:
         (project.folder / "runtime" / "dist").mkdir(parents=True, exist_ok=True)
-        (project.folder / "runtime" / "dist" / name).write_text("// nothing")
+        (project.folder / "runtime" / "dist" / name).write_text("// nothing", encoding="utf-8")
     (arguments,) = re.findall(r"python (-m minidl\.web .*)", PROJECT)
     said = project.run(*arguments.split(), "--runtime", "runtime")
     assert "open it: python -m http.server --directory page 8000" in said

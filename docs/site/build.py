@@ -33,11 +33,11 @@ from course import start  # noqa: E402
 
 # The pages of docs/, by what one wants of them.
 HOW_TOS = {
-    "Use it": ["project", "online", "coming", "compile", "state_dicts", "ship"],
+    "Use it": ["project", "examples", "online", "coming", "compile", "state_dicts", "ship"],
     "Teach with it": ["grading", "lessons"],
     "More than one core": ["gpu", "machines"],
     "How good, how fast": ["benchmarks", "growth", "where_time_goes", "audit"],
-    "Why it is as it is": ["decisions"],
+    "Why it is as it is": ["promises", "decisions", "release"],
 }
 TOP = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
