@@ -115,6 +115,7 @@ def settings(clone):
     home = clone.parent / "home"
     home.mkdir(exist_ok=True)
     unset = "DISPLAY", "WAYLAND_DISPLAY", "PYTHONPATH", "JUPYTER_CONFIG_DIR", "JUPYTER_TOKEN"
+    unset += "MAKEFLAGS", "MFLAGS", "MAKELEVEL"  # of the make that runs these tests
     kept = {name: value for name, value in os.environ.items() if name not in unset}
     path = f"{clone / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return kept | ONE_THREAD | {"HOME": str(home), "PATH": path}
@@ -379,7 +380,7 @@ def project(tmp_path_factory):
     """The page's project as far as *Load and use*, for which NumPy is enough."""
     if util.find_spec("hatchling") is None:
         pytest.skip(WAITS + "hatchling (pip install -e '.[test]')")
-    if util.find_spec("pip") is None:
+    if not (Path(sysconfig.get_path("purelib")) / "pip").exists():
         pytest.skip(WAITS + "pip")
     made = Project(tmp_path_factory.mktemp("an empty project"))
     here = "--no-deps", "--no-index", "--disable-pip-version-check", "--quiet"
