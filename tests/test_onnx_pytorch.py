@@ -127,7 +127,7 @@ def test_a_model_trained_elsewhere_is_trained_on(torch, tmp_path, new):
 @pytest.mark.slow
 def test_what_is_not_known_is_named(torch, tmp_path):
     exported(torch, torch.nn.GELU(), torch.randn(3, 5), tmp_path / "gelu.onnx", False)
-    with pytest.raises(NotImplementedError, match=r"Gelu is the form with tanh.*approximate"):
+    with pytest.raises(NotImplementedError, match=r"Gelu.*the form with tanh.*approximate"):
         load(tmp_path / "gelu.onnx")(np.zeros((3, 5), "float32"))
     exported(torch, torch.nn.Linear(700, 400), torch.randn(2, 700), tmp_path / "a.onnx", True)
     (tmp_path / "a.onnx.data").unlink()
