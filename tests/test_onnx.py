@@ -226,6 +226,15 @@ def test_weights_in_eight_bits_have_no_sign(tmp_path):
     assert [types[name] for name in ("0.weight", "8.weight")] == [onnx.TensorProto.UINT8] * 2
 
 
+def test_the_largest_sums_in_eight_bits_are_not_cut_off(tmp_path):
+    model, path = nn.Sequential(nn.quantize(nn.Sequential(nn.Linear(4, 2)))), tmp_path / "a.onnx"
+    model[0][0].weight.data = np.full((4, 2), 127, np.int8) * np.int8([1, -1])
+    export(model, path, np.ones((2, 4), "f"))
+    (weight,) = [w for w in onnx.load(path).graph.initializer if w.name == "0.0.weight"]
+    assert onnx.numpy_helper.to_array(weight).tolist() == [[255, 1]] * 4
+    check(path, model, [np.ones((3, 4), "f")], ("N",))
+
+
 def test_a_weight_that_is_shared_is_written_once(tmp_path):
     path = str(tmp_path / "a.onnx")
     check(path, nn.GPT(11, 8, 16, 4, 1), [ids(2, 8)], ("N", "T"))

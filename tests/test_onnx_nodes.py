@@ -778,7 +778,7 @@ def test_every_case_that_is_left_out_has_its_reason():
             assert any(map(asks, cases()[kind])), f"{kind}: no case asks for {reason}"
 
 
-def test_the_table_in_the_readme():
+def test_the_table_in_the_page():
     written = re.search(f"{BEGIN}(.*?){END}", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert written, f"docs/ship.md has no table between {BEGIN} and {END}"
     if f"ONNX {onnx.__version__} " not in written[1]:

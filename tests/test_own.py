@@ -453,6 +453,12 @@ def filled(folder, lesson, *cells):
     return path
 
 
+def in_use():
+    """What some cells below change."""
+    step, relu = minidl.optim.AdamW.step, hasattr(F, "relu")
+    return np.exp, np.allclose, step, F.gelu, relu, os._exit, os.abort
+
+
 @pytest.mark.parametrize(
     "cell",
     [
@@ -468,26 +474,10 @@ def test_a_cell_harms_no_other_piece_and_not_the_program(tmp_path, cell):
     filled(tmp_path, "07", f"{RIGHT_07_1}", 'check("07.1", unbroadcast)', cell)
     source = textwrap.dedent(find("08.2").right[0])
     filled(tmp_path, "08", source, f'check("08.2", {find("08.2").name})')
-    before = (
-        np.exp,
-        np.allclose,
-        minidl.optim.AdamW.step,
-        F.gelu,
-        hasattr(F, "relu"),
-        os._exit,
-        os.abort,
-    )
+    before = in_use()
     state = np.random.get_state()[1].tolist()
     report = own(tmp_path, networks=("GPT",))
-    after = (
-        np.exp,
-        np.allclose,
-        minidl.optim.AdamW.step,
-        F.gelu,
-        hasattr(F, "relu"),
-        os._exit,
-        os.abort,
-    )
+    after = in_use()
     assert [a is b for a, b in zip(before, after, strict=True)] == [True] * 7
     assert np.random.get_state()[1].tolist() == state
     assert piece(report, "07.1").used, piece(report, "07.1").why

@@ -315,9 +315,6 @@ def _(r):
 
 @rule(LAYERS, nn.QuantizedLinear)
 def _(r):
-    """The weight is written plus 128, as uint8: of int8 onnxruntime cuts off large sums on
-    processors without VNNI.
-    """
     x, scale, zero = r.node("DynamicQuantizeLinear", r.x[0], n=3)
     product = r.node("MatMulInteger", x, *_bytes(r, zero))
     return _scaled(r, product, scale, ())
