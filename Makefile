@@ -40,7 +40,7 @@ course: $(INSTALLED) ## open JupyterLab at the list of lessons, in your own copi
 	JUPYTER_CONFIG_PATH="$(CURDIR)/course/lab:$$JUPYTER_CONFIG_PATH" $(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.log_level=WARN --ServerApp.log_level=WARN \
 	    --LabApp.default_url=/lab/tree/my/start.md $$flags
 
-test: $(INSTALLED) ## run everything that CI runs, the fast part first: 20 minutes on two cores
+test: $(INSTALLED) ## run everything that CI runs, the fast part first: 35 minutes on two cores
 	@$(PARTS); \
 	part $(PY) -m ruff check .; \
 	part $(PY) -m ruff format --check .; \
