@@ -29,12 +29,13 @@ Metadata of a notebook, under `minidl`:
 """
 
 import argparse
-import asyncio
 import copy
 import hashlib
 import itertools
 import json
+import math
 import os
+import queue
 import re
 import sys
 import tempfile
@@ -43,11 +44,14 @@ from functools import partial
 from pathlib import Path
 
 import nbformat
+from jupyter_client.asynchronous import AsyncKernelClient
+from jupyter_client.channels import AsyncZMQSocketChannel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import v4
 from nbgrader import preprocessors as nbgrader
 from nbgrader.nbgraderformat import ValidationError
+from traitlets import Type
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that this folder's package and helper are found
@@ -56,7 +60,7 @@ from course.live import QuotationError, marked, statements  # noqa: E402
 
 FOLDERS = "course", "solutions"
 SECONDS_PER_CELL = 100
-WAKE = 3  # seconds after which a kernel that has not answered gets another request
+LOOK = 0.1  # seconds after which a channel of a kernel is looked at again
 TRIES = 3  # now and then a kernel leaves a request unread, and a cell seems to run for ever
 
 # What JupyterLab folds away until a click, by the tags that sites know.
@@ -248,27 +252,32 @@ def is_executed(nb):
     return right and counts == list(range(1, len(counts) + 1))
 
 
-class Client(NotebookClient):
-    """One that wakes a kernel which leaves a request unread (docs/decisions.md, ipykernel): with
-    the next request it reads both."""
+class Channel(AsyncZMQSocketChannel):
+    """One that looks itself, now and then, whether something has come: its socket's sign that it
+    has may get lost, and then it waits for ever (docs/decisions.md, ipykernel)."""
 
-    async def async_execute_cell(self, *cell, **options):
-        return await self._awake(super().async_execute_cell(*cell, **options))
-
-    async def async_wait_for_reply(self, *request, **options):  # of what the kernel is, at first
-        return await self._awake(super().async_wait_for_reply(*request, **options))
-
-    async def _awake(self, waiting):
-        waking = asyncio.ensure_future(self._wake())
-        try:
-            return await waiting
-        finally:
-            waking.cancel()
-
-    async def _wake(self):
+    async def get_msg(self, timeout=None):
+        end = time.monotonic() + (math.inf if timeout is None else timeout)
         while True:
-            await asyncio.sleep(WAKE)
-            self.kc.kernel_info()
+            left = end - time.monotonic()
+            try:
+                return await super().get_msg(max(0, min(LOOK, left)))
+            except queue.Empty:
+                if left <= LOOK:
+                    raise
+
+
+class KernelClient(AsyncKernelClient):
+    shell_channel_class = iopub_channel_class = Type(Channel)
+
+
+class Client(NotebookClient):
+    """A notebook at work; its kernel's answers are always found."""
+
+    def create_kernel_manager(self):
+        manager = super().create_kernel_manager()
+        manager.client_factory = KernelClient
+        return manager
 
 
 def execute(nb, folder, root):

@@ -9,11 +9,10 @@ import sys
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbformat import v4
 from test_project import ROOT
 
-from course import desk
+from course import build, desk
 from course.desk import Desk
 
 ANSWER = {"nbgrader": {"grade_id": "answer-00-1", "solution": True}}
@@ -341,7 +340,7 @@ def test_an_answer_is_checked_and_remembered_there(here):
         if name.startswith("answer-"):
             cell.source = right[name]
     mine.cells.append(v4.new_code_cell('hint("07.1")'))
-    NotebookClient(mine, resources={"metadata": {"path": str(path.parent)}}).execute()
+    build.Client(mine, resources={"metadata": {"path": str(path.parent)}}).execute()
     said = "".join(o.get("text", "") for c in mine.cells for o in c.get("outputs", []))
     assert "07.1 hint 1 of 3" in said
     points = json.loads((path.parent / ".progress.json").read_text(encoding="utf-8"))
@@ -360,7 +359,7 @@ def test_quotations_are_live_there(here):
         v4.new_code_cell("import minidl\nprint((minidl.tensor(2.0) * 3.0).item())"),
     ]
     lesson = v4.new_notebook(cells=cells)
-    NotebookClient(lesson, resources={"metadata": {"path": str(path.parent)}}).execute()
+    build.Client(lesson, resources={"metadata": {"path": str(path.parent)}}).execute()
     assert lesson.cells[-1].outputs[0]["text"] == "5.0\n"
 
 
@@ -371,7 +370,7 @@ def test_the_lessons_helpers_are_found_there(here):
     source = "from course.lesson import show\nimport matplotlib.pyplot as plt\n"
     source += 'plt.style.use("course.mplstyle")\nprint(plt.rcParams["figure.dpi"])'
     lesson = v4.new_notebook(cells=[v4.new_code_cell(source)])
-    NotebookClient(lesson, resources={"metadata": {"path": str(here / "my/course")}}).execute()
+    build.Client(lesson, resources={"metadata": {"path": str(here / "my/course")}}).execute()
     assert lesson.cells[0].outputs[-1]["text"] == "100.0\n"
 
 

@@ -26,12 +26,12 @@ import nbformat
 import numpy as np
 import pytest
 from conftest import WAITS
-from nbclient import NotebookClient
 from nbformat import v4
 from test_jobs import parts_of
 from test_project import EXTRAS, ROOT, Requirement, read
 
 import minidl
+from course import build
 from grading import sandbox
 from minidl.data.images import read_folder
 from minidl.nn import functional as F
@@ -162,7 +162,7 @@ def make_course(clone):
 def opened(path):
     """A notebook at work: execute(place) gives what a cell says; at the end it is saved."""
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
+    client = build.Client(
         notebook, timeout=SECONDS, allow_errors=True,
         resources={"metadata": {"path": str(path.parent)}},
     )  # fmt: skip
