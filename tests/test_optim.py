@@ -529,6 +529,20 @@ def test_the_rate_ahead_is_that_of_a_later_step():
     assert optim.SGD([x], 0.5).rate(3) == 0.5
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_steps_in_a_compiled_function_count_on(kind, device):
+    """Each step has its own number, which Adam corrects its means by."""
+    found = []
+    for wrap in (lambda function: function, minidl.compile):
+        x = tensor(START, requires_grad=True, device=device)
+        optimizer = KINDS[kind][0]([x])
+        three = wrap(lambda x=x, optimizer=optimizer: walk(x, optimizer, 3).sum())
+        three(), three()
+        assert optimizer.steps == 6
+        found.append(x.numpy())
+    np.testing.assert_allclose(*found, rtol=1e-9)
+
+
 def test_a_schedule_sets_the_rate_of_each_step(device):
     x = tensor(np.array([0.0]), requires_grad=True, device=device)
     optimizer = optim.SGD([x], 1.0, schedule=lambda step: [1, 0.5, 0][step])

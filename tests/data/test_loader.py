@@ -962,3 +962,28 @@ def test_stacking_is_pytorchs_default(torch):
     ours = list(DataLoader(Squares(), 3))
     theirs = list(torch.utils.data.DataLoader(Squares(), 3))
     same(ours, [[a.numpy() for a in batch] for batch in theirs])
+
+
+def test_samples_of_several_forms_are_not_padded_into_one_batch():
+    with pytest.raises(ValueError, match="shorter"):
+        pad_collate([([1, 2], 0), ([3],)])
+
+
+@pytest.mark.parametrize("transform", [None, shaken])
+def test_rows_of_a_batch_are_those_of_the_whole_batch(transform):
+    """What one process of several reads; what a transform draws belongs to the whole batch."""
+    read = []
+
+    class Told(ArrayDataset):
+        def __getitem__(self, i):
+            read.extend(np.atleast_1d(i).tolist())
+            return super().__getitem__(i)
+
+    def batches(**rows):
+        data = DataLoader(Told(*numbers(8).arrays), 4, seed=1, workers=0, transform=transform)
+        return [*data.batches(0, **rows)]
+
+    whole = batches()
+    read.clear()
+    same(batches(rows=lambda n: slice(1, n, 2)), [[a[1::2] for a in batch] for batch in whole])
+    assert read == ([1, 3, 5, 7] if transform is None else [0, 1, 2, 3, 4, 5, 6, 7])

@@ -389,3 +389,17 @@ def test_the_standin_computes():
     assert (-a > 3 * a).tolist() == [[False, False], [False, False]]
     assert a.astype("float32").dtype == standin.float32
     assert standin.broadcast_to(a, (3, 2, 2)).shape == (3, 2, 2)
+
+
+def test_an_array_is_sent_by_a_stream_where_there_are_some(monkeypatch):
+    sent = []
+
+    def send(module, a):
+        sent.append((module, a))
+        return "there", lambda: None
+
+    monkeypatch.setattr(streams, "send", send)
+    card = SimpleNamespace(__name__="card", cuda=True, asarray=lambda a: "at once")
+    a = np.ones(2)
+    assert devices.send(card, a)[0] == "there" and sent[0][0] is card and sent[0][1] is a
+    assert devices.send(card, np.ones(0))[0] == "at once" and len(sent) == 1

@@ -10,7 +10,7 @@ from test_ops import TABLE, leaves, numbers, on, weights
 
 import minidl
 from minidl import nn, optim, tensor
-from minidl.engine import devices, gradients
+from minidl.engine import devices, gradients, intercept
 from minidl.engine import tensor as engine
 from minidl.engine.intercept import primitives
 from minidl.nn import functional as F
@@ -114,3 +114,28 @@ def test_a_product_waits_only_where_it_is_larger_than_its_factors(left, right, w
         _, found = total.result()
     np.testing.assert_array_equal(found, sum(a @ b for a, b in pairs))
     assert total.products == []
+
+
+def test_another_forward_alone_leaves_the_gradient():
+    x = tensor([2.0, 3.0], requires_grad=True)
+    with intercept.replaced("exp", forward=lambda xp, x: 2 * xp.exp(x)):
+        y = x.exp().sum()
+        (g,) = minidl.grad(y, [x])
+    np.testing.assert_allclose(g.numpy(), 2 * np.exp([2.0, 3.0]), rtol=1e-6)
+    with intercept.replaced("exp", gradient=lambda g, y, x: (5 * g,)):
+        y = x.exp().sum()
+        (g,) = minidl.grad(y, [x])
+    assert g.numpy().tolist() == [5, 5] and np.isclose(y.item(), np.exp([2.0, 3.0]).sum())
+
+
+def test_a_gradient_without_memory_says_which_and_of_what():
+    def full(g, y, x):
+        raise MemoryError("no room")
+
+    x = tensor(np.ones((2, 3)), requires_grad=True)
+    with (
+        intercept.replaced("exp", gradient=full),
+        pytest.raises(MemoryError, match=r"^the gradient of exp: .*no room.*\(2, 3\)|"
+                                         r"^the gradient of exp.*\(2, 3\).*no room"),
+    ):  # fmt: skip
+        x.exp().sum().backward()

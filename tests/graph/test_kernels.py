@@ -582,3 +582,9 @@ def test_kernels_are_cuda(tmp_path):
     line = Line("exp", (x,), {}, Value(drawn(2).astype("float16")))
     Kernel([line], [line.out]).text()
     assert through_nvidias_compiler(tmp_path) == ""
+
+
+def test_a_number_in_the_text_is_no_argument():
+    x, number = given(drawn(3, 4)), Value(np.array([[0.5]], "f"), "constant", data=0.5)
+    line = Line("multiply", (x, number), {}, Value(drawn(3, 4)))
+    assert Kernel([line], [line.out]).args == (x,)

@@ -463,3 +463,11 @@ def test_graph_says_what_is_needed_at_the_end(device):
     assert list(g.updates.values()) == [update] and next(iter(g.updates)).kind == "state"
     assert g.grads == [(w, grad)]
     assert not [v for v in g.ends() if not isinstance(v, Value)]
+
+
+def test_equal_numbers_repeat_and_numbers_of_several_types_do_not(device):
+    """x * 2 and x * 2.0 are two calls; x * 2.5 is one, wherever the number lies."""
+    function = lambda x: (x * float("2.5"), x * float("2.5"), x * 2, x * 2.0)  # noqa: E731
+    first = traced(function, TALL, device=device)
+    assert len(str(first).splitlines()) == 4
+    assert len(str(graph.without_repeats(first)).splitlines()) == 3

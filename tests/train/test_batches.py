@@ -1,5 +1,7 @@
 """Arrays, data sets and batches of any form: they train alike, eager, compiled and in groups."""
 
+import warnings
+
 import numpy as np
 import pytest
 from test_trainer import Interrupt, after, by_hand, linear_trainer, weights
@@ -10,7 +12,8 @@ from minidl.data import ArrayDataset, DataLoader
 from minidl.engine.tensor import Tensor, tensor
 from minidl.graph.passes import EXACT
 from minidl.nn import functional as F
-from minidl.train import Checkpoint, ReduceOnPlateau, Trainer, accuracy, find_rate
+from minidl.train import Checkpoint, ReduceOnPlateau, Trainer, accuracy, find_rate, metrics
+from minidl.train.batches import dataset, parts
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(40, 2)).astype("f")
@@ -37,6 +40,7 @@ def test_arrays_train_as_the_data_set_of_them(compile, device):
     for x, y in [
         (X, labels),
         (tensor(X), tensor(labels)),
+        (tensor(X, requires_grad=True), labels),
         (tensor(X).to(device), labels),
         (X.tolist(), labels.tolist()),
         (X.astype("f8"), labels),
@@ -536,3 +540,40 @@ def test_a_length_to_cut_to_is_above_zero(length):
 def test_a_plateau_makes_the_rate_smaller(factor):
     with pytest.raises(ValueError, match=r"ReduceOnPlateau: factor must be in \[0, 1\), got"):
         ReduceOnPlateau(factor=factor)
+
+
+def test_what_a_batch_is_made_of_with_several_losses():
+    losses = metrics.Losses(["mse", "l1"], [1.0, 1.0])
+    given, first, second = {"x": X}, AGE, 2 * AGE
+    assert parts((given, first, second), losses) == ((given,), [first, second])
+    assert parts((given, (first, second)), losses) == ((given,), (first, second))
+    assert parts((X, AGE), F.mse)[1] is AGE
+
+
+def test_columns_without_arrays_are_refused_wherever_they_stand():
+    for columns in ([X, ()], [(), X], [{}], [X, {}]):
+        with pytest.raises(ValueError, match="expected arrays of one length"):
+            dataset(*columns)
+
+
+def test_weights_in_the_data_are_no_classes():
+    data = ArrayDataset(X, KIND, np.linspace(0.1, 2, 40))
+    trainer = linear_trainer("cross_entropy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trainer.fit(data, sample_weight=True, class_weight={0: 1.0, 1: 2.0}, **QUIET)
+    with pytest.warns(UserWarning, match=r"no sample has the class .* the classes are \[0, 1\]"):
+        linear_trainer("cross_entropy").fit(
+            data, sample_weight=True, class_weight={0: 1.0, 1: 2.0, 2: 2.0}, **QUIET
+        )
+
+
+def test_a_compiled_step_of_a_group_changes_every_weight(device):
+    """The update is traced by itself there, and gets each gradient."""
+    found = []
+    for compile in (False, True):
+        group = distributed.Group(0, 1, lambda a: None, lambda a: None)
+        trainer = linear_trainer("cross_entropy", group=group, compile=compile, device=device)
+        trainer.fit(X, KIND, 2, batch_size=10, **QUIET)
+        found.append(weights(trainer))
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-7)

@@ -651,3 +651,13 @@ def test_to_stop_by_another_name_is_refused(name):
         setattr(trainer, name, True)
     trainer.stopped = True
     trainer.mine = 3
+
+
+def test_curves_of_a_history_that_begins_with_a_metric():
+    pytest.importorskip("matplotlib")
+    figure = plot_history({"accuracy": [0.1, 0.9], "loss": [2, 1]})
+    assert [(a.get_xlabel(), a.get_ylabel()) for a in figure.axes] == [
+        ("epoch", "loss"),
+        ("epoch", "accuracy"),
+    ]
+    assert {a.get_xscale() for a in figure.axes} == {"linear"}

@@ -315,7 +315,9 @@ def test_plot_statistics(tmp_path, monkeypatch):
     left, middle, right = figure.axes
     assert (tmp_path / "rows.png").stat().st_size > 1000
     assert right.get_yscale() == "log" and middle.get_yscale() == "linear"
-    assert [t.get_text() for t in left.get_xticklabels()] == ["0 (Linear)", "1 (Tanh)"]
+    names = left.get_xticklabels()
+    assert [t.get_text() for t in names] == ["0 (Linear)", "1 (Tanh)"]
+    assert {t.get_rotation() for t in names} == {90}, "long names lie one over the other"
     np.testing.assert_allclose(right.lines[0].get_ydata(), [row["gradient"] for row in rows])
     assert middle.lines[0].get_ydata().tolist() == [0, 0]
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

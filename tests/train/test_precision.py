@@ -276,3 +276,13 @@ def test_the_state_goes_through_json(device):
     other.load_state_dict({"scale": np.asarray(2.0), "good": np.asarray(1)})
     assert other.state_dict() == {"scale": 2.0, "good": 1}
     assert isinstance(scaler.scale(p.sum()), Tensor)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 4)])
+def test_a_number_that_is_added_to_half_leaves_it_half(shape, device):
+    half = leaf(rand(*shape), device, "float16")
+    with autocast():
+        assert (half + 1.5).dtype == "float16"
+        bias = leaf(rand(*shape[1:]), device)
+        assert (half + bias).dtype == "float16", "a bias has fewer axes"
+        assert (half + leaf(rand(*shape), device)).dtype == "float32", "this is no bias"
