@@ -360,7 +360,8 @@ def met(path):
     lesson = build.read(path)
     cells = [cell for cell in lesson.cells if cell.cell_type == "code"]
     # A mistake may take the end out of a loop, or out of a wait.
-    limits = 60, 60 + 6 * lesson.metadata.minidl.seconds
+    seconds = lesson.metadata.minidl.seconds  # of the whole lesson
+    limits = min(60, 20 + seconds), 30 + 3 * seconds
     # Without a history: the copies of the process would share its database, and print complaints.
     shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
     verdicts, quoted, differs = [], [], ""
