@@ -400,8 +400,8 @@ MEMORY = 4 << 30  # bytes; a mistake may double a list at each call
 def apart(shell, text, later, limits):
     """In a copy of this process: what met the mistake, or "".
 
-    limits: for so many seconds of its own time, and of the clock's.  One that does nothing for
-    20 seconds waits for what never comes; one that wants MEMORY more is refused it.
+    limits: for so many seconds of its own time, and of the clock's.  One that does next to
+    nothing for 20 seconds waits for what never comes; one that wants MEMORY more is refused it.
     """
     import resource  # not on Windows, where this is not called
 
@@ -416,7 +416,7 @@ def apart(shell, text, later, limits):
 
         def look(*_):
             used.append(time.process_time())
-            if used[-1] - used[-21] < 0.05 or len(used) - 20 > limits[1]:
+            if used[-1] - used[-21] < 0.5 or len(used) - 20 > limits[1]:
                 os._exit(write(here, "ran too long"))
 
         signal.signal(signal.SIGVTALRM, lambda *_: os._exit(write(here, "ran too long")))
