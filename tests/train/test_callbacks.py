@@ -187,6 +187,7 @@ def test_in_a_notebook_one_picture_changes(monkeypatch):
     shells = pytest.importorskip("IPython.core.interactiveshell")
     from IPython.utils.capture import capture_output
 
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)  # of another one IPython warns
     shell = shells.InteractiveShell.instance()
     try:
         plot = HistoryPlot()
