@@ -38,6 +38,7 @@ course: $(INSTALLED) ## open JupyterLab at the list of lessons, in your own copi
 	fi; \
 	$(PY) course/desk.py && \
 	JUPYTER_CONFIG_PATH="$(CURDIR)/course/lab:$$JUPYTER_CONFIG_PATH" $(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.log_level=WARN --ServerApp.log_level=WARN \
+	    --LabApp.custom_css=True --ServerApp.tornado_settings=static_custom_path="$(CURDIR)/course/lab/custom" \
 	    --LabApp.default_url=/lab/tree/my/start.md $$flags
 
 test: $(INSTALLED) ## run everything that CI runs, the fast part first: 35 minutes on two cores

@@ -148,7 +148,11 @@ def make_course(clone):
         for line in process.stdout:
             said += line
             if address := re.search(r"http://(localhost|127\.0\.0\.1)\S+start\.md\S*", line):
-                assert "JupyterLab" in fetched(address[0])
+                page = fetched(address[0])
+                assert "JupyterLab" in page and "custom/custom.css" in page
+                # What is folded does not show its first line, which may be the answer.
+                style = fetched(address[0].replace("lab/tree/my/start.md", "custom/custom.css"))
+                assert ".jp-PlaceholderText" in style
                 return said
         raise AssertionError(f"no address was printed: {said}")
     finally:
