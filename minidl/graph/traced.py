@@ -15,10 +15,11 @@ import numpy as np
 from ..engine import devices
 from ..engine.intercept import modes
 from ..engine.tensor import Tensor
-from .lines import PLACED, VIEWS, Line, Value, call, layout, mapped
+from .lines import PLACED, VIEWS, Line, Value, call, flat, layout, mapped
 
 NUMBERS = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
            "divide": operator.truediv, "power": operator.pow}  # fmt: skip
+FIXED = "constant", "state"  # kinds of Values whose numbers are the same at the next run
 
 
 class Traced:
@@ -52,6 +53,14 @@ class Traced:
         return len(self.array)
 
     def __getitem__(self, key):
+        for part in flat(key):
+            if isinstance(part, Traced) and part.dtype == bool and part.value.kind not in FIXED:
+                raise RuntimeError(
+                    "x[mask] was met while a graph was traced: how many elements a mask takes that "
+                    "is computed inside, or given, is another number at each run, and a graph has "
+                    "fixed shapes. Keep all elements, with x * mask or minidl.where(mask, x, 0), "
+                    "and divide by mask.sum() for a mean; or do not compile this function"
+                )
         return write("getitem", self, key)
 
     def __setitem__(self, key, new):

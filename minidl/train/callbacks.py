@@ -190,7 +190,7 @@ class EarlyStopping(Monitor):
             trainer.stopped = True
 
     def on_train_end(self, trainer: Trainer) -> None:
-        if self.weights and sys.exception() is None:
+        if self.weights and not trainer.failed:
             trainer.model.load_state_dict(self.weights)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import warnings
 from contextlib import closing, nullcontext, suppress
 from copy import copy, deepcopy
@@ -148,6 +149,7 @@ class Trainer:
         self.batch = self.seen = 0  # how many batches of it are done, and how many samples
         self.logs: dict[str, float] = {}  # the means over these batches
         self.stopped = False  # whether a callback ended the run
+        self.failed = False  # whether an error did
         self.columns = []  # the names of x's columns in training, of a DataFrame or of read_csv
         self.n_inputs = None  # how many arrays of a batch were inputs, in training
         self._checked, self._modes = (None, None), []  # see `_begin_step`
@@ -236,11 +238,13 @@ class Trainer:
         self._checked = None, None
         with training(self.model):
             self._tell("on_train_begin")
+            outside = sys.exception()  # fit may be called where an error is being handled
             try:
                 while self.epoch < self.n_epochs and not self.stopped:
                     self._train_epoch(loader, weigh)
                     self._end_epoch(valid)
             finally:
+                self.failed = sys.exception() is not outside
                 self._tell("on_train_end")
         return self.history
 
@@ -407,8 +411,16 @@ class Trainer:
         for whole_name, array in arrays.items():
             part, _, name = whole_name.partition(".")
             states.setdefault(part, {})[name] = array
+        before = self.model.state_dict()
         self.model.load_state_dict(states["model"])
-        self.optimizer.load_state_dict(states["optimizer"])
+        try:
+            self.optimizer.load_state_dict(states["optimizer"])
+        except ValueError as error:
+            self.model.load_state_dict(before)
+            raise ValueError(
+                f"{path} was saved with another optimiser than this {type(self.optimizer).__name__}"
+                f", or with other parameters: {error}; nothing was changed"
+            ) from error
         for holder, name, key in [*self._kept(), *((self, name, name) for name in _PLACE)]:
             if key in states | place:
                 setattr(holder, name, (states | place)[key])

@@ -405,3 +405,21 @@ def test_constants_types_and_draws_on_the_device(device):
         draws = devices.to_numpy(rng.random((2, 3), np.float32))
         expected = np.array([2, 3, 4], "f") * drawn(2, 3, seed=i) + draws
         np.testing.assert_allclose(a, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pick", [lambda x: x > 0, lambda x: (slice(None), x[0] > 0)])
+def test_a_mask_that_is_computed_is_refused(pick, device):
+    """One element that it takes would be spread over as many as it took when this was traced."""
+    x = tensor([[3.0, -1.0, 5.0]], device=device)
+    with pytest.raises(RuntimeError, match=r"x\[mask\] .* fixed shapes.*minidl\.where"):
+        minidl.compile(lambda x: x[pick(x)].sum())(x)
+
+
+def test_a_mask_that_stays_is_taken(device):
+    mask = np.array([True, False, True])
+    for which in (mask, tensor(mask, device=device))[device != "cpu" :]:
+        function = minidl.compile(lambda x, which=which: x[which].sum())
+        for values in ([3.0, -1.0, 5.0], [-3.0, -1.0, 5.0]):
+            x = tensor(values, device=device)
+            assert function(x).item() == values[0] + values[2]
+            assert minidl.compile(lambda x: x[[0, 2]].sum())(x).item() == values[0] + values[2]

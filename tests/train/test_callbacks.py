@@ -662,3 +662,21 @@ def test_curves_of_a_history_that_begins_with_a_metric():
         ("epoch", "accuracy"),
     ]
     assert {a.get_xscale() for a in figure.axes} == {"linear"}
+
+
+def test_the_best_weights_come_back_also_where_an_error_is_handled():
+    """Load it, or else train it, is often written with except."""
+    found = []
+    for raised in (False, True):
+        trainer = spiral_trainer()
+        callbacks = Pretend(3, 1, 2, 2, 2), EarlyStopping(patience=2)
+        try:
+            if raised:
+                raise FileNotFoundError
+            fit(trainer, *callbacks, epochs=5)
+        except FileNotFoundError:
+            fit(trainer, *callbacks, epochs=5)
+        assert not trainer.failed
+        np.testing.assert_array_equal(weights(trainer), callbacks[0].found[2])
+        found.append(weights(trainer))
+    np.testing.assert_array_equal(*found)

@@ -1349,3 +1349,15 @@ def test_accuracy_of_several_labels_a_sample_is_refused():
     assert accuracy(y, tensor(np.eye(3, dtype="float32"))) == 1.0
     with pytest.raises(ValueError, match=r"several labels a sample.*metric of your own"):
         accuracy(y, tensor(np.ones((3, 3), "float32")))
+
+
+def test_a_state_of_another_optimiser_is_refused_and_changes_nothing(tmp_path):
+    saved = spiral_trainer()
+    saved.fit(SPIRALS, progress=False)
+    saved.save(tmp_path / "adam.safetensors")
+    model = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Dropout(0.1), nn.Linear(32, 3))
+    trainer = Trainer(model, optim.SGD(model.parameters(), 0.1), F.cross_entropy)
+    before = weights(trainer)
+    with pytest.raises(ValueError, match="saved with another optimiser than this SGD"):
+        trainer.load(tmp_path / "adam.safetensors")
+    np.testing.assert_array_equal(weights(trainer), before)
