@@ -51,7 +51,7 @@ test: $(INSTALLED) ## run everything that CI runs, the fast part first: 35 minut
 	cat .pytest_cache/waited 2>/dev/null; \
 	$(VERDICT)
 
-test-fast: $(INSTALLED) ## while you work, the fast part of it: a minute on two cores
+test-fast: $(INSTALLED) ## while you work, the fast part of it: three minutes on two cores
 	@$(PARTS); \
 	part $(PY) -m ruff check .; \
 	part $(PY) -m ruff format --check .; \
