@@ -72,7 +72,7 @@ BUDGETS = {
     "optim": (244, "optim"),
     "data": (645, "data"),
     "train": (1083, "train"),
-    "graph": (1877, "graph"),
+    "graph": (1876, "graph"),
     "gpu": (121, "gpu"),
     "files and estimators": (426, "io estimators pytorch"),
     "onnx, web and distributed": (1457, "onnx web distributed"),

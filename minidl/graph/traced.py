@@ -19,7 +19,6 @@ from .lines import PLACED, VIEWS, Line, Value, call, flat, layout, mapped
 
 NUMBERS = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
            "divide": operator.truediv, "power": operator.pow}  # fmt: skip
-FIXED = "constant", "state"  # kinds of Values whose numbers are the same at the next run
 
 
 class Traced:
@@ -54,12 +53,12 @@ class Traced:
 
     def __getitem__(self, key):
         for part in flat(key):
-            if isinstance(part, Traced) and part.dtype == bool and part.value.kind not in FIXED:
+            if isinstance(part, Traced) and part.dtype == bool and part.value.kind != "constant":
                 raise RuntimeError(
                     "x[mask] was met while a graph was traced: how many elements a mask takes that "
-                    "is computed inside, or given, is another number at each run, and a graph has "
-                    "fixed shapes. Keep all elements, with x * mask or minidl.where(mask, x, 0), "
-                    "and divide by mask.sum() for a mean; or do not compile this function"
+                    "is a Tensor may be another number at each run, and a graph has fixed "
+                    "shapes. Keep all elements, with x * mask or minidl.where(mask, x, 0), and for a "
+                    "mean divide by mask.sum(); or do not compile this function"
                 )
         return write("getitem", self, key)
 
