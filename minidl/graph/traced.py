@@ -57,8 +57,8 @@ class Traced:
                 raise RuntimeError(
                     "x[mask] was met while a graph was traced: how many elements a mask takes that "
                     "is a Tensor may be another number at each run, and a graph has fixed "
-                    "shapes. Keep all elements, with x * mask or minidl.where(mask, x, 0), and for a "
-                    "mean divide by mask.sum(); or do not compile this function"
+                    "shapes. Keep all elements, with x * mask or minidl.where(mask, x, 0), and for "
+                    "a mean divide by mask.sum(); or do not compile this function"
                 )
         return write("getitem", self, key)
 
