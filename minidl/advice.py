@@ -69,7 +69,7 @@ cuda: `x.to("cuda")`
 xpu ipu mtia get_device is_cuda is_cpu is_mps: `x.device`, which is "cpu" or "cuda"
 tolist: `x.numpy().tolist()`
 clone copy: `x * 1`, which keeps the gradient; `minidl.tensor(x)`, a copy without record
-requires_grad_: `x.requires_grad = True`
+requires_grad_: `x.requires_grad = True`, or False
 is_leaf: `x.op is None`
 grad_fn: `x.op`, the operation that made it, and `x.inputs`
 retain_grad retains_grad: `minidl.grad(loss, [h])` gives the gradient of any tensor
@@ -601,6 +601,8 @@ summary: `nn.summary(model, rows)`
 train_on_batch: `trainer.train_step((rows, classes))`
 save_weights: `minidl.io.save("weights.safetensors", model.state_dict())`
 score: `trainer.evaluate(dataset)`
+resume restore: `trainer.fit(dataset, epochs=3, resume="run.safetensors")`; trainer.load(path)
+    alone goes back to a state
 train: `trainer.fit(dataset)`
 test validate: `trainer.evaluate(dataset)`
 predict_proba: of logits, `nn.functional.softmax(trainer.predict(rows))`
@@ -682,6 +684,11 @@ LabelEncoder: `np.unique(words, return_inverse=True)`
 load_iris: `data.datasets.iris`
 load_digits: `data.datasets.digits`
 load_wine: `data.datasets.wine`
+cifar10 cifar100 imdb svhn imagenet reuters stl10 celeba coco emnist kmnist: there are iris, wine,
+    digits, mnist, fashion_mnist and a few more; images in folders, `data.images.read_folder`;
+    arrays, `data.ArrayDataset(rows, classes)`
+california_housing boston_housing: `data.datasets.diabetes`; of a CSV file, data.read_csv(path,
+    target=..., numeric=True)
 load_breast_cancer: `data.datasets.breast_cancer`
 load_diabetes: `data.datasets.diabetes`
 make_moons make_circles make_blobs: `data.datasets.moons()`, `data.datasets.spirals()`
@@ -804,12 +811,17 @@ set_to_none: leave it out: the gradients become None
 closure: leave it out: `loss.backward()`, then `optimizer.step()`
 # training
 validation_data validation_split val_data validation_loader valid_data: =valid
-verbose: =progress
+verbose: =progress | leave it out: only fit shows its progress
 max_iter: =epochs
 max_epochs num_epochs n_epochs nb_epoch nb_epochs epochs: =epochs | `trainer.fit(dataset, epochs=3)`
 loss_fn criterion loss_function: =loss
 validation_batch_size: =batch_size
 initial_epoch: =resume
+opset_version opset target_opset: leave it out: a file has the version `minidl.onnx.OPSET`
+input_names output_names: leave it out: inputs are called as forward's arguments
+dynamic_axes dynamic_shapes: =axes
+grey gray grayscale color_mode: of images that were read, `images.mean(1, keepdims=True)`
+metric: =monitor =metrics
 steps_per_epoch validation_steps: give data of that size, such as `data.split(dataset, 0.5)[0]`
 shuffle: training data is shuffled; else `data.DataLoader(dataset, shuffle=False)`
 callback callbacks: =callbacks | `trainer.fit(dataset, callbacks=[train.EarlyStopping()],

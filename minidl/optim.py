@@ -64,6 +64,10 @@ class Optimizer:
             self.groups = [self._group(i, group, common) for i, group in enumerate(given)]
             given = [p for group in self.groups for p in group.parameters]
         _check_numbers(lr=lr)
+        if not (schedule is None or callable(schedule)):
+            raise TypeError(f"schedule: expected a function from the number of steps done to a "
+                            f"factor of lr, such as optim.cosine(1000), got {schedule!r:.60}; a "
+                            "rate that stays is lr=")  # fmt: skip
         self.parameters: list[Tensor] = _checked(given)
         vars(self)["lr"], self.schedule, self.steps = lr, schedule, 0
         self.state: list[dict[str, Tensor]] = [
@@ -201,6 +205,10 @@ class Optimizer:
             raise ValueError(
                 f"this state is of {len(rates) - 1} groups, this optimiser has {len(self.groups)}"
             )
+        if steps and self.slots and not state:
+            raise ValueError(f"this state is of an optimiser that keeps nothing beside its rate, "
+                             f"such as SGD without momentum; {type(self).__name__} keeps "
+                             f"{', '.join(self.slots)}")  # fmt: skip
         slots = [group.slots for group in self.groups or [self] for _ in group.parameters]
         new = [{} for _ in self.parameters]
         for path, array in state.items():
@@ -452,7 +460,12 @@ def clip_grad_value(parameters: Iterable[Tensor], limit: float) -> None:
 
 def step_decay(every: int, factor: float = 0.1) -> Schedule:
     """A schedule: 1, and from each `every` steps on `factor` times what it was."""
-    return lambda step: factor ** (step // every)
+
+    def share(step):
+        _check_steps("step_decay: every", every)
+        return factor ** (step // every)
+
+    return share
 
 
 def cosine(total: int, last: float = 0.0) -> Schedule:
@@ -460,7 +473,20 @@ def cosine(total: int, last: float = 0.0) -> Schedule:
 
     Loshchilov and Hutter 2017.
     """
-    return lambda step: last + (1 - last) * 0.5 * (1 + math.cos(math.pi * min(step / total, 1)))
+
+    def share(step):
+        _check_steps("cosine: total", total)
+        return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * min(step / total, 1)))
+
+    return share
+
+
+def _check_steps(what, n):
+    """Raise ValueError unless a number of steps is above 0; not before a schedule is asked, so that
+    `schedule=cosine` without its brackets is told apart.
+    """
+    if not n > 0:
+        raise ValueError(f"{what} must be above 0, a number of steps, got {n!r}")
 
 
 def warmup(steps: int, then: Schedule | None = None) -> Schedule:

@@ -848,3 +848,35 @@ def test_an_operator_of_another_domain_is_not_taken_for_onnxs(tmp_path):
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
     with pytest.raises((NotImplementedError, ValueError), match=r"com\.microsoft"):
         load(path)
+
+
+def test_an_example_of_floats_gets_the_type_of_the_parameters(tmp_path):
+    model, path = nn.Linear(3, 2), tmp_path / "m.onnx"
+    x = np.random.default_rng(0).standard_normal((4, 3))  # float64
+    export(model, path, x)
+    (y,) = run(path, x.astype("float32"))
+    np.testing.assert_allclose(y, model(tensor(x.astype("float32"))).numpy(), rtol=1e-5)
+
+
+def test_an_example_of_another_kind_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"onnx refuses .* They are x int64"):
+        export(nn.Linear(3, 2), tmp_path / "m.onnx", np.ones((4, 3), "int64"))
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_arguments_in_another_order_are_named(tmp_path):
+    x, model = np.ones((4, 3), "float32"), nn.Linear(3, 2)
+    with pytest.raises(TypeError, match=r"a path in second place, export\(model, path, x\[:2\]\)"):
+        export(model, x, tmp_path / "m.onnx")
+    with pytest.raises(TypeError, match="of an estimator it is model_"):
+        export(minidl.estimators.MinidlClassifier(), tmp_path / "m.onnx", x)
+
+
+def test_what_numpy_computes_on_the_way_is_named(tmp_path):
+    class Scaled(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * float(x.numpy().mean())
+
+    x = np.random.default_rng(0).standard_normal((4, 3)).astype("float32")
+    with pytest.raises(ValueError, match=r"\.numpy\(\), \.item\(\), .* operations of Tensors"):
+        export(Scaled(3, 2), tmp_path / "m.onnx", x)

@@ -775,3 +775,29 @@ def test_a_frozen_parameter_and_another_name_of_the_rate_are_told():
     model.bias.requires_grad = False
     with pytest.raises(TypeError, match=r"if p\.requires_grad\]; got, at place 1"):
         optim.SGD(model.parameters(), lr=0.1)
+
+
+def test_a_schedule_that_is_no_function():
+    with pytest.raises(TypeError, match=r"schedule: expected a function .*, got 0\.1; .* lr="):
+        optim.Adam([tensor([1.0], requires_grad=True)], schedule=0.1)
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_schedules_over_no_steps_are_refused(n):
+    for make in (optim.cosine, optim.step_decay):
+        with pytest.raises(ValueError, match=f"{make.__name__}: .* must be above 0, .*, got {n}"):
+            make(n)(0)
+
+
+def test_a_state_that_keeps_nothing_does_not_set_another_kinds_rate():
+    p = tensor([1.0], requires_grad=True)
+    plain, adam = optim.SGD([p], lr=0.5), optim.Adam([p], lr=0.001)
+    (p * p).sum().backward()
+    plain.step()
+    with pytest.raises(ValueError, match=r"keeps nothing beside its rate, .*; Adam keeps "):
+        adam.load_state_dict(plain.state_dict())
+    assert adam.lr == 0.001 and adam.steps == 0
+    adam.step()
+    with pytest.raises(ValueError, match="SGD has no state '0"):
+        plain.load_state_dict(adam.state_dict())
+    assert plain.lr == 0.5

@@ -67,15 +67,15 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
     "advice and differences": (252, "advice differences"),
-    "engine": (1292, "engine"),
-    "nn": (1152, "nn"),
-    "optim": (244, "optim"),
-    "data": (645, "data"),
-    "train": (1083, "train"),
+    "engine": (1303, "engine"),
+    "nn": (1162, "nn"),
+    "optim": (257, "optim"),
+    "data": (676, "data"),
+    "train": (1099, "train"),
     "graph": (1876, "graph"),
     "gpu": (121, "gpu"),
     "files and estimators": (426, "io estimators pytorch"),
-    "onnx, web and distributed": (1457, "onnx web distributed"),
+    "onnx, web and distributed": (1467, "onnx web distributed"),
 }
 FUNCTION_STATEMENTS = 40
 

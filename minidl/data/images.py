@@ -9,6 +9,7 @@ Explained in course/11.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import reduce
 from os import PathLike
@@ -214,23 +215,26 @@ def read_folder(path: str | PathLike[str], size: int | Sequence[int] | None = No
     """The data set in a folder that has a folder of images for each class: x (N, 3, H, W), float32
     in [0, 1], and y (N,).
 
-    classes: the folders' names, sorted.  Hidden files and folders are left out.  Needs Pillow.
+    classes: the folders' names, sorted; of one that is empty, there is a warning.  Hidden files and
+    folders are left out.  Needs Pillow.
     size: what images are brought to; default: they stay as they are, and must all have one size.
-    Raises ValueError for a file that is no image, is broken, or has another size.
+    What is transparent becomes white.  Raises ValueError for a file that is no image, is broken,
+    has another size, or 16 bits or floats in a pixel.
     """
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
         raise ImportError('read_folder needs Pillow: pip install "minidl[images]"') from error
+    folders = [p for p in Path(path).iterdir() if p.is_dir() and p.name[0] != "."]
     files = sorted(Path(path).glob("[!.]*/[!.]*"))
-    classes = sorted(p.name for p in Path(path).glob("[!.]*") if p.is_dir())
+    classes = sorted(p.name for p in folders)
     if not files:
         raise ValueError(f"{path}: expected folders, one for each class, with images in them")
     images = []
     for file in files:
         try:
             with Image.open(file) as image:
-                image = ImageOps.exif_transpose(image).convert("RGB")
+                image = _on_white(ImageOps.exif_transpose(image))
             if size is not None:
                 image = image.resize(_numbers("size", size)[::-1])
             images.append(np.asarray(image, np.float32).transpose(2, 0, 1) / 255)  # (C, H, W)
@@ -239,7 +243,24 @@ def read_folder(path: str | PathLike[str], size: int | Sequence[int] | None = No
         except Exception as error:
             raise ValueError(f"{file} cannot be used: {error}") from error
     y = np.array([classes.index(file.parent.name) for file in files])
+    if empty := sorted({*classes} - {file.parent.name for file in files}):
+        warnings.warn(f"{path}: there is no image in {empty}, which count as classes", stacklevel=3)
     return ArrayDataset(np.stack(images), y, classes=classes)
+
+
+def _on_white(image):
+    """A Pillow image in three bytes a pixel."""
+    from PIL import Image
+
+    if image.mode[0] in "IF":  # Pillow would cut them to 255, which is white
+        raise ValueError(
+            f"its pixels are of mode {image.mode}, not bytes: save it anew, "
+            "Image.fromarray((np.asarray(image) / 257).astype('uint8')) if it has 16 bits"
+        )
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
 
 
 advice.functions(__name__)

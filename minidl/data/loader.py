@@ -137,8 +137,7 @@ def split(dataset: Dataset, fraction: float, *, seed: int = 0) -> tuple[Subset, 
     fraction: how large the first part is, in [0, 1].
     `train_test_split` of scikit-learn, `random_split` of PyTorch.
     """
-    whole = hasattr(dataset, "__getitem__") and not isinstance(dataset, np.ndarray | tuple)
-    if not whole or not isinstance(fraction, Real) or not 0 <= fraction <= 1:
+    if not _is_whole(dataset) or not isinstance(fraction, Real) or not 0 <= fraction <= 1:
         raise ValueError(
             "split: dataset must be a data set, such as ArrayDataset(x, y), fraction must be in "
             f"[0, 1], got {type(dataset).__name__} and {fraction!r}; it is the share of the first "
@@ -147,6 +146,11 @@ def split(dataset: Dataset, fraction: float, *, seed: int = 0) -> tuple[Subset, 
     order = np.random.default_rng(seed).permutation(len(dataset))
     n = round(fraction * len(dataset))
     return Subset(dataset, order[:n]), Subset(dataset, order[n:])
+
+
+def _is_whole(dataset):
+    """Whether it has samples with all their parts: an array, or a tuple of some, has not."""
+    return hasattr(dataset, "__getitem__") and not isinstance(dataset, np.ndarray | tuple)
 
 
 def pad_sequence(
@@ -263,6 +267,11 @@ class DataLoader:
         workers: int = 1,
         prefetch: int = 2,
     ) -> None:
+        if not _is_whole(dataset):
+            raise TypeError(
+                "DataLoader: expected a data set, such as ArrayDataset(x, y), or of inputs alone "
+                f"ArrayDataset(x), got a {type(dataset).__name__}"
+            )
         for name, number, low in (
             ("batch_size", batch_size, 1), ("seed", seed, 0),
             ("workers", workers, 0), ("prefetch", prefetch, 0),

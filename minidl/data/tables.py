@@ -47,7 +47,7 @@ def read_csv(
     target: str | None,
     features: Iterable[str] | None = None,
     classes: Iterable[str] | None = None,
-    numeric: bool = False,
+    numeric: bool | None = None,
     words: str | Mapping[str, Iterable[str]] = "error",
     empty: str | Mapping[str, float] = "error",
     na_values: Iterable[str] = (),
@@ -58,6 +58,8 @@ def read_csv(
     target: the column of y.  It holds words, and y says which of `classes` (default: all its words,
         sorted) each is, as int64; or, with `numeric`, numbers, read as float32.  None: there is no
         y, as in a file of which the answers are sought.
+    numeric: whether the target's numbers are read as such.  Where they are the names of classes,
+        such as 0 and 1, say False, or give `classes`; for words it need not be said.
     features: the columns of x, in this order; default: all but `target`.  Read as float32.
     words: what becomes of a column of words, that is one without any number.  "error"; or
         "one-hot": it becomes a column for each of its words, sorted, 1.0 where the word stands,
@@ -85,7 +87,8 @@ def read_csv(
     wanted = {*features, target} - {None}
     if not rows or not features or target in features or not wanted <= {*names}:
         raise ValueError(f"{path}: expected rows with features {features} and a target {target!r}, "
-                         f"got {len(rows)} rows with columns {names}")  # fmt: skip
+                         f"got {len(rows)} rows with columns {names}; delimiter= is what stands "
+                         "between two cells, and the first line names the columns")  # fmt: skip
     words = _by_column("words", words, "one-hot", features, partial(_words, rows))
     words = {name: [*some] for name, some in words.items() if len(some)}
     of_numbers = [name for name in features if name not in words]
@@ -108,7 +111,7 @@ def read_csv(
     if target is not None and numeric:
         arrays.append(np.array([*_cells(path, rows, target, float, "a number")], np.float32))
     elif target is not None:
-        classes = [*(classes or sorted({row[target] for _, row in rows} - {""}))]
+        classes = [*(classes or _classes(path, rows, target, numeric))]
         found = _cells(path, rows, target, classes.index, f"one of {classes}")
         arrays.append(np.array([*found], np.int64))
     if empty == "mean":
@@ -125,19 +128,34 @@ def _read(path, delimiter, nothing):
     "" for those in the set `nothing`.
     """
     with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter=delimiter, restval="")
-        names = [*(reader.fieldnames or [])]
-        rows = [(reader.line_num, row) for row in reader]
+        reader = csv.DictReader(file, delimiter=delimiter)
+        try:
+            names = [*(reader.fieldnames or [])]
+            rows = [(reader.line_num, row) for row in reader]
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path} is not in UTF-8, {error.reason}: write it anew, "
+                'Path(new).write_text(Path(old).read_text("latin-1"), "utf-8"), if it is Latin-1'
+            ) from None
     if len({*names}) < len(names):
         raise ValueError(f"{path}: two columns have one name, in {names}")
     if wide := [line for line, row in rows if None in row]:
         raise ValueError(f"{path}, line {wide[0]}: more cells than the {len(names)} columns")
+    if narrow := [line for line, row in rows if None in row.values()]:
+        raise ValueError(f"{path}, line {narrow[0]}: fewer cells than the {len(names)} columns")
 
     def cells(row):
         stripped = {name: row[name].strip() for name in names}
         return {name: "" if cell in nothing else cell for name, cell in stripped.items()}
 
     return names, [(line, cells(row)) for line, row in rows]
+
+
+_GAPS = (
+    'in features words="one-hot" takes a column of words alone, empty="mean" cells with nothing in '
+    'them, and na_values=["NA"] says which words mean nothing'
+)
+_UNKNOWN = "read the file first that has all of the words, or list them in words= and classes="
 
 
 def _cells(path, rows, name, convert, expected):
@@ -148,10 +166,12 @@ def _cells(path, rows, name, convert, expected):
             if not math.isfinite(value):
                 raise ValueError
         except (ValueError, KeyError):
+            remedy = _GAPS
+            if expected.startswith("one of") and row[name]:
+                remedy = _UNKNOWN
             raise ValueError(
-                f"{path}, line {line}, column {name!r}: expected {expected}, got {row[name]!r}; in "
-                'features words="one-hot" takes a column of words alone, empty="mean" cells with '
-                'nothing in them, and na_values=["NA"] says which words mean nothing'
+                f"{path}, line {line}, column {name!r}: expected {expected}, got {row[name]!r}; "
+                f"{remedy}"
             ) from None
         yield value
 
@@ -174,6 +194,19 @@ def _words(rows, name):
     """The words of a column, sorted; none if there is a number among them."""
     found = sorted({row[name] for _, row in rows} - {""})
     return [] if any(map(_is_number, found)) else found
+
+
+def _classes(path, rows, target, numeric):
+    """The words of the target, sorted; or its numbers, where `numeric` says that they are names."""
+    found = {row[target] for _, row in rows} - {""}
+    if not found or not all(map(_is_number, found)):
+        return sorted(found)
+    if numeric is None:
+        raise ValueError(
+            f"{path}: the target {target!r} holds numbers, such as {min(found)}: say numeric=True "
+            "to read them as numbers, or numeric=False where they are the names of classes"
+        )
+    return sorted(found, key=float)
 
 
 def _is_number(cell):

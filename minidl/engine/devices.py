@@ -200,6 +200,8 @@ def explained(
     kinds = ValueError, IndexError, TypeError, MemoryError
     kind = next(kind for kind in kinds if isinstance(error, kind))
     text = str(error)
+    if "core dimension" in text:  # of NumPy's matmul
+        text = "the last axis of the first must be as long as the last but one of the second"
     if what in primitives and kind is TypeError:
         text = advice.about_arguments(primitives[what].forward, text, attrs or {}) or text
     return kind(f"{what}: cannot work on shapes {given}: {text}")

@@ -12,6 +12,8 @@ import threading
 from threading import get_ident
 from typing import TYPE_CHECKING
 
+from .. import advice
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
@@ -47,6 +49,7 @@ def remembering(mode: bool) -> Iterator[None]:
         modes.recording = before
 
 
+@advice.advised
 def no_grad() -> contextlib._GeneratorContextManager[None]:
     """A context in which results do not remember how they were made: `with no_grad(): ...`.
 

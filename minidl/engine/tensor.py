@@ -521,7 +521,7 @@ def tensor(
     if isinstance(data, Tensor):
         data = data.data
     if not devices.is_array(data):
-        given, data = data, np.asarray(data)
+        given, data = data, _rectangular(data, dtype)
         if data.dtype.kind not in "biufc":
             raise TypeError(
                 f"a tensor is made of numbers, got {given!r:.60}; join Tensors with minidl.stack"
@@ -532,6 +532,22 @@ def tensor(
     if device is not None:
         data = devices.to_device(data, device)
     return Tensor(data, requires_grad=requires_grad)
+
+
+def _rectangular(data, dtype):
+    """Nested lists as an array.  Raises where rows differ in length, or dtype cannot hold a whole
+    number; fractions are cut where dtype is whole, as in NumPy.
+    """
+    try:
+        if np.dtype(dtype).kind in "iu":  # None stands for float64
+            return np.asarray(data, dtype)
+        return np.asarray(data)
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        raise ValueError("tensor: the rows of a nested list must be of one length, got "
+                         f"{data!r:.60}; data.pad_sequence(rows, value=0)[0] fills them up"
+                         ) from None  # fmt: skip
 
 
 class Primitive:

@@ -106,7 +106,8 @@ class Traced:
             "it, .item(), .numpy(), float(), print): the trace would keep the answer of this one "
             "run. Return the tensor and look at it outside, choose with minidl.where, or do not "
             "compile this function. A float that is given as an argument counts as a tensor: one "
-            "that decides something belongs into a variable of the function, or functools.partial"
+            "that decides something belongs into a variable of the function, or functools.partial; "
+            "a list of numbers is made an array before, np.array(rows)"
         )
 
     __bool__ = __int__ = __float__ = __index__ = __iter__ = item = tolist = __array__ = _value

@@ -310,6 +310,13 @@ def _loss(f: Loss) -> Loss:
                 "sample; class_weight=, of cross_entropy and nll, one for each class (PyTorch's "
                 "weight)"
             )
+        for given in args[:2]:
+            if not hasattr(given, "shape"):
+                raise TypeError(
+                    f"{f.__name__}: expected Tensors or arrays, got a {type(given).__name__}: "
+                    "minidl.tensor(...) makes one of numbers; None is what a forward gives that "
+                    "ends without return"
+                )
         return f(*args, **options)
 
     return loss
@@ -354,9 +361,11 @@ def huber(
     """The mean of error**2 / 2 where |error| <= delta, and of delta (|error| - delta / 2) beyond.
 
     error = y - target; y and target of one shape (N, ...).  Beyond delta the gradient no longer
-    grows, so a few targets that are far off do not decide everything.  Huber 1964.
+    grows, so a few targets that are far off do not decide everything.  delta > 0.  Huber 1964.
     """
     _same_shape("huber", y, target)
+    if not delta > 0:
+        raise ValueError(f"huber: delta must be above 0, got {delta}")
     error = ops.abs(y - target)
     inner = ops.minimum(error, delta)
     return _reduced(inner * (error - 0.5 * inner), reduction, sample_weight)
@@ -541,7 +550,8 @@ def _same_shape(name, y, target):
     """Broadcasting (N, 1) against (N,) would give a loss of N * N errors, and no complaint."""
     if y.shape != target.shape:
         raise ValueError(
-            f"{name}: output {y.shape} and target {target.shape} must have one shape; reshape one"
+            f"{name}: output {y.shape} and target {target.shape} must have one shape; where the "
+            f"numbers are as many, write target.reshape{y.shape}"
         )
 
 

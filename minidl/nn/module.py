@@ -84,6 +84,12 @@ class Module:
                 f"{type(self).__name__}.{name} would change nothing: to freeze a part write "
                 "p.requires_grad = False for each p of part.parameters()"
             )
+        if type(value) is Tensor and value.requires_grad and value.op is None:
+            raise TypeError(
+                f"{type(self).__name__}.{name}: a Tensor with requires_grad is no Parameter, and "
+                "would not be trained: write nn.Parameter(...); what is not to be trained has no "
+                "requires_grad"
+            )
         trained = isinstance(vars(self).get(name), Parameter)
         if trained and not isinstance(value, (Parameter, type(None))):
             raise TypeError(
@@ -186,11 +192,12 @@ class Module:
         for kind, paths in ("missing", missing), ("unknown", unknown):
             if paths and strict:
                 wrong.append(f"{kind}: {', '.join(sorted(paths))}")
+        remedy = "build the model with the sizes it was saved with"
+        if {"optimizer.steps", "optimizer.lr"} <= {*unknown}:
+            wrong, remedy = ["it is a Trainer's checkpoint"], "trainer.load(path) reads the file"
         if wrong:
-            raise ValueError(
-                f"this state does not fit {type(self).__name__}: {'; '.join(wrong)}; "
-                "build the model with the sizes it was saved with"
-            )
+            raise ValueError(f"this state does not fit {type(self).__name__}: {'; '.join(wrong)}; "
+                             f"{remedy}")  # fmt: skip
         found = [
             (part, devices.to_device(state[path], part.device))
             for path, part in mine.items()
@@ -394,7 +401,8 @@ class Sequential(Module):
         """Have these modules, and no others, under their numbers."""
         for i, module in enumerate(modules):
             if not isinstance(module, Module):
-                raise TypeError(f"Sequential: part {i} is {module!r}, expected a Module")
+                raise TypeError(f"Sequential: part {i} is {module!r:.80}, expected a Module; of a "
+                                "list of them, Sequential(*modules)")  # fmt: skip
         for name in [name for name in vars(self) if name.isdigit()]:
             delattr(self, name)
         for i, module in enumerate(modules):

@@ -43,6 +43,7 @@ def export(
     """Write `model`, as it is in evaluation, to an ONNX file of version OPSET.
 
     inputs: an example of each input of `forward`, an array or a Tensor; None for one left out.
+        Floats of other types get that of the parameters, as in a Trainer.
     axes: names for the axes of the inputs whose lengths may differ when the file is run, None for
         those that stay: ("N", "T") for all inputs, or such a tuple for each.  The first axis is
         tried with the sizes 2, 3 and 5, each other with three from that of the example, which is
@@ -64,12 +65,18 @@ def export(
         write_atomically(path, [model.content()])
         return
     if not isinstance(model, Module):
-        raise TypeError(f"export: expected a Module, got {type(model).__name__}")
+        raise TypeError(
+            f"export: expected a Module, got {type(model).__name__}; of an estimator it is model_"
+        )
+    if not isinstance(path, str) and not hasattr(path, "__fspath__"):
+        raise TypeError(
+            f"export: expected a path in second place, export(model, path, x[:2]), got a "
+            f"{type(path).__name__}"
+        )
     if not inputs:
         raise TypeError("export: give an example of each input, export(model, path, x[:2])")
     names = _names(model, len(inputs))
-    given = [(name, devices.to_numpy(array_of(tensor(x)))) for name, x in zip(names, inputs)
-             if x is not None]  # fmt: skip
+    given = [(name, _example(model, x)) for name, x in zip(names, inputs) if x is not None]
     described = _described(given, axes)
     sizes = _sizes(described)
     runs = [Run(model, _resized(described, inputs, sizes, i), LAYERS) for i in range(len(BATCH))]
@@ -88,6 +95,15 @@ def _names(model, n):
         else:
             found.append(name)
     return found[:n]
+
+
+def _example(model, x):
+    """An input as a NumPy array; floats in the type of the model's first parameter of floats."""
+    a = devices.to_numpy(array_of(tensor(x)))
+    dtypes = [p.dtype for p in model.parameters() if p.dtype.kind == "f"]
+    if a.dtype.kind == "f" and dtypes:
+        return a.astype(dtypes[0])
+    return a
 
 
 def _described(given, axes):
@@ -261,7 +277,14 @@ def _content(writer, name, described, outputs):
         ir_version=10,
     )
     helper.set_model_props(model, {BUFFERS: "\n".join(writer.fixed)})
-    writer.onnx.checker.check_model(model, full_check=True)
+    try:
+        writer.onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # of one of several kinds, all of them onnx's own
+        given = ", ".join(f"{name} {x.dtype}" for name, x, _ in described)
+        raise ValueError(
+            f"export: onnx refuses what would be the file ({error}); are the examples of the types "
+            f"that the model is made for? They are {given}"
+        ) from error
     return model.SerializeToString()
 
 

@@ -208,8 +208,11 @@ def aligned(runs, sizes):
             first.attrs = merged([call.attrs for call in calls], sizes)
             first.inputs = [_input(parts, sizes) for parts in zip(*(c.inputs for c in calls))]
         except Varies as error:
-            raise ValueError(f"{told(first)}: it depends on {error}, and not on sizes alone, so "
-                             "it cannot be written into a file") from None  # fmt: skip
+            raise ValueError(
+                f"{told(first)}: it depends on {error}, and not on sizes alone, so it cannot be "
+                "written into a file; what Python or NumPy computes from the inputs (.numpy(), "
+                ".item(), float()) varies with them: compute it with operations of Tensors"
+            ) from None
         results = zip(*(call.results for call in calls))
         first.shapes = [_shape([a.shape for a in three], sizes) for three in results]
     return runs[0].calls

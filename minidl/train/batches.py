@@ -278,15 +278,15 @@ def inputs_of(trainer: Trainer, batch: Sequence[Any]) -> Sequence[Any]:
 def output(trainer: Trainer, inputs: Sequence[Any]) -> Any:
     """What the trainer's model gives for the inputs of a batch, as NumPy arrays.
 
-    Raises TypeError for what is no Tensor, and where one of several has no row for each sample.
+    Raises TypeError for what is no Tensor, and where one has no row for each sample.
     """
     found = call(trainer.model, tensors(trainer, inputs, 1))
     for y in flat(found):
-        if not isinstance(y, Tensor) or (found is not y and y.shape[:1] != (n_samples(inputs),)):
+        if not isinstance(y, Tensor) or y.shape[:1] != (n_samples(inputs),):
             raise TypeError(
-                "predict: expected of the model a Tensor for each batch, or a tuple or dict of "
-                f"Tensors with a row for each sample, got a {type(y).__name__} of shape "
-                f"{np.shape(y)} for {n_samples(inputs)} samples"
+                "predict: expected of the model a Tensor (or a tuple or dict of some) with a row "
+                f"for each sample, got a {type(y).__name__} of shape {np.shape(y)} for "
+                f"{n_samples(inputs)} samples; one sample alone is a batch of one, x[None]"
             )
     return mapped(found, Tensor.numpy)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from .. import advice
 from ..engine.ops import one_hot, where
 from ..engine.reductions import argmax
-from ..engine.tensor import Tensor
+from ..engine.tensor import Tensor, tensor
 from ..graph.lines import mapped
 from ..nn import functional
 
@@ -33,11 +33,16 @@ def accuracy(y: Tensor, labels: Tensor) -> float:
     largest counts.
     y (N,) or (..., 1) is a logit of yes and no, with labels of the same shape, 1 and 0: right if
     it is positive where the label is 1, and not positive where the label is 0.
-    Raises ValueError for labels of another shape, and for several labels a sample, (..., K) of 0
-    and 1 that do not sum to 1.
+    Raises ValueError for labels of another shape, for several labels a sample, (..., K) of 0 and 1
+    that do not sum to 1, and for numbers beside one logit that are no labels.
     """
+    y, labels = (a if isinstance(a, Tensor) else tensor(a) for a in (y, labels))
     if y.shape[1:] == () or y.shape[-1] == 1:
         _check_shapes("accuracy", y, labels, y.shape)
+        if not ((labels >= 0) & (labels <= 1)).all():
+            raise ValueError("accuracy: beside one output a sample, labels are 0 or 1, not numbers "
+                             f"such as {labels.max().item()}: 'mae' and 'mse' measure numbers"
+                             )  # fmt: skip
         right = (y > 0) == (labels > 0.5)
     else:
         if labels.shape == y.shape:
@@ -193,6 +198,8 @@ def by_name(metrics: Any, loss: Any = None) -> dict[str, Metric]:
     Raises ValueError for an unknown name, and where two have one name in a history or one has the
     name of something else there.
     """
+    if metrics is None:
+        metrics = []
     if callable(metrics) or isinstance(metrics, str):
         metrics = [metrics]
     if isinstance(metrics, dict):
@@ -212,6 +219,13 @@ def by_name(metrics: Any, loss: Any = None) -> dict[str, Metric]:
         if found.setdefault(name, function) != function:
             raise ValueError(f"metrics: two are called {name!r}, {found[name]!r} and {function!r}; "
                              "give a dict name -> function")  # fmt: skip
+    if loss in (functional.mse, functional.l1, functional.huber) and accuracy in found.values():
+        raise ValueError(
+            f"metrics: accuracy is for classes, and the loss {loss.__name__} for numbers: take "
+            "'mae'; with labels take the loss 'cross_entropy', or 'bce_with_logits' for one "
+            "output; with numbers that stand for classes, give a metric of your own, such as "
+            "lambda y, t: ((y > 0.5) == (t > 0.5)).mean()"
+        )
     if loss is functional.bce and accuracy in found.values():
         raise ValueError(
             "metrics: accuracy takes logits, of which more than 0 means 1, and the loss bce "

@@ -59,7 +59,9 @@ class EagerStep:
             if not math.isfinite(found["loss"]):
                 place = f"step {trainer.optimizer.steps} ({_place(trainer, len(measured))})"
                 raise FloatingPointError(f"the loss became {found['loss']} at {place}: "
-                                         f"{origin(loss, trainer.model)}")  # fmt: skip
+                                         f"{origin(loss, trainer.model)}; a learning rate that is "
+                                         "too high is the usual reason: try a tenth of it, or "
+                                         "clip_norm=1.0")  # fmt: skip
             share = loss * (n_samples(batch) / n)
             if trainer.scaler:
                 share = trainer.scaler.scale(share)
@@ -195,7 +197,13 @@ def measure(
 
 def numbers(trainer: Trainer, y: Any, target: Any) -> dict[str, float]:
     """The metrics of outputs y, by name."""
-    return {name: float(metric(y, target)) for name, metric in trainer.metrics.items()}
+    found = {name: metric(y, target) for name, metric in trainer.metrics.items()}
+    for name, value in found.items():
+        if getattr(value, "size", 1) != 1:
+            raise TypeError(f"metrics: {name!r} must give one number for a batch, its mean, got "
+                            f"shape {value.shape}; end it with .mean()")  # fmt: skip
+        found[name] = float(value)
+    return found
 
 
 def mean(measured: Sequence[tuple[dict[str, float], int]]) -> dict[str, float]:

@@ -105,6 +105,8 @@ class Trainer:
     def __setattr__(self, name: str, value: Any) -> None:
         if line := advice.instead("Trainer", name):
             raise AttributeError(f"{type(self).__name__}.{name} = ... would change nothing{line}")
+        if name == "metrics" and not isinstance(value, dict):
+            value = by_name(value, self.loss)
         super().__setattr__(name, value)
 
     @advice.advised

@@ -65,6 +65,11 @@ def prepared(
         _check_weights("sample_weight", weight)
         train = _Changed(train, lambda sample, i: (*sample, weight[i]))
     if isinstance(valid, float):
+        if isinstance(train, DataLoader):
+            raise ValueError(
+                f"valid: a share, {valid}, can be held out of arrays or of a data set, not of a "
+                "DataLoader, whose batches are made already: rest, valid = data.split(dataset, 0.8)"
+            )
         valid, train = split(train, valid, seed=seed)
         if weight is not None:
             valid = _Changed(valid, lambda sample, i: sample[:-1])

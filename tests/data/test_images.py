@@ -376,7 +376,7 @@ def pillow():
 
 @pytest.fixture
 def folder(tmp_path, pillow):
-    """Two classes; red is (255, 0, 0) throughout, blue holds a grey and an indexed image."""
+    """Red is (255, 0, 0), in one image half transparent; blue holds a grey and an indexed one."""
     (tmp_path / "red").mkdir()
     (tmp_path / "blue").mkdir()
     (tmp_path / ".cache").mkdir()
@@ -396,7 +396,7 @@ def test_read_folder(folder):
     assert x.shape == (4, 3, 4, 6) and x.dtype == np.float32
     assert y.tolist() == [0, 0, 1, 1] and y.dtype == np.int64
     np.testing.assert_allclose(
-        x[:, :, 1, 2], [[0.2] * 3, [0, 0, 1], [1, 0, 0], [1, 0, 0]], atol=1e-6
+        x[:, :, 1, 2], [[0.2] * 3, [0, 0, 1], [1, 127 / 255, 127 / 255], [1, 0, 0]], atol=1e-6
     )
 
 
@@ -432,16 +432,43 @@ def test_read_folder_names_what_is_wrong(folder, tmp_path_factory):
             images.read_folder(folder)
     empty = tmp_path_factory.mktemp("empty")
     (empty / "class").mkdir()
-    for path in (empty, empty / "nowhere"):
-        with pytest.raises(ValueError, match="expected folders, one for each class, with images"):
-            images.read_folder(path)
+    with pytest.raises(ValueError, match="expected folders, one for each class, with images"):
+        images.read_folder(empty)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        images.read_folder(empty / "nowhere")
 
 
 def test_a_class_may_be_empty_and_keeps_its_number(folder):
     (folder / "a new one").mkdir()
-    dataset = images.read_folder(folder)
+    with pytest.warns(UserWarning, match=r"there is no image in \['a new one'\]"):
+        dataset = images.read_folder(folder)
     assert dataset.classes == ["a new one", "blue", "red"]
     assert dataset.arrays[1].tolist() == [1, 1, 2, 2]
+
+
+def test_what_is_transparent_is_white(tmp_path, pillow):
+    """Beneath what is transparent lies any colour, such as black, which nobody has seen."""
+    (tmp_path / "a").mkdir()
+    for name, colour in [
+        ("1.png", (0, 0, 0, 0)),
+        ("2.png", (0, 0, 0, 255)),
+        ("3.png", (0, 0, 0, 51)),
+    ]:
+        pillow.new("RGBA", (1, 1), colour).save(tmp_path / "a" / name)
+    indexed = pillow.new("P", (1, 1), 0)
+    indexed.putpalette([0, 255, 0])
+    indexed.save(tmp_path / "a" / "4.png", transparency=0)
+    x, _ = images.read_folder(tmp_path)[:]
+    np.testing.assert_allclose(x[:, :, 0, 0], [[1] * 3, [0] * 3, [0.8] * 3, [1] * 3], atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "float32"])
+def test_images_that_are_not_of_bytes_are_refused(tmp_path, pillow, dtype):
+    """Pillow cuts what is above 255 to 255: a picture of 16 bits became white."""
+    (tmp_path / "a").mkdir()
+    pillow.fromarray(np.full((2, 2), 1000, dtype)).save(tmp_path / "a" / "b.tiff")
+    with pytest.raises(ValueError, match=r"b\.tiff cannot be used: its pixels are of mode [IF]"):
+        images.read_folder(tmp_path)
 
 
 def test_without_pillow_the_extra_is_named(monkeypatch, tmp_path):

@@ -438,8 +438,12 @@ def test_samples_that_cannot_be_stacked(samples, message, how):
 
 
 def test_a_pair_of_arrays_is_no_data_set():
+    for wrong in ((np.zeros((4, 2)), np.zeros(4)), np.zeros(4), 3, None):
+        kind = type(wrong).__name__
+        with pytest.raises(TypeError, match=rf"such as ArrayDataset\(x, y\), .*, got a {kind}"):
+            DataLoader(wrong)
     with pytest.raises(RuntimeError, match=r"items are tuples \(see ArrayDataset\), got .*ndarray"):
-        list(DataLoader((np.zeros((4, 2)), np.zeros(4))))
+        list(DataLoader([np.zeros(4)]))
 
 
 @by_all

@@ -64,7 +64,27 @@ def test_read_csv_a_target_of_numbers(table):
     dataset = read_csv(path, target="price", numeric=True, delimiter=";")
     np.testing.assert_array_equal(dataset.arrays[1], np.float32([2.5, 10, 2.5]), strict=True)
     assert dataset.classes is None
-    assert read_csv(path, target="price", delimiter=";").classes == ["10", "2.5"]
+    with pytest.raises(ValueError, match=r"'price' holds numbers, such as .*True .*numeric=False"):
+        read_csv(path, target="price", delimiter=";")
+    names = read_csv(path, target="price", numeric=False, delimiter=";")
+    assert names.classes == ["2.5", "10"], "sorted as words, not as numbers"
+    assert names.arrays[1].tolist() == [0, 1, 0]
+    for some in (names, dataset):
+        assert read_csv(path, **some.options).arrays[1].tolist() == some.arrays[1].tolist()
+    given = read_csv(path, target="price", classes=["10", "2.5"], delimiter=";")
+    assert given.arrays[1].tolist() == [1, 0, 1]
+
+
+def test_read_csv_numbers_among_words_are_words(table):
+    dataset = read_csv(table("a,y\n1,3\n2,none\n3,12\n"), target="y")
+    assert dataset.classes == ["12", "3", "none"]
+
+
+def test_read_csv_of_another_encoding(table):
+    path = table("a,y\n1,no\n")
+    path.write_bytes("a,y\n1,caf\u00e9\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"table\.csv is not in UTF-8, .*latin-1"):
+        read_csv(path, target="y")
 
 
 @pytest.mark.parametrize(
@@ -74,9 +94,9 @@ def test_read_csv_a_target_of_numbers(table):
         ("a,y\n1,no\nNA,no\n", {}, "line 3, column 'a': expected a number, got 'NA'"),
         ("a,y\n1,no\n\nnan,no\n", {}, "line 4, column 'a': expected a number, got 'nan'"),
         ("a,y\n-inf,no\n", {}, "line 2, column 'a': expected a number, got '-inf'"),
-        ("y,a\nno,1\nno\n", {}, "line 3, column 'a': expected a number, got ''"),
+        ("y,a\nno,1\nno,\n", {}, "line 3, column 'a': expected a number, got ''"),
         ("a,y\n1,no\n2,\n", {}, r"line 3, column 'y': expected one of \['no'\], got ''"),
-        ("a,y\n1,no\n2\n", {}, r"line 3, column 'y': expected one of \['no'\], got ''"),
+        ("a,y\n1,no\n2\n", {}, "line 3: fewer cells than the 2 columns"),
         ("a,y\n1,2\n1,x\n", {"numeric": True}, "line 3, column 'y': expected a number, got 'x'"),
         ("a,y\n1,5,no\n", {}, "line 2: more cells than the 2 columns"),
         ("a,b\n1,2\n", {}, r"target 'y', got 1 rows with columns \['a', 'b'\]"),
@@ -196,6 +216,8 @@ def test_a_file_without_answers(table):
         ("a,y\nnan,no\n", {"empty": "mean"}, "line 2, column 'a': expected a number, got 'nan'"),
         ("a,y\n,no\n", {"empty": {"a": "x"}}, "line 2, column 'a': expected a number, got ''"),
         ("a,y\n1,\n", {"empty": "mean"}, r"line 2, column 'y': expected one of \[\], got ''"),
+        ("a,b,y\n1,2,p\n3,no\n", {"empty": "mean"}, "line 3: fewer cells than the 3 columns"),
+        ("a,y\nblue,no\n", {"words": {"a": ["red"]}}, "got 'blue'; read the file first that has"),
         ("a,a,y\n1,2,no\n", {}, r"two columns have one name, in \['a', 'a', 'y'\]"),
     ],
 )  # fmt: skip

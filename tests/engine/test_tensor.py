@@ -1493,3 +1493,31 @@ def test_all_methods_work_where_nothing_else_of_minidl_was_imported():
     known = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert not known.returncode, known.stderr
     assert asked <= set(known.stdout.split())
+
+
+@pytest.mark.parametrize("value, dtype", [(200, "int8"), (-1, "uint8"), (2**40, "int32")])
+def test_numbers_that_a_type_cannot_hold_are_refused(value, dtype):
+    """As an array of int64 first they would begin again at the other end."""
+    with pytest.raises(OverflowError, match="out of bounds"):
+        tensor([value], dtype=dtype)
+
+
+def test_rows_of_several_lengths_are_refused():
+    with pytest.raises(ValueError, match=r"rows .* one length, got \[\[1, 2\], \[3\]\]; data\.pad"):
+        tensor([[1, 2], [3]])
+    with pytest.raises(ValueError, match="rows of a nested list"):
+        tensor([[1, 2], [3]], dtype="int64")
+
+
+def test_a_product_of_shapes_that_do_not_fit_says_which_axes():
+    x = tensor(np.ones((4, 3)))
+    with pytest.raises(ValueError, match=r"matmul: .* \(4, 3\) and \(4, 3\): the last axis"):
+        x @ x
+
+
+def test_no_grad_without_brackets():
+    with pytest.raises(TypeError, match=r"it is called no_grad\(\)"):
+
+        @minidl.no_grad
+        def f(x):
+            return x

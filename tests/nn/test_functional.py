@@ -485,3 +485,25 @@ def test_a_mask_of_another_type_or_shape_is_refused():
     for wrong in (np.ones((4, 3, 2, 2), bool), np.ones((3, 2), bool), np.ones((2, 2, 2))):
         with pytest.raises(ValueError, match=r"the mask .* must broadcast to \(3, 2, 2\)"):
             F.attention(q, q, q, mask=wrong)
+
+
+@pytest.mark.parametrize(
+    "loss", ["mse", "l1", "huber", "bce", "bce_with_logits", "nll", "cross_entropy"]
+)
+def test_losses_of_lists_and_of_nothing_say_so(loss):
+    y = tensor([[1.0, 2.0]])
+    for given in ((y, [[1.0, 2.0]]), ([[1.0, 2.0]], y), (None, y)):
+        wrong = next(type(a).__name__ for a in given if a is not y)
+        with pytest.raises(TypeError, match=f"{loss}: expected Tensors or arrays, got a {wrong}"):
+            getattr(F, loss)(*given)
+
+
+@pytest.mark.parametrize("delta", [0, -1, np.nan])
+def test_huber_refuses_a_delta_that_is_not_above_0(delta):
+    with pytest.raises(ValueError, match="huber: delta must be above 0"):
+        F.huber(tensor([1.0]), tensor([2.0]), delta=delta)
+
+
+def test_a_target_of_another_shape_is_told_how_to_be_given():
+    with pytest.raises(ValueError, match=r"write target\.reshape\(3, 1\)"):
+        F.mse(tensor([[1.0], [2.0], [3.0]]), tensor([1.0, 2.0, 3.0]))

@@ -711,3 +711,20 @@ def test_an_attribute_that_would_freeze_nothing_is_refused(name):
     model = nn.Linear(2, 3)
     with pytest.raises(AttributeError, match=rf"{name} would change nothing: .* part.parameters"):
         setattr(model, name, False)
+
+
+def test_a_tensor_that_wants_a_gradient_and_is_no_parameter_is_refused():
+    class Scale(nn.Module):
+        def __init__(self):
+            self.factor = minidl.ones(3, requires_grad=True)
+
+    with pytest.raises(TypeError, match=r"Scale\.factor: .* would not be trained: .*Parameter"):
+        Scale()
+    model = nn.Module()
+    model.mask, model.kept = minidl.ones(3), nn.Parameter(minidl.ones(3)) * 2
+    assert len(model.tensors()) == 2, "buffers, and what was computed, are no mistake"
+
+
+def test_a_list_of_modules_is_no_module():
+    with pytest.raises(TypeError, match=r"part 0 is \[.*of a list of them, Sequential\(\*m"):
+        nn.Sequential([nn.ReLU(), nn.ReLU()])

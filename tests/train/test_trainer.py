@@ -347,7 +347,7 @@ def test_what_is_no_data_is_refused():
     trainer = linear_trainer("cross_entropy")
     with pytest.raises(ValueError, match="for a DataLoader of length 5; elsewhere, weights are"):
         trainer.fit(DataLoader(ArrayDataset(X, LABELS), 4), sample_weight=EACH, progress=False)
-    with pytest.raises(ValueError, match=r"got DataLoader and 0\.2"):
+    with pytest.raises(ValueError, match=r"a share, 0\.2, .* not of a DataLoader"):
         trainer.fit(DataLoader(SPIRALS), 0.2, progress=False)
     for use in (trainer.fit, trainer.evaluate):
         with pytest.raises(ValueError, match=r"\(inputs ..., target\).*got shapes \[\(20, 2\)\]"):
@@ -565,7 +565,7 @@ def test_metrics_of_one_name_are_refused():
     trainer = linear_trainer("cross_entropy", metrics={"one": one, "two": two, "third": some})
     found = trainer.evaluate(ArrayDataset(X, LABELS))
     assert found["one"] == found["two"] == 0.5 and set(found) == {"loss", "one", "two", "third"}
-    assert set(linear_trainer(metrics={"best": "accuracy"}).metrics) == {"best"}
+    assert set(linear_trainer(metrics={"best": "mae"}).metrics) == {"best"}
     assert set(linear_trainer(metrics=[one, one, "mse", F.mse]).metrics) == {"score", "mse"}
     with pytest.raises(ValueError, match="expected a function or one of"):
         linear_trainer(metrics={"a": 3})
@@ -716,10 +716,16 @@ def test_predict_wants_tensors():
         def forward(self, x):
             return x, super().forward(x).numpy()
 
-    with pytest.raises(
-        TypeError, match=r"expected of the model a Tensor .*, got a ndarray of shape"
-    ):
+    with pytest.raises(TypeError, match=r"expected of the model a Tensor .* got a ndarray of"):
         of(Array).predict(X)
+
+
+def test_predict_of_one_sample_says_how():
+    """A sample (2,) would count as two samples of one number each."""
+    trainer = linear_trainer()
+    with pytest.raises(TypeError, match=r"of shape \(3,\) for 2 samples; .* x\[None\]"):
+        trainer.predict(X[0])
+    assert trainer.predict(X[0][None]).shape == (1, 3)
 
 
 # ---- a second fit
@@ -1360,4 +1366,73 @@ def test_a_state_of_another_optimiser_is_refused_and_changes_nothing(tmp_path):
     before = weights(trainer)
     with pytest.raises(ValueError, match="saved with another optimiser than this SGD"):
         trainer.load(tmp_path / "adam.safetensors")
+    np.testing.assert_array_equal(weights(trainer), before)
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1", "huber"])
+def test_accuracy_beside_a_loss_for_numbers_is_refused(loss):
+    """It would say 1.0 of any two positive numbers."""
+    with pytest.raises(ValueError, match=f"accuracy is for classes, and the loss {loss}"):
+        linear_trainer(loss, metrics=["accuracy"])
+
+
+def test_accuracy_of_numbers_is_refused():
+    y = tensor([[0.5], [2.0]])
+    for numbers in ([[3.0], [4.0]], [[0.0], [-1.0]], [[1.0], [np.nan]]):
+        with pytest.raises(ValueError, match="labels are 0 or 1"):
+            accuracy(y, tensor(numbers))
+    assert accuracy(y, tensor([[0.0], [0.9]])) == 0.5, "probabilities, by the nearer"
+
+
+def test_accuracy_of_arrays_and_lists():
+    y, labels = np.float32([[1, 3], [2, 0]]), np.array([1, 1])
+    assert accuracy(y, labels) == accuracy(y.tolist(), labels.tolist()) == 0.5
+    assert accuracy(y, np.eye(2)[labels]) == 0.5
+    assert accuracy(tensor(y), labels) == 0.5
+
+
+@pytest.mark.parametrize("how", [{}, {"compile": True}])
+def test_a_metric_that_gives_many_numbers_is_refused(how):
+    metrics = {"hits": lambda y, t: y.argmax(1) == t}
+    trainer = linear_trainer("cross_entropy", metrics=metrics, **how)
+    with pytest.raises(TypeError, match=r"metrics: 'hits' must give one number .* \(20,\)"):
+        trainer.fit(X, LABELS, progress=False)
+
+
+def test_metrics_may_be_set_later():
+    trainer = linear_trainer("cross_entropy", metrics=None)
+    assert trainer.fit(X, LABELS, progress=False).keys() == {"loss"}
+    with pytest.raises(ValueError, match="did you mean 'accuracy'"):
+        trainer.metrics = ["acuracy"]
+    trainer.metrics = ["accuracy"]
+    assert trainer.evaluate(X, LABELS).keys() == {"loss", "accuracy"}
+
+
+def test_a_loss_that_is_not_finite_says_what_may_help():
+    trainer = linear_trainer("cross_entropy")
+    trainer.optimizer.lr = 1e30
+    with pytest.raises(FloatingPointError, match=r"learning rate .* a tenth of it"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            trainer.fit(1e6 * X, LABELS, epochs=50, progress=False)
+
+
+def test_a_forward_without_return_is_named():
+    class Silent(nn.Linear):
+        def forward(self, x):
+            super().forward(x)
+
+    with pytest.raises(TypeError, match=r"got a NoneType: .* ends without return"):
+        model = Silent(2, 3)
+        trainer = Trainer(model, optim.SGD(model.parameters()), "cross_entropy")
+        trainer.fit(X, LABELS, progress=False)
+
+
+def test_the_weights_of_a_checkpoint_are_loaded_by_a_trainer(tmp_path):
+    trainer = linear_trainer("cross_entropy")
+    trainer.fit(X, LABELS, progress=False)
+    trainer.save(tmp_path / "run.safetensors")
+    arrays, _ = io.load(tmp_path / "run.safetensors")
+    before = weights(trainer).copy()
+    with pytest.raises(ValueError, match=r"a Trainer's checkpoint; trainer\.load\(path\)"):
+        trainer.model.load_state_dict(arrays)
     np.testing.assert_array_equal(weights(trainer), before)
