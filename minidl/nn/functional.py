@@ -549,10 +549,10 @@ def _reduced(errors, reduction, weight=None, of_label=None, counted=None):
 def _same_shape(name, y, target):
     """Broadcasting (N, 1) against (N,) would give a loss of N * N errors, and no complaint."""
     if y.shape != target.shape:
-        raise ValueError(
-            f"{name}: output {y.shape} and target {target.shape} must have one shape; where the "
-            f"numbers are as many, write target.reshape{y.shape}"
-        )
+        told = f"{name}: output {y.shape} and target {target.shape} must have one shape"
+        if y.size == target.size:
+            told += f"; write target.reshape{y.shape}"
+        raise ValueError(told)
 
 
 advice.functions(__name__)
