@@ -20,6 +20,7 @@ written is what differs from it.
 import hashlib
 import json
 import os
+import platform
 import re
 import sys
 from copy import deepcopy
@@ -142,9 +143,26 @@ def _write(notebook, path):
     os.replace(beside, path)
 
 
+# What JupyterLab would add when it opens a copy, which it then calls changed and not saved.
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+LANGUAGE = {
+    "codemirror_mode": {"name": "ipython", "version": 3},
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "nbconvert_exporter": "python",
+    "pygments_lexer": "ipython3",
+    "version": platform.python_version(),
+}
+
+
 def _put(notebook, path, version):
     """Write a copy that says what it was made from."""
     notebook.metadata.setdefault("minidl", {})["copied"] = version
+    notebook.metadata |= {"kernelspec": KERNEL, "language_info": LANGUAGE}
+    for cell in notebook.cells:
+        if cell.metadata.get("jupyter", {}).get("outputs_hidden"):
+            cell.metadata["collapsed"] = True
     _write(notebook, path)
 
 
