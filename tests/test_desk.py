@@ -82,6 +82,23 @@ def test_copies_are_made_with_their_links_moved(root):
         assert found[1:4] == [cell[1] for cell in FIRST[1:4]]
 
 
+def test_a_copy_is_as_jupyterlab_saves_it(root):
+    """What it would add when it opens a copy, it would call a change that is not saved."""
+    from ipykernel.ipkernel import IPythonKernel
+    from jupyter_client.kernelspec import get_kernel_spec
+
+    path = root / "course" / "00_a.ipynb"
+    published = nbformat.read(path, as_version=4)
+    published.cells[2].metadata["jupyter"] = {"outputs_hidden": True}
+    nbformat.write(published, path)
+    lay_out(root)
+    copy = nbformat.read(root / "my/course/00_a.ipynb", as_version=4)
+    assert copy.metadata.language_info == IPythonKernel.language_info
+    assert copy.metadata.kernelspec.display_name == get_kernel_spec("python3").display_name
+    assert copy.metadata.kernelspec.keys() == {"display_name", "language", "name"}
+    assert [c.metadata.get("collapsed", False) for c in copy.cells[1:4]] == [False, True, False]
+
+
 def test_what_is_written_stays_when_nothing_is_new(root):
     lay_out(root)
     path = root / "my/exercises/00_a.ipynb"

@@ -12,6 +12,7 @@ import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -145,6 +146,27 @@ def test_an_endless_mutant_is_ended_by_counting():
     found = judge.known_results(UNBROADCAST, 0, endless)
     assert {type(result) for result in found} == {judge.TooLong}
     assert time.process_time() - began < 2
+
+
+def test_the_audit_of_notebooks_alone_notices_what_disagrees(monkeypatch, capsys):
+    """In CI's second part the rest would be the same again, number by number."""
+
+    def examined(pool, f, jobs):
+        return map(f, jobs)
+
+    monkeypatch.setattr(audit.ProcessPoolExecutor, "map", examined)
+    monkeypatch.setattr(audit, "whole", lambda lesson: iter([f"{lesson} is wrong"]))
+    monkeypatch.setattr(audit, "faults", lambda *_: pytest.fail("the bank is tried"))
+    monkeypatch.setattr(audit, "examine_mutants", lambda *_: pytest.fail("mutants are tried"))
+    ways = [SimpleNamespace(points=p, passed=(), failed=(), mistake="") for p in (2, 0)]
+    monkeypatch.setattr(audit.agreement, "both_ways", lambda *_: ways)
+    n = audit.audit(["00", "--notebooks"])
+    told = capsys.readouterr().out
+    tasks = len(audit.tasks("00"))
+    assert n == 1 + 2 * tasks and "00 is wrong" in told
+    assert told.count("the two ways disagree: ") == 2 * tasks
+    assert f"{tasks} tasks: a right and a wrong answer of each" in told.splitlines()[-1]
+    assert "0 of 0" not in told
 
 
 def test_the_audit_notices_a_mutant_that_passes():

@@ -350,40 +350,69 @@ def chosen(mistakes, most=2):
 
 def met(path):
     """Print, for each quoting cell of a lesson and each kind of mistake in it, whether a later
-    cell of the lesson prints something else, or raises.  The lesson is run once; each mistake goes
-    its own way from there, in a copy of the process.  One that is met speaks for its kind.
+    cell of the lesson prints something else, or raises.
+
+    The lesson is run once.  At each quoting cell a copy of the process stops, and waits until it is
+    known how long the later cells take; then each mistake goes its own way from there, in a copy of
+    that copy.
     """
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
     os.chdir(path.parent)
-    lesson = build.read(path)
-    cells = [cell for cell in lesson.cells if cell.cell_type == "code"]
-    # A mistake may take the end out of a loop, or out of a wait.
-    seconds = lesson.metadata.minidl.seconds  # of the whole lesson
-    limits = min(60, 20 + seconds), 30 + 3 * seconds
+    cells = [cell for cell in build.read(path).cells if cell.cell_type == "code"]
     # Without a history: the copies of the process would share its database, and print complaints.
     shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
-    verdicts, quoted, differs = [], [], ""
+    quoted, differs, seconds = {}, "", {}
     for number, cell in enumerate(cells):
         if cell.source.startswith("# minidl/"):
-            done = set()
-            for kind, text in chosen(mistakes(cell.source)):
-                if kind in done:
-                    continue
-                met_by = apart(shell, text, cells[number + 1 :], limits)
-                verdicts.append((cell.id, kind, text, met_by))
-                if met_by and kind != "print":
-                    done.add(kind)
-            quoted.append(cell)
+            quoted[cell.id] = waiting(shell, cell, cells[number + 1 :])
             ran(shell, cell.source)
         else:
+            began = time.process_time(), time.perf_counter()
             found = differs_from_stored(shell, cell)
+            seconds[cell.id] = time.process_time() - began[0], time.perf_counter() - began[1]
             if quoted:
                 differs = differs or found
+    verdicts = [verdict for tell in quoted.values() for verdict in tell(seconds)]
     # Without a mistake, once for all quotations.
-    verdicts += [(cell.id, "none", cell.source, differs) for cell in quoted]
-    print(json.dumps(verdicts))
+    print(json.dumps(verdicts + [(name, "none", "", differs) for name in quoted]))
+
+
+def waiting(shell, cell, later):
+    """A function that is told how long cells take, and gives the verdicts on a quoting cell's
+    mistakes, tried in a copy of the process as it is now.
+
+    One mistake that is met speaks for its kind; of what is printed alone, each is tried.
+    """
+    asked, ask = os.pipe()
+    told, tell = os.pipe()
+    if (child := os.fork()) == 0:
+        os.close(ask)
+        with os.fdopen(asked, encoding="utf-8") as pipe:
+            seconds = pipe.readline()  # later copies keep the other end open
+        if not seconds:  # who asks has ended
+            os._exit(1)
+        verdicts, done = [], set()
+        for kind, text in chosen(mistakes(cell.source)):
+            if kind not in done:
+                found = apart(shell, text, later, json.loads(seconds))
+                verdicts.append((cell.id, kind, text, found))
+                if found and kind != "print":
+                    done.add(kind)
+        os._exit(write(tell, json.dumps(verdicts)))
+    os.close(asked)
+    os.close(tell)
+
+    def verdicts(seconds):
+        with os.fdopen(ask, "w", encoding="utf-8") as pipe:
+            print(json.dumps(seconds), file=pipe)
+        with os.fdopen(told, encoding="utf-8") as pipe:
+            found = pipe.read()
+        os.waitpid(child, 0)
+        return json.loads(found)
+
+    return verdicts
 
 
 def ran(shell, text):
@@ -397,11 +426,12 @@ def ran(shell, text):
 MEMORY = 4 << 30  # bytes; a mistake may double a list at each call
 
 
-def apart(shell, text, later, limits):
+def apart(shell, text, later, seconds):
     """In a copy of this process: what met the mistake, or "".
 
-    limits: for so many seconds of its own time, and of the clock's.  One that does next to
-    nothing for 20 seconds waits for what never comes; one that wants MEMORY more is refused it.
+    seconds: of each cell's name, how long it takes, of the process and of the clock.  A mistake may
+    take the end out of a loop, or out of a wait: what takes far longer is ended.  One that wants
+    MEMORY more is refused it.
     """
     import resource  # not on Windows, where this is not called
 
@@ -412,18 +442,9 @@ def apart(shell, text, later, limits):
             * resource.getpagesize()
         )
         resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
-        used = [-1.0] * 20  # processor time at each of the last 20 seconds
-
-        def look(*_):
-            used.append(time.process_time())
-            if used[-1] - used[-21] < 0.5 or len(used) - 20 > limits[1]:
-                os._exit(write(here, "ran too long"))
-
-        signal.signal(signal.SIGVTALRM, lambda *_: os._exit(write(here, "ran too long")))
-        signal.setitimer(signal.ITIMER_VIRTUAL, limits[0])
-        signal.signal(signal.SIGALRM, look)
-        signal.setitimer(signal.ITIMER_REAL, 1, 1)
-        os._exit(write(here, meets(shell, text, later)))
+        for sign in (signal.SIGVTALRM, signal.SIGALRM):
+            signal.signal(sign, lambda *_: os._exit(write(here, "ran too long")))
+        os._exit(write(here, meets(shell, text, later, seconds)))
     os.close(here)
     with os.fdopen(there, encoding="utf-8") as pipe:
         found = pipe.read()
@@ -432,18 +453,28 @@ def apart(shell, text, later, limits):
 
 
 def write(pipe, text):
-    os.write(pipe, text.encode())
+    left = text.encode()
+    while left:
+        left = left[os.write(pipe, left) :]
     return 0
 
 
-def meets(shell, text, later):
+def meets(shell, text, later, seconds):
+    end_after(0, 0)
     ran(shell, text)
     for cell in later:
         if cell.source.startswith("# minidl/") or "interact(" in cell.source:
             continue
+        end_after(*seconds[cell.id])
         if found := differs_from_stored(shell, cell):
             return found
     return ""
+
+
+def end_after(own, clocks):
+    """Let signals come when a cell has taken far more than so many seconds."""
+    signal.setitimer(signal.ITIMER_VIRTUAL, 5 + 4 * own)
+    signal.setitimer(signal.ITIMER_REAL, 15 + 6 * clocks)
 
 
 def differs_from_stored(shell, cell):

@@ -199,18 +199,20 @@ def examined(job):
     verdict_on(task, task.wrong[0][-1] if len(task.wrong[0]) == 2 else task.right[0], 99)
     feedback = time.perf_counter() - began
     start = time.process_time()
-    drawn = None if options.all or options.mutants else DRAWN
-    found = list(faults(task, options.seeds))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a mutant may be a strange program
-        mutants = examine_mutants(task, options.seeds, drawn, options.draw)
-    found += mutants.faults(task)
+    found, mutants = [], Mutants()
+    if not options.notebooks:
+        drawn = None if options.all or options.mutants else DRAWN
+        found += faults(task, options.seeds)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a mutant may be a strange program
+            mutants = examine_mutants(task, options.seeds, drawn, options.draw)
+        found += mutants.faults(task)
     differ = list(disagreements(task, options.draw, options.all))
     found += differ
     agreed = f"{len(differ)} not" if differ else "agree"
     seconds = time.process_time() - start
-    right = len(task.right)
-    return Row(task_id, len(task.wrong), right, mutants, agreed, found, feedback, seconds)
+    bank, right = (0, 0) if options.notebooks else (len(task.wrong), len(task.right))
+    return Row(task_id, bank, right, mutants, agreed, found, feedback, seconds)
 
 
 def audit(arguments=()):
@@ -226,6 +228,10 @@ def audit(arguments=()):
     )
     parser.add_argument("--mutants", action="store_true", help="all mutants, and those alive shown")
     parser.add_argument("--draw", type=int, default=0, metavar="N", help="which mutants are drawn")
+    parser.add_argument(
+        "--notebooks", action="store_true",
+        help="only what a sandbox has a part in: whole notebooks, and answers both ways",
+    )  # fmt: skip
     options = parser.parse_args(list(arguments))
     options.seeds = options.seeds or (ALL_SEEDS if options.all else SEEDS)
     only = options.only
@@ -255,5 +261,8 @@ def rates(rows, seeds):
     killed = sum(row.mutants.killed for row in rows)
     slowest = max((row.feedback, row.task) for row in rows)
     yield f"slowest first feedback: {slowest[0]:.1f} s ({slowest[1]})"
+    if not wrong:  # --notebooks
+        yield f"{len(rows)} tasks: a right and a wrong answer of each, in a notebook and outside"
+        return
     yield f"{killed} of {made} mutants caught under each of {seeds} seeds"
     yield f"{wrong - missed} of {wrong} wrong answers caught and named"

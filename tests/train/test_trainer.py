@@ -1411,9 +1411,11 @@ def test_metrics_may_be_set_later():
 def test_a_loss_that_is_not_finite_says_what_may_help():
     trainer = linear_trainer("cross_entropy")
     trainer.optimizer.lr = 1e30
-    with pytest.raises(FloatingPointError, match=r"learning rate .* a tenth of it"):
-        with np.errstate(over="ignore", invalid="ignore"):
-            trainer.fit(1e6 * X, LABELS, epochs=50, progress=False)
+    with (
+        np.errstate(over="ignore", invalid="ignore"),
+        pytest.raises(FloatingPointError, match=r"learning rate .* a tenth of it"),
+    ):
+        trainer.fit(1e6 * X, LABELS, epochs=50, progress=False)
 
 
 def test_a_forward_without_return_is_named():
