@@ -30,16 +30,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 course: $(INSTALLED) ## open JupyterLab at the list of lessons, in your own copies: my/
-	@flags=""; \
-	if [ "$$(id -u)" = 0 ]; then flags="--allow-root"; fi; \
-	if [ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY$$WSL_DISTRO_NAME" ]; then \
-	    echo "No screen here: open the address below in a browser. Ctrl-C stops JupyterLab."; \
-	    flags="$$flags --no-browser"; \
-	fi; \
-	$(PY) course/desk.py && \
-	JUPYTER_CONFIG_PATH="$(CURDIR)/course/lab:$$JUPYTER_CONFIG_PATH" $(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.log_level=WARN --ServerApp.log_level=WARN \
-	    --LabApp.custom_css=True --ServerApp.tornado_settings=static_custom_path="$(CURDIR)/course/lab/custom" \
-	    --LabApp.default_url=/lab/tree/my/start.md $$flags
+	@$(PY) course/desk.py --open
 
 test: $(INSTALLED) ## run everything that CI runs, the fast part first: 35 minutes on two cores
 	@$(PARTS); \

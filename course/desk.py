@@ -1,6 +1,7 @@
 """Lay out a learner's own copies of lessons and exercises in my/, and bring them up to date.
 
-    python course/desk.py             as `make course` does
+    python course/desk.py --open      and open JupyterLab there, as `make course` does
+    python course/desk.py             without that
     python course/desk.py --begun     name the exercises in which something was written
 
 my/start.md, which `make course` opens, tells what there is, what is done and what comes next; it is
@@ -22,6 +23,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -260,6 +262,29 @@ class Desk:
         return f"there is a newer version of {name}: {other}, with what you wrote; {after}"
 
 
+def lab(root=ROOT):
+    """The command that opens JupyterLab at the start page, as course/lab says how, and its
+    environment.
+    """
+    settings = Path(root) / "course" / "lab"
+    command = [
+        sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}",
+        "--LabApp.default_url=/lab/tree/my/start.md",
+        "--LabApp.log_level=WARN", "--ServerApp.log_level=WARN", "--LabApp.custom_css=True",
+        f"--ServerApp.tornado_settings=static_custom_path={settings / 'custom'}",
+    ]  # fmt: skip
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    if sys.platform == "linux" and not any(map(os.environ.get, SCREENS)):
+        command.append("--no-browser")
+    given = os.environ.get("JUPYTER_CONFIG_PATH")
+    places = os.pathsep.join(filter(None, [str(settings), given]))
+    return command, os.environ | {"JUPYTER_CONFIG_PATH": places}
+
+
+SCREENS = "DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"
+
+
 def main():
     desk = Desk()
     if sys.argv[1:] == ["--begun"]:
@@ -269,7 +294,19 @@ def main():
     for told in desk.lay_out():
         print(told)
     desk.lay_start()
+    if sys.argv[1:] == ["--open"]:
+        return _open(*lab())
     return 0
+
+
+def _open(command, environment):
+    """Run JupyterLab until it ends; in place of this process, where the system can do that."""
+    if "--no-browser" in command:
+        print("No screen here: open the address below in a browser. Ctrl-C stops JupyterLab.")
+    sys.stdout.flush()
+    if os.name == "nt":
+        return subprocess.call(command, env=environment)
+    os.execve(command[0], command, environment)
 
 
 if __name__ == "__main__":
