@@ -32,7 +32,7 @@ help: ## list the targets
 course: $(INSTALLED) ## open JupyterLab at the list of lessons, in your own copies: my/
 	@$(PY) course/desk.py --open
 
-test: $(INSTALLED) ## run everything that CI runs, the fast part first: 35 minutes on two cores
+test: $(INSTALLED) ## run everything that CI runs, the fast part first: half an hour on two cores
 	@$(PARTS); \
 	part $(PY) -m ruff check .; \
 	part $(PY) -m ruff format --check .; \
