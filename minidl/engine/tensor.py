@@ -516,31 +516,30 @@ def tensor(
     """A new Tensor of numbers, nested lists of them, an array, or a Tensor; a leaf, and a copy.
 
     dtype: default float32 for Python floats, else the data's.  device: "cpu" or "cuda"; default
-    the data's.  Raises TypeError for what is not made of numbers.
+    the data's.  Raises TypeError for what is not made of numbers, ValueError where rows differ in
+    length, OverflowError for a whole number that dtype cannot hold.
     """
     if isinstance(data, Tensor):
         data = data.data
     if not devices.is_array(data):
-        given, data = data, _rectangular(data, dtype)
+        given, data = data, _rectangular(data)
         if data.dtype.kind not in "biufc":
             raise TypeError(
                 f"a tensor is made of numbers, got {given!r:.60}; join Tensors with minidl.stack"
             )
         if data.dtype == np.float64 and dtype is None and not isinstance(given, np.generic):
             dtype = np.float32
+        if data.dtype.kind in "iu":
+            data = np.asarray(given, dtype)  # raises where dtype cannot hold one of the numbers
     data = array_module(data).array(data, dtype=dtype)
     if device is not None:
         data = devices.to_device(data, device)
     return Tensor(data, requires_grad=requires_grad)
 
 
-def _rectangular(data, dtype):
-    """Nested lists as an array.  Raises where rows differ in length, or dtype cannot hold a whole
-    number; fractions are cut where dtype is whole, as in NumPy.
-    """
+def _rectangular(data):
+    """Nested lists as an array.  Raises ValueError where rows differ in length."""
     try:
-        if np.dtype(dtype).kind in "iu":  # None stands for float64
-            return np.asarray(data, dtype)
         return np.asarray(data)
     except ValueError as error:
         if "inhomogeneous" not in str(error):

@@ -84,12 +84,7 @@ class Module:
                 f"{type(self).__name__}.{name} would change nothing: to freeze a part write "
                 "p.requires_grad = False for each p of part.parameters()"
             )
-        if type(value) is Tensor and value.requires_grad and value.op is None:
-            raise TypeError(
-                f"{type(self).__name__}.{name}: a Tensor with requires_grad is no Parameter, and "
-                "would not be trained: write nn.Parameter(...); what is not to be trained has no "
-                "requires_grad"
-            )
+        _refuse_untrained(f"{type(self).__name__}.{name}", value)
         trained = isinstance(vars(self).get(name), Parameter)
         if trained and not isinstance(value, (Parameter, type(None))):
             raise TypeError(
@@ -331,6 +326,23 @@ def _refuse_hidden(path, value):
             f"{path} is a {type(value).__name__}, in which no module would be found; make a list "
             "of it"
         )
+
+
+def _refuse_untrained(where, value):
+    """Raise TypeError for a leaf that wants a gradient, or some in a list or dict, that would be
+    no Parameter.
+    """
+    held = [value]
+    if isinstance(value, (list, tuple)):
+        held = value
+    elif isinstance(value, dict):
+        held = value.values()
+    for part in held:
+        if type(part) is Tensor and part.requires_grad and part.op is None:
+            raise TypeError(
+                f"{where}: a Tensor with requires_grad is no Parameter, and would not be trained: "
+                "write nn.Parameter(...); what is not to be trained has no requires_grad"
+            )
 
 
 def _check_key(path, key):

@@ -61,17 +61,17 @@ def export(
     Raises NotImplementedError, which names the operation and where it was, for what has no rule,
     and ValueError for what varies otherwise than with sizes, or where the example does not fit.
     """
+    if not isinstance(path, str) and not hasattr(path, "__fspath__"):
+        raise TypeError(
+            f"export: expected a path in second place, export(model, path, x[:2]), got a "
+            f"{type(path).__name__}"
+        )
     if isinstance(model, Loaded):
         write_atomically(path, [model.content()])
         return
     if not isinstance(model, Module):
         raise TypeError(
             f"export: expected a Module, got {type(model).__name__}; of an estimator it is model_"
-        )
-    if not isinstance(path, str) and not hasattr(path, "__fspath__"):
-        raise TypeError(
-            f"export: expected a path in second place, export(model, path, x[:2]), got a "
-            f"{type(path).__name__}"
         )
     if not inputs:
         raise TypeError("export: give an example of each input, export(model, path, x[:2])")

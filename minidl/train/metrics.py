@@ -53,6 +53,21 @@ def accuracy(y: Tensor, labels: Tensor) -> float:
     return float(right.data.sum()) / max(right.size, 1)
 
 
+def _of_rows(y: Tensor, labels: Tensor) -> float:
+    """`accuracy` beside a loss for numbers, which says of one output a sample nothing about
+    classes: it is no logit.  Rows (..., K) with one 1 each are classes there too.
+
+    Raises ValueError for y (N,) or (..., 1).
+    """
+    if y.shape[1:] == () or y.shape[-1] == 1:
+        raise ValueError(
+            "metrics: accuracy is for classes, and the loss for numbers: take 'mae'; with labels "
+            "0 and 1 take the loss 'bce_with_logits'; with numbers that stand for classes, give a "
+            "metric of your own, such as lambda y, t: ((y > 0.5) == (t > 0.5)).mean()"
+        )
+    return accuracy(y, labels)
+
+
 def _check_one_class(labels):
     """Raise ValueError unless the labels (..., K) are probabilities: they sum to 1."""
     apart = (labels.sum(-1) - 1.0).data  # (..., K) -> (...)
@@ -219,13 +234,8 @@ def by_name(metrics: Any, loss: Any = None) -> dict[str, Metric]:
         if found.setdefault(name, function) != function:
             raise ValueError(f"metrics: two are called {name!r}, {found[name]!r} and {function!r}; "
                              "give a dict name -> function")  # fmt: skip
-    if loss in (functional.mse, functional.l1, functional.huber) and accuracy in found.values():
-        raise ValueError(
-            f"metrics: accuracy is for classes, and the loss {loss.__name__} for numbers: take "
-            "'mae'; with labels take the loss 'cross_entropy', or 'bce_with_logits' for one "
-            "output; with numbers that stand for classes, give a metric of your own, such as "
-            "lambda y, t: ((y > 0.5) == (t > 0.5)).mean()"
-        )
+    if loss in (functional.mse, functional.l1, functional.huber):
+        found |= {name: _of_rows for name, metric in found.items() if metric is accuracy}
     if loss is functional.bce and accuracy in found.values():
         raise ValueError(
             "metrics: accuracy takes logits, of which more than 0 means 1, and the loss bce "
@@ -241,7 +251,8 @@ def _of_parts(pairs, several):
     whole = []
     for key, metric in pairs:
         if key in several.parts:
-            found += [(key, name, function) for name, function in by_name(metric).items()]
+            of_this = by_name(metric, several.parts[key])
+            found += [(key, name, function) for name, function in of_this.items()]
         elif callable(metric):
             whole.append((key, metric))
         else:

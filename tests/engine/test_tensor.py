@@ -1502,6 +1502,15 @@ def test_numbers_that_a_type_cannot_hold_are_refused(value, dtype):
         tensor([value], dtype=dtype)
 
 
+def test_what_is_no_number_is_none_with_a_dtype_either():
+    for wrong in (["3"], [None], ["3", 4]):
+        with pytest.raises(TypeError, match="made of numbers"):
+            tensor(wrong, dtype="int64")
+    assert tensor([1, 2], dtype="float32").dtype == "float32"
+    assert tensor([3.7], dtype="int64").numpy().tolist() == [3], "as in NumPy"
+    assert tensor(np.int64([200]), dtype="int8").numpy().tolist() == [-56], "of an array, too"
+
+
 def test_rows_of_several_lengths_are_refused():
     with pytest.raises(ValueError, match=r"rows .* one length, got \[\[1, 2\], \[3\]\]; data\.pad"):
         tensor([[1, 2], [3]])

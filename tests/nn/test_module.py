@@ -720,6 +720,10 @@ def test_a_tensor_that_wants_a_gradient_and_is_no_parameter_is_refused():
 
     with pytest.raises(TypeError, match=r"Scale\.factor: .* would not be trained: .*Parameter"):
         Scale()
+    wanting = minidl.ones(3, requires_grad=True)
+    for held in ([minidl.ones(3), wanting], (wanting,), {"a": wanting}):
+        with pytest.raises(TypeError, match=r"Module\.held: .* would not be trained"):
+            nn.Module().held = held
     model = nn.Module()
     model.mask, model.kept = minidl.ones(3), nn.Parameter(minidl.ones(3)) * 2
     assert len(model.tensors()) == 2, "buffers, and what was computed, are no mistake"

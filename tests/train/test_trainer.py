@@ -1371,9 +1371,18 @@ def test_a_state_of_another_optimiser_is_refused_and_changes_nothing(tmp_path):
 
 @pytest.mark.parametrize("loss", ["mse", "l1", "huber"])
 def test_accuracy_beside_a_loss_for_numbers_is_refused(loss):
-    """It would say 1.0 of any two positive numbers."""
-    with pytest.raises(ValueError, match=f"accuracy is for classes, and the loss {loss}"):
-        linear_trainer(loss, metrics=["accuracy"])
+    """It would say 1.0 of any two positive numbers; rows with one 1 each are classes there too."""
+    model = nn.Linear(2, 1)
+    trainer = Trainer(model, optim.SGD(model.parameters()), loss, ["accuracy"])
+    for numbers in (LABELS[:, None].astype("float32"), (LABELS[:, None] > 0).astype("float32")):
+        with pytest.raises(ValueError, match="accuracy is for classes, and the loss for numbers"):
+            trainer.fit(X, numbers, progress=False)
+    trainer = Trainer(model, optim.SGD(model.parameters()), {"a": loss}, {"a": "accuracy"})
+    with pytest.raises(ValueError, match="the loss for numbers"):
+        trainer.step.trainer.metrics["a_accuracy"](*[{"a": tensor(X[:, :1])}] * 2)
+    rows, trainer = np.eye(3, dtype="float32")[LABELS], linear_trainer(loss, metrics=["accuracy"])
+    found = trainer.evaluate(X, rows)["accuracy"]
+    assert found == accuracy(tensor(trainer.predict(X)), tensor(LABELS)) and 0 < found < 1
 
 
 def test_accuracy_of_numbers_is_refused():
