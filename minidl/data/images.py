@@ -225,9 +225,8 @@ def read_folder(path: str | PathLike[str], size: int | Sequence[int] | None = No
         from PIL import Image, ImageOps
     except ImportError as error:
         raise ImportError('read_folder needs Pillow: pip install "minidl[images]"') from error
-    folders = [p for p in Path(path).iterdir() if p.is_dir() and p.name[0] != "."]
     files = sorted(Path(path).glob("[!.]*/[!.]*"))
-    classes = sorted(p.name for p in folders)
+    classes = sorted(p.name for p in Path(path).iterdir() if p.is_dir() and p.name[0] != ".")
     if not files:
         raise ValueError(f"{path}: expected folders, one for each class, with images in them")
     images = []
