@@ -70,7 +70,7 @@ BUDGETS = {
     "engine": (1303, "engine"),
     "nn": (1173, "nn"),
     "optim": (257, "optim"),
-    "data": (675, "data"),
+    "data": (678, "data"),
     "train": (1104, "train"),
     "graph": (1876, "graph"),
     "gpu": (121, "gpu"),

@@ -86,9 +86,12 @@ def read_csv(
     features = others if features is None else [*features]
     wanted = {*features, target} - {None}
     if not rows or not features or target in features or not wanted <= {*names}:
-        raise ValueError(f"{path}: expected rows with features {features} and a target {target!r}, "
-                         f"got {len(rows)} rows with columns {names}; delimiter= is what stands "
-                         "between two cells, and the first line names the columns")  # fmt: skip
+        told = f"got {len(rows)} rows with columns {names}, as the first line has them"
+        if len(names) == 1:
+            told += "; delimiter= is what stands between two cells"
+        raise ValueError(
+            f"{path}: expected rows with features {features} and another target {target!r}, {told}"
+        )
     words = _by_column("words", words, "one-hot", features, partial(_words, rows))
     words = {name: [*some] for name, some in words.items() if len(some)}
     of_numbers = [name for name in features if name not in words]
