@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOLUTION = ROOT / "solutions" / "07_tensor.ipynb"
 EXERCISE = ROOT / "exercises" / "07_tensor.ipynb"
 TASKS = [task for lesson in lessons() for task in tasks(lesson).values()]
+LOOPING = [t for t in TASKS if any("while" in source for _, source in t.bank())]
 UNBROADCAST = find("07.1")
 
 
@@ -146,6 +147,21 @@ def test_an_endless_mutant_is_ended_by_counting():
     found = judge.known_results(UNBROADCAST, 0, endless)
     assert {type(result) for result in found} == {judge.TooLong}
     assert time.process_time() - began < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", LOOPING, ids=ids)
+def test_a_known_answer_that_is_stopped_would_not_have_come_to_an_end(task):
+    """A learner's answer is not stopped by rounds: one that ends later would have no name."""
+    cases = judge.expected(task, seed := 7)[0]
+    longest = max(judge._rounds(task, seed, variant) for variant in range(len(task.right)))
+    for sentence, source in task.bank():
+        for i, result in enumerate(judge.known_results(task, seed, source)):
+            if isinstance(result, judge.TooLong) and "while" in source:
+                function, counter = judge._known(task, source)
+                counter[:] = 0, 15 * longest + 20_000
+                again = judge.run(task, function, cases[i][1])
+                assert isinstance(again, judge.TooLong), (sentence, cases[i], counter)
 
 
 def test_the_audit_of_notebooks_alone_notices_what_disagrees(monkeypatch, capsys):

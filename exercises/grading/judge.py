@@ -166,13 +166,19 @@ def _known(task, source):
 
 
 @lru_cache(maxsize=4096)
-def _rounds(task, seed, variant, i):
-    """How many rounds the loops of a right answer go on case i."""
+def _rounds(task, seed, variant):
+    """How many rounds the loops of a right answer go on the case that takes it the most.
+
+    Not on the very case: where a right answer soon gives up, a wrong one may go a long way.
+    """
     function, counter = _known(task, task.right[variant])
-    counter[:] = 0, None
-    with quiet():
-        run(task, function, expected(task, seed)[0][i][1])
-    return counter[0]
+    most = 0
+    for _, arguments in expected(task, seed)[0]:
+        counter[:] = 0, None
+        with quiet():
+            run(task, function, arguments)
+        most = max(most, counter[0])
+    return most
 
 
 MANY_ROUNDS = 300_000  # of an answer without `while`, whose loops end by themselves
@@ -182,7 +188,7 @@ MANY_ROUNDS = 300_000  # of an answer without `while`, whose loops end by themse
 def known_result(task, seed, source, i, variant=None):
     """What the answer `source` gives on case i; variant: the right answer that it was made from.
 
-    It is stopped when it goes round far more often than that one, or than any.
+    It is stopped when it goes round far more often than that one does on any case, or than any.
     """
     answer = _known(task, source)
     if answer is None:
@@ -191,7 +197,7 @@ def known_result(task, seed, source, i, variant=None):
     made_from = range(len(task.right)) if variant is None else [variant]
     most = MANY_ROUNDS
     if "while" in source:
-        most = 5 * max(_rounds(task, seed, v, i) for v in made_from) + 200
+        most = 5 * max(_rounds(task, seed, v) for v in made_from) + 200
     counter[:] = 0, most
     with quiet():
         return run(task, function, expected(task, seed)[0][i][1])

@@ -863,14 +863,13 @@ MERGES = Task(
         ("a pair is counted once a piece; it counts each time it stands there",
          "for pair in zip(piece, piece[1:]):", "for pair in set(zip(piece, piece[1:])):"),
         ("pairs that overlap are counted once: aaa has the pair (a, a) twice",
-         "counts[pair] = counts.get(pair, 0) + 1",
-         "counts[pair] = sum(joined(line, pair) for line in pieces)",
-         "pieces = [list(piece) for piece in pieces]", """def joined(line, pair):
-                found, i = 0, 0
-                while i < len(line):
-                    step = 2 if tuple(line[i : i + 2]) == pair else 1
-                    found, i = found + (step == 2), i + step
-                return found
+         "for pair in zip(piece, piece[1:]):", "for pair in apart(zip(piece, piece[1:])):",
+         "pieces = [list(piece) for piece in pieces]", """def apart(pairs):
+                last = None
+                for pair in pairs:
+                    last = None if pair == last else pair
+                    if last:
+                        yield pair
             pieces = [list(piece) for piece in pieces]"""),
         ("only the first place of a pair in each piece is merged",
          "tuple(piece[i : i + 2]) == best",
@@ -901,33 +900,6 @@ MERGES = Task(
         ("merged numbers are never merged again",
          "counts[pair] = counts.get(pair, 0) + 1",
          "counts[pair] = counts.get(pair, 0) + (max(pair) < 256)"),
-        ("pairs that overlap are counted once", """
-            def byte_pairs(pieces, count):
-                pieces, merges = [list(p) for p in pieces], []
-                for new in range(256, 256 + count):
-                    c = {}
-                    for p in pieces:
-                        last = None
-                        for i in range(len(p) - 1):
-                            q = (p[i], p[i + 1])
-                            if q == last:
-                                last = None
-                                continue
-                            c[q] = c.get(q, 0) + 1
-                            last = q if q[0] == q[1] else None
-                    if not c or max(c.values()) < 2:
-                        break
-                    a, b = min(c, key=lambda q: (-c[q], q))
-                    merges.append((a, b))
-                    for k, p in enumerate(pieces):
-                        out = []
-                        i = 0
-                        while i < len(p):
-                            hit = i + 1 < len(p) and p[i] == a and p[i + 1] == b
-                            out.append(new if hit else p[i])
-                            i += 2 if hit else 1
-                        pieces[k] = out
-                return merges"""),
     ),
 )  # fmt: skip
 
