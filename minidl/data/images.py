@@ -215,8 +215,8 @@ def read_folder(path: str | PathLike[str], size: int | Sequence[int] | None = No
     """The data set in a folder that has a folder of images for each class: x (N, 3, H, W), float32
     in [0, 1], and y (N,).
 
-    classes: the folders' names, sorted; of one that is empty, there is a warning.  Hidden files and
-    folders are left out.  Needs Pillow.
+    classes: the folders' names, sorted; of one that is empty, there is a warning, and of an
+    image that lies in none.  Hidden files and folders are left out.  Needs Pillow.
     size: what images are brought to; default: they stay as they are, and must all have one size.
     What is transparent becomes white.  Raises ValueError for a file that is no image, is broken,
     has another size, or 16 bits or floats in a pixel.
@@ -225,25 +225,37 @@ def read_folder(path: str | PathLike[str], size: int | Sequence[int] | None = No
         from PIL import Image, ImageOps
     except ImportError as error:
         raise ImportError('read_folder needs Pillow: pip install "minidl[images]"') from error
+    if size is not None:
+        size = _numbers("read_folder: size", size)[::-1]
     files = sorted(Path(path).glob("[!.]*/[!.]*"))
-    classes = sorted(p.name for p in Path(path).iterdir() if p.is_dir() and p.name[0] != ".")
+    here = sorted(p for p in Path(path).iterdir() if p.name[0] != ".")
+    classes = [p.name for p in here if p.is_dir()]
+    beside = [p.name for p in here if not p.is_dir()]
     if not files:
-        raise ValueError(f"{path}: expected folders, one for each class, with images in them")
+        raise ValueError(
+            f"{path}: expected folders, one for each class, with images in them, got folders "
+            f"{classes[:3]} and files {beside[:3]}; where these are images of one class, {path} is "
+            "its folder: give the one above"
+        )
     images = []
     for file in files:
         try:
             with Image.open(file) as image:
                 image = _on_white(ImageOps.exif_transpose(image))
             if size is not None:
-                image = image.resize(_numbers("size", size)[::-1])
+                image = image.resize(size)
             images.append(np.asarray(image, np.float32).transpose(2, 0, 1) / 255)  # (C, H, W)
             if images[0].shape != images[-1].shape:
                 raise ValueError(f"{image.size} pixels, not as before; give read_folder a size")
         except Exception as error:
-            raise ValueError(f"{file} cannot be used: {error}") from error
+            raise ValueError(
+                f"{file} cannot be used: {error}; in the folder of a class are images alone"
+            ) from error
     y = np.array([classes.index(file.parent.name) for file in files])
     if empty := sorted({*classes} - {file.parent.name for file in files}):
         warnings.warn(f"{path}: there is no image in {empty}, which count as classes", stacklevel=3)
+    if stray := [name for name in beside if name.endswith(tuple(f.suffix for f in files))]:
+        warnings.warn(f"{path}: {stray[:3]} are in the folder of no class: left out", stacklevel=3)
     return ArrayDataset(np.stack(images), y, classes=classes)
 
 

@@ -77,13 +77,13 @@ def read_csv(
     pandas does this by get_dummies and fillna; it guesses what a column holds, and which words,
     such as NA, mean nothing.
     """
-    if isinstance(na_values, str) or not isinstance(target, str | None):
-        raise TypeError("read_csv: target is the name of one column, or None, and na_values a list "
-                        f"of words, got {target!r} and {na_values!r}")  # fmt: skip
-    na_values = [*na_values]
+    if not isinstance(target, str | None):
+        raise TypeError(f"read_csv: target is the name of one column, or None, got {target!r}")
+    lists = {"features": features, "classes": classes, "na_values": na_values}
+    features, classes, na_values = (_list(*pair) for pair in lists.items())
     names, rows = _read(path, delimiter, {*na_values})
     others = [name for name in names if name != target]
-    features = others if features is None else [*features]
+    features = others if features is None else features
     wanted = {*features, target} - {None}
     if not rows or not features or target in features or not wanted <= {*names}:
         told = f"got {len(rows)} rows with columns {names}, as the first line has them"
@@ -124,6 +124,15 @@ def read_csv(
         "words": words, "empty": empty, "na_values": na_values, "delimiter": delimiter,
     }  # fmt: skip
     return Table(*arrays, classes=classes, columns=columns, options=options)
+
+
+def _list(name, some):
+    """Words as a list, or None.  Raises TypeError for one word alone, and for what are none."""
+    words = None if some is None else [*some]
+    if isinstance(some, str) or not all(isinstance(word, str) for word in words or ()):
+        raise TypeError(f"read_csv: {name} is a list of words, as they stand in the file, such as "
+                        f"['0', '1'], got {some!r:.60}")  # fmt: skip
+    return words
 
 
 def _read(path, delimiter, nothing):

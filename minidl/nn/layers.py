@@ -84,7 +84,7 @@ def _check_sizes(layer, **sizes):
 def _check_images(layer, x):
     """Raise ValueError unless x is (N, C, H, W)."""
     if x.ndim != 4:
-        raise ValueError(f"{layer!r}: expected x (N, C, H, W), got {x.shape}")
+        raise ValueError(f"{layer!r}: expected x (N, C, H, W), got {x.shape}; one is x[None]")
 
 
 def _check_last(layer, x, n):
@@ -98,7 +98,7 @@ def _check_channels(layer, x, n, *axes):
     """Raise ValueError unless x is (N, n, *axes).  axes: their names; if none, any may follow."""
     if x.ndim < 2 or x.shape[1] != n or len(axes) not in (0, x.ndim - 2):
         shape = ", ".join(["N", str(n), *(axes or ["..."])])
-        raise ValueError(f"{layer!r}: expected x ({shape}), got {x.shape}")
+        raise ValueError(f"{layer!r}: expected x ({shape}), got {x.shape}; one sample is x[None]")
     check_type(layer, x, layer.weight)
 
 

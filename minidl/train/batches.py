@@ -241,8 +241,8 @@ def check_inputs(model: Module, inputs: Sequence[Any]) -> None:
         raise TypeError(
             f"{type(model).__name__} takes ({_named(takes)}), a batch has {len(flat(inputs))} "
             f"inputs, of shapes {[np.shape(a) for a in flat(inputs)]}: {error}; several inputs "
-            "come as a tuple (by position) or a dict (by keyword), and pairs as in "
-            "fit(x, y, valid=(x_valid, y_valid))"
+            "come as a tuple (by position) or a dict (by keyword), samples as one array, "
+            "np.stack(samples), and pairs as in fit(x, y, valid=(x_valid, y_valid))"
         ) from None
 
 
@@ -278,8 +278,15 @@ def inputs_of(trainer: Trainer, batch: Sequence[Any]) -> Sequence[Any]:
 def output(trainer: Trainer, inputs: Sequence[Any]) -> Any:
     """What the trainer's model gives for the inputs of a batch, as NumPy arrays.
 
-    Raises TypeError for what is no Tensor, and where one has no row for each sample.
+    Raises TypeError for what is no Tensor, and where one has no row for each sample; ValueError
+    for bytes, where floats were trained on.
     """
+    check_inputs(trainer.model, inputs)
+    if ("f", "u") in zip(trainer.kinds, (a.dtype.kind for a in flat(inputs))):
+        raise ValueError(
+            "predict: expected floats, as in training, got whole numbers without a sign, which "
+            "bytes are: make of x what training had; of images in bytes that is x / 255"
+        )
     found = call(trainer.model, tensors(trainer, inputs, 1))
     for y in flat(found):
         if not isinstance(y, Tensor) or y.shape[:1] != (n_samples(inputs),):

@@ -14,6 +14,7 @@ import math
 import os
 import sys
 import warnings
+from collections.abc import Iterable
 from contextlib import closing, nullcontext, suppress
 from copy import copy, deepcopy
 from functools import partial
@@ -52,7 +53,7 @@ from .steps import EagerStep, make_step, mean, measure
 from .weights import prepared, weigher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from numpy.typing import ArrayLike
@@ -64,7 +65,9 @@ if TYPE_CHECKING:
 
 _WRITERS = Progress, Checkpoint, CSVLog, HistoryPlot
 # What a checkpoint holds of a Trainer's own.
-_PLACE = "epoch", "batch", "seen", "logs", "history", "stopped", "n_inputs", "columns"
+_PLACE = (
+    "epoch", "batch", "seen", "logs", "history", "stopped", "n_inputs", "kinds", "columns"
+)  # fmt: skip
 
 
 class Trainer:
@@ -154,6 +157,7 @@ class Trainer:
         self.failed = False  # whether an error did
         self.columns = []  # the names of x's columns in training, of a DataFrame or of read_csv
         self.n_inputs = None  # how many arrays of a batch were inputs, in training
+        self.kinds = ""  # of their numbers, a letter each as in dtype.kind
         self._checked, self._modes = (None, None), []  # see `_begin_step`
 
     @property
@@ -276,9 +280,10 @@ class Trainer:
 
     def _all_callbacks(self, callbacks, progress):
         """The callbacks of this process in the order in which they are told."""
-        callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+        callbacks = [*callbacks] if isinstance(callbacks, Iterable) else [callbacks]
         if not all(isinstance(c, Callback) for c in callbacks):
-            raise TypeError(f"callbacks must be Callbacks, such as Progress(), got {callbacks!r}")
+            raise TypeError("callbacks must be Callbacks, such as EarlyStopping(), with the "
+                            f"brackets, got {callbacks!r}")  # fmt: skip
         if progress:
             callbacks.insert(0, Progress())
         if self.group and self.group.rank:  # the first process says and writes all
@@ -348,6 +353,7 @@ class Trainer:
             self._modes = _modes(self.model)
             inputs = parts(batch, self.loss)[0]
             self.n_inputs = len(flat(inputs)) or None
+            self.kinds = "".join(a.dtype.kind for a in flat(inputs))
             if self.n_inputs:
                 check_inputs(self.model, inputs)
             self._checked = self.model, self.optimizer
@@ -375,7 +381,8 @@ class Trainer:
             the inputs are as many arrays as in training, or else as the model's `forward` takes.
 
         Raises ValueError where that does not say which are the inputs, or where one of several
-        outputs has no row for each sample.
+        outputs has no row for each sample, or where floats were trained on, and these are bytes.
+        Warns where an output is nan, as it is where an input is.
         """
         self._columns("predict", x)
         form, chosen = None, partial(inputs_of, self)
@@ -383,7 +390,10 @@ class Trainer:
             (x, form), chosen = dataset(x), list
         loader = as_loader(x, form, batch_size)
         with evaluating(self.model), intercept.no_grad(), closing(loader.batches(0)) as batches:
-            return joined([output(self, chosen(batch)) for batch in batches])
+            found = joined([output(self, chosen(batch)) for batch in batches])
+        if n := sum(map(np.count_nonzero, map(np.isnan, flat(found)))):
+            warnings.warn(f"predict: {n} of the outputs are nan; has x gaps?", stacklevel=2)
+        return found
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that the rest of the run depends on to `path`, a safetensors file."""

@@ -428,12 +428,14 @@ def test_read_folder_names_what_is_wrong(folder, tmp_path_factory):
     whole = (folder / "red" / "a.png").read_bytes()
     for content in (b"GIF89a?", b"text", b"", whole[: len(whole) - 30]):
         (folder / "red" / "z.png").write_bytes(content)
-        with pytest.raises(ValueError, match=r"red.z\.png cannot be used: "):
+        with pytest.raises(ValueError, match=r"red.z\.png cannot be used: .*are images alone"):
             images.read_folder(folder)
     empty = tmp_path_factory.mktemp("empty")
     (empty / "class").mkdir()
     with pytest.raises(ValueError, match="expected folders, one for each class, with images"):
         images.read_folder(empty)
+    with pytest.raises(ValueError, match=r"files \['a\.png', .* give the one above"):
+        images.read_folder(folder / "red")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         images.read_folder(empty / "nowhere")
 
@@ -444,6 +446,12 @@ def test_a_class_may_be_empty_and_keeps_its_number(folder):
         dataset = images.read_folder(folder)
     assert dataset.classes == ["a new one", "blue", "red"]
     assert dataset.arrays[1].tolist() == [1, 1, 2, 2]
+
+
+def test_an_image_in_no_class_is_told_of_and_another_file_is_not(folder, pillow):
+    pillow.new("RGB", (6, 4)).save(folder / "lost.png")
+    with pytest.warns(UserWarning, match=r"\['lost\.png'\] are in the folder of no class"):
+        assert len(images.read_folder(folder)) == 4
 
 
 def test_what_is_transparent_is_white(tmp_path, pillow):
@@ -545,5 +553,5 @@ def test_what_is_no_array_is_named(wrong):
 
 @pytest.mark.parametrize("size", [0, (3,), "big"])
 def test_a_folders_size_that_cannot_be(folder, size):
-    with pytest.raises(ValueError, match="size: expected whole numbers"):
+    with pytest.raises(ValueError, match=r"^read_folder: size: expected whole"):
         images.read_folder(folder, size)

@@ -194,11 +194,24 @@ def test_words_that_mean_nothing(table):
     np.testing.assert_array_equal(again.arrays[0], train.arrays[0])
     with pytest.raises(ValueError, match=r"line 3, column 'a': expected a number, got ''"):
         read_csv(path, target="y", words={"b": ["red"]}, na_values=["NA", "?"])
-    for wrong in ({"na_values": "NA"}, {"target": ["y"]}):
-        with pytest.raises(
-            TypeError, match=r"target is the name of one column, .* a list of words"
-        ):
-            read_csv(path, **options | wrong)
+    with pytest.raises(TypeError, match=r"target is the name of one column, .* \['y'\]"):
+        read_csv(path, **options | {"target": ["y"]})
+
+
+@pytest.mark.parametrize(
+    "option, given",
+    [
+        ("na_values", "NA"),
+        ("features", "ab"),
+        ("features", [0]),
+        ("classes", [0, 1]),
+        ("classes", np.arange(2)),
+    ],
+)
+def test_a_list_of_words_is_no_word_and_no_numbers(table, option, given):
+    path = table("ab,y\n1,0\n2,1\n")
+    with pytest.raises(TypeError, match=rf"{option} is a list of words, .* such as \['0', '1'\]"):
+        read_csv(path, **{"target": "y", "numeric": False, option: given})
 
 
 def test_a_file_without_answers(table):

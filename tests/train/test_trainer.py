@@ -404,8 +404,9 @@ def test_what_a_trainer_is_not_made_of():
             Trainer(model, optimizer, "mse")
     with pytest.raises(ValueError, match="accumulate must be a whole number from 1, got 0"):
         linear_trainer(accumulate=0)
-    with pytest.raises(TypeError, match=r"callbacks must be Callbacks, .* got \[<class"):
-        linear_trainer().fit(SPIRALS, callbacks=[AverageWeights])
+    for wrong in ([AverageWeights], AverageWeights, print):
+        with pytest.raises(TypeError, match=r"callbacks must be Callbacks, .* got \[<"):
+            linear_trainer().fit(SPIRALS, callbacks=wrong)
 
 
 @pytest.mark.parametrize(
@@ -726,6 +727,39 @@ def test_predict_of_one_sample_says_how():
     with pytest.raises(TypeError, match=r"of shape \(3,\) for 2 samples; .* x\[None\]"):
         trainer.predict(X[0])
     assert trainer.predict(X[0][None]).shape == (1, 3)
+    for wrong in ([X[0], X[1]], (X, LABELS)):
+        with pytest.raises(TypeError, match=r"takes \(x\), a batch has 2 .*np\.stack\(samples\)"):
+            trainer.predict(wrong)
+
+
+def test_bytes_are_not_predicted_on_where_floats_were_trained_on(tmp_path, device):
+    """An image as Pillow gives it holds numbers to 255, the network knows such to 1."""
+    trainer = linear_trainer("cross_entropy", device=device)
+    trainer.fit(X, LABELS, progress=False)
+    whole = np.arange(40).reshape(20, 2)
+    expected = trainer.predict(whole.astype("float32"))
+    np.testing.assert_allclose(trainer.predict(whole), expected, rtol=1e-5)  # as lists are
+    trainer.save(tmp_path / "run")
+    again = linear_trainer("cross_entropy", device=device)
+    assert again.predict(whole.astype("uint8")).shape == (
+        20,
+        3,
+    )  # nobody knows what it was trained on
+    again.load(tmp_path / "run")
+    for one in (trainer, again):
+        with pytest.raises(ValueError, match=r"expected floats, as in training, .* x / 255"):
+            one.predict(whole.astype("uint8"))
+    again.fit(whole.astype("uint8"), LABELS, progress=False)
+    again.predict(whole.astype("uint8"))
+
+
+def test_a_gap_in_x_is_told_of(device):
+    trainer = linear_trainer("cross_entropy", device=device)
+    gap = X.copy()
+    gap[3] = np.nan
+    with pytest.warns(UserWarning, match="predict: 3 of the outputs are nan; has x gaps"):
+        found = trainer.predict(gap)
+    np.testing.assert_array_equal(np.isnan(found).all(axis=1), np.arange(20) == 3)
 
 
 # ---- a second fit
