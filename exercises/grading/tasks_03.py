@@ -786,6 +786,8 @@ PROVE = Task(
         ("int(w @ x[n] + b > 0)", "of two rows of numbers the product is the same both ways"),
         ("zip(v, z[n]))) > 0", "of two rows of numbers the product is the same both ways"),
         ("list(zip(z[n], v))[::-1])) > 0", "a sum of whole numbers, in another order"),
+        ("for n in range(len(z)): -> for n in range(len(z)):",
+         "after an update it begins with the first sample: any order will do"),
         ("if quiet > len(z):", "one sample more is looked at"),
         ("if quiet >= len(z):; quiet += 1", "one sample more is looked at"),
         # the search through small directions, and through certificates of few samples
