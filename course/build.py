@@ -29,6 +29,7 @@ Metadata of a notebook, under `minidl`:
 """
 
 import argparse
+import atexit
 import copy
 import hashlib
 import itertools
@@ -61,7 +62,7 @@ from course.live import QuotationError, marked, statements  # noqa: E402
 FOLDERS = "course", "solutions"
 SECONDS_PER_CELL = 100
 LOOK = 0.1  # seconds after which a channel of a kernel is looked at again
-TRIES = 3  # now and then a kernel leaves a request unread, and a cell seems to run for ever
+TRIES = 3  # now and then a kernel finds its port taken, or leaves a request unread for ever
 
 # What JupyterLab folds away until a click, by the tags that sites know.
 FOLDED = {"hide-input": "source_hidden", "hide-output": "outputs_hidden"}
@@ -271,8 +272,19 @@ class KernelClient(AsyncKernelClient):
     shell_channel_class = iopub_channel_class = Type(Channel)
 
 
+class KernelDied(Exception):
+    """A kernel ended at its start, before any cell: another may not."""
+
+
 class Client(NotebookClient):
     """A notebook at work; its kernel's answers are always found."""
+
+    async def async_start_new_kernel_client(self):
+        try:
+            return await super().async_start_new_kernel_client()
+        except RuntimeError as error:
+            atexit.unregister(self._cleanup_kernel)  # there is nothing left to clean up
+            raise KernelDied(error) from None
 
     def create_kernel_manager(self):
         manager = super().create_kernel_manager()
@@ -285,7 +297,7 @@ def execute(nb, folder, root):
     for left in reversed(range(TRIES)):
         try:
             return _execute(nb, folder, root)
-        except CellTimeoutError as error:
+        except (CellTimeoutError, KernelDied) as error:
             if not left:
                 raise BuildError(f"{TRIES} times a cell did not end: {error}") from None
 

@@ -8,7 +8,9 @@ import ast
 import copy
 import importlib.util
 import re
+import runpy
 import shutil
+import socket
 import statistics
 from pathlib import Path
 
@@ -1191,3 +1193,62 @@ def test_a_lesson_that_appears_makes_others_stale(copy_of_course, capsys):
     assert "[Lesson 09, later](09_mlp.ipynb)." in lesson.read_text(encoding="utf-8")
     (copy_of_course / "course" / "09_mlp.ipynb").unlink()
     assert "lesson 09 is not written yet" in stale(copy_of_course, capsys)
+
+
+# --- a kernel whose port was taken --------------------------------------------------------------
+
+
+@pytest.fixture
+def taken():
+    """A port at which another program listens."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+def with_a_port_taken(kind, port, times):
+    """`kind` of manager, whose first kernels are told a port that they cannot have."""
+    made = []
+
+    def manager(*arguments, **options):
+        made.append(kind(*arguments, **options))
+        if len(made) <= times:
+            made[-1].cache_ports, made[-1].shell_port = False, port
+        return made[-1]
+
+    return manager, made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times, starts", [(1, 2), (9, 3)])
+def test_nbval_starts_another_kernel(taken, monkeypatch, times, starts):
+    from nbval import kernel
+
+    monkeypatch.setattr(kernel, "start_new_kernel", kernel.start_new_kernel)  # put back at the end
+    manager, made = with_a_port_taken(kernel.KernelManager, taken, times)
+    monkeypatch.setattr(kernel, "KernelManager", manager)
+    runpy.run_path(str(ROOT / "course" / "conftest.py"))
+    if starts > times:
+        client = kernel.start_new_kernel(kernel_name="python3")[1]
+        client.stop_channels()
+        made[-1].shutdown_kernel(now=True)
+    else:
+        with pytest.raises(RuntimeError, match="Kernel died"):
+            kernel.start_new_kernel(kernel_name="python3")
+    assert len(made) == starts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times, starts", [(1, 2), (9, 3)])
+def test_the_build_starts_another_kernel(taken, monkeypatch, tmp_path, times, starts):
+    manager, made = with_a_port_taken(build.Client.create_kernel_manager, taken, times)
+    monkeypatch.setattr(build.Client, "create_kernel_manager", lambda client: manager(client))
+    nb = build.v4.new_notebook(cells=[build.v4.new_code_cell("1 + 1")])
+    if starts > times:
+        build.execute(nb, tmp_path, ROOT)
+        assert nb.cells[0].outputs[0].data["text/plain"] == "2"
+    else:
+        with pytest.raises(build.BuildError, match=r"3 times .*Kernel died"):
+            build.execute(nb, tmp_path, ROOT)
+    assert len(made) == starts
