@@ -195,10 +195,16 @@ def tensors(trainer: Trainer, batch: Sequence[Any], least: int = 2) -> Sequence[
 
     Floats get the type of the parameters: beside float64 numbers, which pandas and Python have, a
     float32 model would compute in float64, at half the speed.  Whole numbers stay.
+    Raises ValueError for bytes, where floats were trained on.
     """
     if len(batch) < least or not n_samples(batch):
         raise ValueError("a batch must be (inputs ..., target), and not empty; got shapes "
                          f"{[np.shape(a) for a in flat(batch)]}")  # fmt: skip
+    if ("f", "u") in zip(trainer.kinds, [a.dtype.kind for a in flat(batch)]):
+        raise ValueError(
+            "expected floats, as training began with, got whole numbers without a sign, which "
+            "bytes are: make of x what training had; of images in bytes that is x / 255"
+        )
     dtype = trainer.optimizer.parameters[0].dtype
 
     def tensor(a):
@@ -278,15 +284,9 @@ def inputs_of(trainer: Trainer, batch: Sequence[Any]) -> Sequence[Any]:
 def output(trainer: Trainer, inputs: Sequence[Any]) -> Any:
     """What the trainer's model gives for the inputs of a batch, as NumPy arrays.
 
-    Raises TypeError for what is no Tensor, and where one has no row for each sample; ValueError
-    for bytes, where floats were trained on.
+    Raises TypeError for what is no Tensor, and where one has no row for each sample.
     """
     check_inputs(trainer.model, inputs)
-    if ("f", "u") in zip(trainer.kinds, (a.dtype.kind for a in flat(inputs))):
-        raise ValueError(
-            "predict: expected floats, as in training, got whole numbers without a sign, which "
-            "bytes are: make of x what training had; of images in bytes that is x / 255"
-        )
     found = call(trainer.model, tensors(trainer, inputs, 1))
     for y in flat(found):
         if not isinstance(y, Tensor) or y.shape[:1] != (n_samples(inputs),):

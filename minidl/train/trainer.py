@@ -381,7 +381,8 @@ class Trainer:
             the inputs are as many arrays as in training, or else as the model's `forward` takes.
 
         Raises ValueError where that does not say which are the inputs, or where one of several
-        outputs has no row for each sample, or where floats were trained on, and these are bytes.
+        outputs has no row for each sample; as `evaluate` does, for bytes where floats were
+        trained on.
         Warns where an output is nan, as it is where an input is.
         """
         self._columns("predict", x)

@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -732,7 +733,7 @@ def test_predict_of_one_sample_says_how():
             trainer.predict(wrong)
 
 
-def test_bytes_are_not_predicted_on_where_floats_were_trained_on(tmp_path, device):
+def test_bytes_are_not_taken_where_floats_were_trained_on(tmp_path, device):
     """An image as Pillow gives it holds numbers to 255, the network knows such to 1."""
     trainer = linear_trainer("cross_entropy", device=device)
     trainer.fit(X, LABELS, progress=False)
@@ -746,11 +747,20 @@ def test_bytes_are_not_predicted_on_where_floats_were_trained_on(tmp_path, devic
         3,
     )  # nobody knows what it was trained on
     again.load(tmp_path / "run")
-    for one in (trainer, again):
-        with pytest.raises(ValueError, match=r"expected floats, as in training, .* x / 255"):
-            one.predict(whole.astype("uint8"))
-    again.fit(whole.astype("uint8"), LABELS, progress=False)
-    again.predict(whole.astype("uint8"))
+    for one, use in product(
+        (trainer, again),
+        (
+            lambda one, x: one.predict(x),
+            lambda one, x: one.evaluate(x, LABELS),
+            lambda one, x: one.evaluate(ArrayDataset(x, LABELS)),
+            lambda one, x: one.fit(X, LABELS, valid=(x, LABELS), progress=False),
+        ),
+    ):
+        with pytest.raises(ValueError, match=r"expected floats, as training .* x / 255"):
+            use(one, whole.astype("uint8"))
+    of_bytes = linear_trainer("cross_entropy", device=device)
+    of_bytes.fit(whole.astype("uint8"), LABELS, progress=False)
+    of_bytes.predict(whole.astype("uint8"))
 
 
 def test_a_gap_in_x_is_told_of(device):
