@@ -67,7 +67,7 @@ FOLDERS = {name.partition(".")[0] for name in ORDER if "." in name}
 # Budgets count statements, docstrings left out: a ceiling in lines had made the code dense.
 BUDGETS = {
     "advice and differences": (252, "advice differences"),
-    "engine": (1303, "engine"),
+    "engine": (1302, "engine"),
     "nn": (1173, "nn"),
     "optim": (257, "optim"),
     "data": (690, "data"),

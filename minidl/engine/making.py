@@ -15,7 +15,6 @@ import numpy as np
 from .. import advice
 from . import ops, shapes
 from .devices import device_module
-from .intercept import captured
 from .tensor import Tensor, listed_shape
 
 if TYPE_CHECKING:
@@ -120,7 +119,6 @@ def _drawn(draw, like, requires_grad):
     if like.dtype.kind != "f":
         raise TypeError(f"random numbers are floating-point, not {like.dtype}; convert them after: "
                         'minidl.rand(3).astype("int64")')  # fmt: skip
-    captured(like)  # so that `compile` traces the draw
     y = draw(like)
     y.requires_grad = requires_grad
     return y

@@ -393,7 +393,7 @@ class Trainer:
         with evaluating(self.model), intercept.no_grad(), closing(loader.batches(0)) as batches:
             found = joined([output(self, chosen(batch)) for batch in batches])
         if n := sum(map(np.count_nonzero, map(np.isnan, flat(found)))):
-            warnings.warn(f"predict: {n} of the outputs are nan; has x gaps?", stacklevel=2)
+            warnings.warn(f"predict: {n} of the outputs are nan; has x gaps?", stacklevel=3)
         return found
 
     def save(self, path: str | os.PathLike[str]) -> None:

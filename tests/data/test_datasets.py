@@ -62,6 +62,12 @@ def test_classes(name, shape, classes, low, high):
         assert not [c for c in dataset.classes if type(c) is not str]
 
 
+def test_classes_of_scikit_learn_have_its_names():
+    assert datasets.iris().classes == ["setosa", "versicolor", "virginica"]
+    assert datasets.digits().classes == [*"0123456789"]
+    assert datasets.diabetes().classes is None
+
+
 @pytest.mark.slow
 def test_counts_that_are_known():
     assert np.bincount(datasets.iris().arrays[1]).tolist() == [50, 50, 50]
@@ -123,6 +129,15 @@ def test_generated_sets_depend_on_their_seed_alone(make):
     assert len(one) == 101
     np.testing.assert_array_equal(one.arrays[0], two.arrays[0])
     assert (one.arrays[0] != other.arrays[0]).any(), "two seeds gave the same"
+
+
+@pytest.mark.parametrize(
+    "make, n, noise", [(datasets.moons, 200, 0.1), (datasets.spirals, 300, 0.05)]
+)
+def test_generated_sets_have_the_size_and_the_noise_that_they_say(make, n, noise):
+    x, exact = make().arrays[0], make(noise=0).arrays[0]
+    assert len(x) == n and x.dtype == exact.dtype == np.float32
+    assert 0.8 * noise < (x - exact).std() < 1.2 * noise
 
 
 def test_moons_are_scikit_learns():
@@ -228,8 +243,9 @@ def test_without_pooch_the_error_says_so_too(nowhere, monkeypatch):
 
 @pytest.mark.slow
 def test_the_small_set_in_its_place_is_said_aloud(nowhere):
-    with pytest.warns(UserWarning, match="In its place: 5,000 handwritten digits"):
+    with pytest.warns(UserWarning, match="In its place: 5,000 handwritten digits") as told:
         train, test = datasets.fashion_mnist(fallback=True)
+    assert told[0].filename == __file__
     assert len(train) == 4000 and len(test) == 1000
     assert train.arrays[0].shape == (4000, 1, 28, 28)
     both = np.concatenate([train.arrays[0], test.arrays[0]]).reshape(5000, -1)
@@ -249,6 +265,10 @@ def test_a_cache_is_used(nowhere):
         train, test = datasets.fashion_mnist(flat=True)
     np.testing.assert_allclose(train.arrays[0] * 255, small.reshape(2, -1), rtol=1e-6)
     assert test.arrays[1].tolist() == [3, 9]
+    for part in (train, test):
+        assert part.arrays[0].shape == (2, 784) and part.classes[9] == "ankle boot"
+    for part in datasets.fashion_mnist():
+        assert part.arrays[0].shape == (2, 1, 28, 28)
     assert datasets.available()["fashion_mnist"] == f"in {cache}"
 
 

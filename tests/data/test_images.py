@@ -442,16 +442,18 @@ def test_read_folder_names_what_is_wrong(folder, tmp_path_factory):
 
 def test_a_class_may_be_empty_and_keeps_its_number(folder):
     (folder / "a new one").mkdir()
-    with pytest.warns(UserWarning, match=r"there is no image in \['a new one'\]"):
+    with pytest.warns(UserWarning, match=r"there is no image in \['a new one'\]") as told:
         dataset = images.read_folder(folder)
+    assert told[0].filename == __file__, "the warning shows the caller's line"
     assert dataset.classes == ["a new one", "blue", "red"]
     assert dataset.arrays[1].tolist() == [1, 1, 2, 2]
 
 
 def test_an_image_in_no_class_is_told_of_and_another_file_is_not(folder, pillow):
     pillow.new("RGB", (6, 4)).save(folder / "lost.png")
-    with pytest.warns(UserWarning, match=r"\['lost\.png'\] are in the folder of no class"):
+    with pytest.warns(UserWarning, match=r"\['lost\.png'\] are in the folder of no class") as told:
         assert len(images.read_folder(folder)) == 4
+    assert told[0].filename == __file__
 
 
 def test_what_is_transparent_is_white(tmp_path, pillow):

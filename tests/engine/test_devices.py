@@ -78,6 +78,19 @@ def test_is_array():
 # ---- devices
 
 
+def test_a_copy_has_arrived_when_it_is_given(monkeypatch):
+    """On a card the copy may be under way still."""
+    arrived, send = [], devices.send
+
+    def slow(module, a):
+        moved, arrive = send(module, a)
+        return moved, lambda: (arrive(), arrived.append(moved))
+
+    monkeypatch.setattr(devices, "send", slow)
+    moved = devices.to_device(np.arange(3.0), "standin")
+    assert [a is moved for a in arrived] == [True]
+
+
 def test_to_device_and_back(device):
     a = np.array([1.0, 2.0])
     moved = devices.to_device(a, device)

@@ -331,6 +331,9 @@ def test_the_table_has_every_operation():
 
 def test_every_operation_has_a_docstring():
     assert not [name for name, op in primitives.items() if not op.__doc__]
+    of_tensors = [name for name in primitives if callable(getattr(Tensor, name, None))]
+    assert "exp" in of_tensors
+    assert not [name for name in of_tensors if not getattr(Tensor, name).__doc__]
 
 
 def test_what_works_element_by_element_is_tested_so():
@@ -805,6 +808,23 @@ def test_steps_stop_the_gradient(device):
     (x,) = on(device, [np.array([-1.0, 2.0])])
     (g,) = minidl.grad((x * (x > 0) + ops.sign(x)).sum(), x)
     assert g.numpy().tolist() == [0, 1]
+
+
+def test_argmax_is_along_the_last_axis_unless_told(device):
+    whole = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+    for a in (whole, whole[0], whole[0, 0]):
+        np.testing.assert_array_equal(
+            reductions.argmax(tensor(a, device=device)).numpy(), a.argmax(-1)
+        )
+
+
+def test_windows_go_on_by_at_least_one(device):
+    a = tensor(np.ones((1, 1, 4, 4), "float32"), device=device)
+    for options in (
+        {"stride": (1, 0)}, {"stride": (0, 1)}, {"dilation": (1, 0)}, {"dilation": (-1, 2)},
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"stride .* and dilation .* must be at least 1"):
+            shapes.windows(a, size=(2, 2), **options)
 
 
 def test_argmax_gives_the_first_of_equals(device):

@@ -306,6 +306,8 @@ def test_the_variance_of_too_few_is_nan(device):
     empty = tensor(np.zeros((0, 2), "float32"), device=device)
     np.testing.assert_array_equal(empty.std(0).numpy(), [np.nan, np.nan])
     assert tensor([1.0], device=device).var().item() == 0
+    for keepdims, shape in ((False, (0,)), (True, (0, 1))):
+        assert empty.var(1, keepdims).shape == shape
 
 
 def test_whole_numbers_and_truth_values(device):

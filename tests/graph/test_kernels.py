@@ -165,6 +165,8 @@ def test_what_is_no_kernel():
     ):
         assert pattern(line) is None
     bools = given(np.ones(3, bool))
+    assert pattern(Line("greater", (a, a), {}, Value(np.ones(3, bool))))
+    assert pattern(Line("greater", (a, a), {}, Value(drawn(3)))) is None  # 0.0 and 1.0
     assert pattern(Line("add", (bools, bools), {}, Value(np.ones(3, bool)))) is None
 
 

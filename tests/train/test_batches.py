@@ -461,6 +461,22 @@ def frozen_trainer(compile=False, device="cpu"):
     return Trainer(model, optimizer, "cross_entropy", compile=compile, device=device)
 
 
+def test_a_part_of_which_something_trains_is_in_training():
+    model = nn.Sequential(nn.BatchNorm(2), nn.Linear(2, 2))
+    model[0].bias.requires_grad = False
+    optimizer = optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+    Trainer(model, optimizer, "cross_entropy").fit(X, KIND, **QUIET)
+    assert model[0].training and (model[0].running_mean.numpy() != 0).all()
+
+
+def test_a_model_of_one_parameter_trains():
+    model = nn.Linear(2, 2, bias=False)
+    trainer = Trainer(model, optim.SGD(model.parameters(), 0.1), "cross_entropy")
+    before = model.weight.numpy().copy()
+    trainer.fit(X, KIND, **QUIET)
+    assert (model.weight.numpy() != before).any() and trainer.predict(X).dtype == np.float32
+
+
 @pytest.mark.parametrize("compile", [False, True])
 def test_a_frozen_part_stays_in_evaluation_while_the_rest_trains(compile, device):
     trainer = frozen_trainer(compile, device)
@@ -497,8 +513,9 @@ def test_weights_of_classes_that_no_sample_has_are_told():
             UserWarning, match=r"class_weight: no sample has the class .* are \[0, 1\]"
         ):
             linear_trainer("cross_entropy").fit(X, KIND, class_weight=weight, **QUIET)
-        with pytest.warns(UserWarning, match="class_weight: no sample has the class"):
+        with pytest.warns(UserWarning, match="class_weight: no sample has the class") as told:
             linear_trainer("cross_entropy").fit(ArrayDataset(X, KIND), class_weight=weight, **QUIET)
+        assert told[0].filename == __file__
 
 
 def test_columns_are_those_of_training(tmp_path):

@@ -84,6 +84,34 @@ def test_a_line_for_each_epoch_and_a_bar_while_it_runs(look, capsys, monkeypatch
     assert out.startswith("epoch 1/1: loss ") and not bar
 
 
+def test_the_bar_goes_when_its_epoch_is_done_and_is_drawn_by_its_own_clock(look, monkeypatch):
+    """A bar that were drawn at each batch would cost more than a small network's batch."""
+    told = []
+
+    class Bar:
+        n = 0
+
+        def __init__(self, **options):
+            told.append(options)
+
+        def update(self, n):
+            self.n += n
+
+        def set_postfix(self, logs, **options):
+            told.append(options)
+
+        def set_description(self, name):
+            pass
+
+        close = lambda self: None  # noqa: E731
+
+    look()
+    monkeypatch.setitem(sys.modules, "tqdm.auto", SimpleNamespace(tqdm=Bar))
+    fit(spiral_trainer(), Progress(), epochs=1)
+    assert told[0] == {"total": 10, "initial": 0, "leave": False}
+    assert told[1:] == [{"refresh": False}] * 10
+
+
 def test_a_notebook_has_bars_without_a_terminal(capsys, monkeypatch):
     pretended = SimpleNamespace(get_ipython=lambda: "a shell")
     monkeypatch.setitem(sys.modules, "IPython", pretended)
@@ -654,9 +682,10 @@ def test_to_stop_by_another_name_is_refused(name):
     trainer.mine = 3
 
 
-def test_curves_of_a_history_that_begins_with_a_metric():
+@pytest.mark.parametrize("names", [("accuracy", "loss"), ("loss", "accuracy")])
+def test_curves_of_a_history_that_begins_or_ends_with_a_metric(names):
     pytest.importorskip("matplotlib")
-    figure = plot_history({"accuracy": [0.1, 0.9], "loss": [2, 1]})
+    figure = plot_history({name: [2, 1] for name in names})
     assert [(a.get_xlabel(), a.get_ylabel()) for a in figure.axes] == [
         ("epoch", "loss"),
         ("epoch", "accuracy"),

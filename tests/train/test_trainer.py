@@ -767,8 +767,9 @@ def test_a_gap_in_x_is_told_of(device):
     trainer = linear_trainer("cross_entropy", device=device)
     gap = X.copy()
     gap[3] = np.nan
-    with pytest.warns(UserWarning, match="predict: 3 of the outputs are nan; has x gaps"):
+    with pytest.warns(UserWarning, match="predict: 3 of the outputs are nan; has x gaps") as told:
         found = trainer.predict(gap)
+    assert told[0].filename == __file__
     np.testing.assert_array_equal(np.isnan(found).all(axis=1), np.arange(20) == 3)
 
 
@@ -1230,6 +1231,17 @@ def test_the_finder_goes_through_the_rates_and_stops_when_the_loss_explodes(devi
         trainer, ArrayDataset(X, targets), lowest=1e-4, highest=1e5, steps=91, batch_size=7
     )
     assert again == found, "the rates are those that it says, whatever the schedule"
+    slow = find_rate(trainer, ArrayDataset(X, targets), highest=1e-5)
+    assert len(slow["rate"]) == 100 and slow["rate"][0] == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize("compile", [EXACT, {"passes": EXACT}, {}])
+def test_passes_or_options_of_compile(compile):
+    eager, compiled = linear_trainer(), linear_trainer(compile=compile)
+    for trainer in (eager, compiled):
+        trainer.fit(X, X @ np.ones((2, 3), "float32"), progress=False)
+    assert (compiled.compiled is None) == (compile == {})
+    np.testing.assert_allclose(weights(compiled), weights(eager), rtol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"mixed_precision": True}, {"compile": True}])
@@ -1399,6 +1411,8 @@ def test_accuracy_of_several_labels_a_sample_is_refused():
     assert accuracy(y, tensor(np.eye(3, dtype="float32"))) == 1.0
     with pytest.raises(ValueError, match=r"several labels a sample.*metric of your own"):
         accuracy(y, tensor(np.ones((3, 3), "float32")))
+    with pytest.raises(ValueError, match="several labels a sample"):
+        accuracy(y, tensor(np.array([[1.0, 0, 0], [0, 1, 0], [1, 1, 0]], "float32")))
 
 
 def test_a_state_of_another_optimiser_is_refused_and_changes_nothing(tmp_path):
@@ -1435,6 +1449,7 @@ def test_accuracy_of_numbers_is_refused():
         with pytest.raises(ValueError, match="labels are 0 or 1"):
             accuracy(y, tensor(numbers))
     assert accuracy(y, tensor([[0.0], [0.9]])) == 0.5, "probabilities, by the nearer"
+    assert accuracy(y, tensor([[0.4], [0.6]])) == 0.5
 
 
 def test_accuracy_of_arrays_and_lists():
