@@ -169,7 +169,8 @@ def _operand(x):
 def is_repeated(a: Array) -> bool:
     """Whether several elements of array `a` are one place in memory, as in what was broadcast."""
     steps = getattr(untraced(a), "strides", ())
-    return 0 in steps and any(step == 0 and n > 1 for step, n in zip(steps, a.shape))
+    # All steps of an array without elements are 0.
+    return 0 in steps and a.size > 0 and any(step == 0 and n > 1 for step, n in zip(steps, a.shape))
 
 
 def apart(

@@ -1181,6 +1181,24 @@ def test_a_backward_through_what_was_changed_raises(device):
         (w * x).sum().backward()  # made after the change
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0,), (2, 0, 2)])
+def test_where_there_is_nothing_there_is_nothing_to_change(shape, compiled, device):
+    """NumPy gives such an array steps of 0, as one that was broadcast has."""
+
+    def change(x):
+        y = x * 1.0
+        y += 1.0
+        y[...] = 2.0
+        part = y[..., :1]
+        part += y.sum()
+        return y
+
+    x = minidl.zeros(*shape, device=device)
+    assert (minidl.compile(change) if compiled else change)(x).shape == shape
+    minidl.zeros(*shape, device=device, requires_grad=True).sum().backward()
+
+
 def test_a_change_that_does_not_fit_changes_nothing(device):
     cases = [
         (lambda x: operator.iadd(x, np.ones((2, 3))), TypeError if device != "cpu" else ValueError),
