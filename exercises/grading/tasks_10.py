@@ -6,13 +6,25 @@ import numpy as np
 
 from .task import Task
 
+
+def _cancels(path):
+    """Whether a number of the path is what rounding leaves of far larger ones."""
+    return bool((abs(path[1:]) < 1e-4 * abs(path).max(axis=0)).any())
+
+
 # ---- 10.1
 
 
 def rms_cases(rng):
-    def case(group, steps, d, rate=0.1, decay=0.9, scale=1.0):
-        w = np.round(rng.uniform(-5, 5, d), 2)
-        return group, w, scale * np.round(rng.uniform(-5, 5, (steps, d)), 2), rate, decay
+    def case(group, steps, d, rate=0.1, decay=0.9, scale=1.0, near=1.0):
+        while True:
+            w = near * np.round(rng.uniform(-5, 5, d), 2)
+            g = scale * np.round(rng.uniform(-5, 5, (steps, d)), 2)
+            if not _cancels(rms_reference(w, g, rate, decay)):
+                return group, w, g, rate, decay
+
+    def power(low, high):
+        return 10.0 ** rng.uniform(low, high)
 
     yield "one step", np.array([10.0, 1.0]), np.array([[10.0, 0.1]]), 0.1, 0.9
     yield case("one step", 1, 3)
@@ -25,7 +37,11 @@ def rms_cases(rng):
     yield case("many parameters", 3, 60)
     yield case("large and small gradients", 4, 3, 0.1, 0.9, 1e8)
     yield case("large and small gradients", 4, 3, 0.1, 0.9, 1e-8)
-    yield case("large and small gradients", 4, 3, 0.1, 0.9, 1e99)
+    yield case("large and small gradients", 4, 3, 0.1, 0.9, power(91, 99))
+    yield "weights near 0", np.zeros(2), power(-20, -12) * rng.uniform(1, 5, (2, 2)), 0.1, 0.9
+    for near in power(-14, -10), power(-85, -55):
+        yield case("weights near 0", 2, 2, 0.1, 0.9, 1e-8 * near, near)
+    yield case("large weights", 2, 2, near=power(40, 95))
     yield "a whole rate", np.array([10.0, 1.0]), np.array([[3.0, -4.0], [1.0, 2.0]]), 1, 0
     w, g = np.array([1.0, -2.0]), np.array([[0.0, 3.0], [0.0, 0.0], [2.0, 0.0], [0.0, -1.0]])
     yield "gradients of 0", w, g, 0.3, 0.8
@@ -49,6 +65,7 @@ RMS = Task(
     replaces="optim.RMSProp.update",
     cases=rms_cases,
     reference=rms_reference,
+    atol=1e-110,
     equal=(
         ("-> rate = abs(rate)", "the rate is above 0"),
         ("-> decay = abs(decay)", "decay is not below 0"),
@@ -115,6 +132,13 @@ RMS = Task(
                     w = w - rate * g / (np.sqrt(s) + 1e-8)
                     path.append(w)
                 return np.array(path)"""),
+        ("the start is missing from the path where there is no step", "np.array(path)",
+         "np.array(path) if len(path) > 1 else np.zeros((0, len(w)))"),
+        ("the path is rounded; a number near 0 is lost", "np.array(path)", "np.round(path, 9)"),
+        ("the path is float32, which does not reach from 1e-100 to 1e100", "np.array(path)",
+         "np.array(path, np.float32)"),
+        ("a gradient near 0 counts as 0", "for g in gradients:\n",
+         "for g in np.where(abs(gradients) < 1e-10, 0, gradients):\n"),
     ),
 )  # fmt: skip
 
@@ -122,10 +146,15 @@ RMS = Task(
 
 
 def adam_cases(rng):
-    def case(group, steps, d, rate=0.1, beta1=0.9, beta2=0.999, decay=0.0, scale=1.0):
-        w = np.round(rng.uniform(1, 5, d) * rng.choice([-1, 1], d), 2)
-        g = scale * np.round(rng.uniform(-5, 5, (steps, d)), 2)
-        return group, w, g, rate, beta1, beta2, decay
+    def case(group, steps, d, rate=0.1, beta1=0.9, beta2=0.999, decay=0.0, scale=1.0, near=1.0):
+        while True:
+            w = near * np.round(rng.uniform(1, 5, d) * rng.choice([-1, 1], d), 2)
+            g = scale * np.round(rng.uniform(-5, 5, (steps, d)), 2)
+            if not _cancels(adam_reference(w, g, rate, beta1, beta2, decay)):
+                return group, w, g, rate, beta1, beta2, decay
+
+    def power(low, high):
+        return 10.0 ** rng.uniform(low, high)
 
     yield "one step", np.array([10.0, 1.0]), np.array([[10.0, 0.1]]), 0.1, 0.9, 0.999, 0.0
     yield case("one step", 1, 3, 0.3, 0.8, 0.9)
@@ -133,31 +162,41 @@ def adam_cases(rng):
     yield case("several steps", 3, 1)
     yield case("several steps", 5, 4, 0.02, 0.5, 0.7)
     yield case("several steps", 8, 2, 1.5, 0.99, 0.9)
+    w, g = rng.uniform(1, 5, 1), rng.uniform(1, 5, (25, 1)) * rng.choice([-1, 1], (25, 1))
+    g[-1] *= rng.uniform(100, 200)
+    yield "a large gradient after small ones", w, g, 0.1, 0.0, 0.999, 0.1
     yield case("decay", 1, 2, decay=0.1)
     yield case("decay", 4, 3, 0.2, 0.9, 0.99, 0.3)
     yield case("decay", 6, 2, 0.5, 0.7, 0.8, 1.2)
+    product = float(np.round(rng.uniform(1.2, 1.8), 2))
+    yield case("a decay that turns the sign", 1, 2, 1.0, decay=product)
+    yield case("a decay that turns the sign", 3, 2, 0.5, 0.8, 0.9, 2 * product)
     yield case("nothing is kept", 3, 2, 0.2, 0.0, 0.9)
     yield case("nothing is kept", 3, 2, 0.2, 0.9, 0.0, 0.1)
     yield case("many steps", 150, 2, 0.01, decay=0.01)
+    yield case("many steps", int(rng.integers(300, 400)), 1, 0.01, decay=0.01)
     yield case("many parameters", 3, 60, decay=0.2)
     yield case("large and small gradients", 4, 3, scale=1e8, decay=0.1)
     yield case("large and small gradients", 4, 3, scale=1e-8, decay=0.1)
+    yield case("large and small gradients", 3, 2, scale=power(91, 99))
+    g = power(-20, -12) * rng.uniform(1, 5, (2, 2))
+    yield "weights near 0", np.zeros(2), g, 0.1, 0.9, 0.999, 0.1
+    for near in power(-14, -10), power(-85, -55):
+        yield case("weights near 0", 2, 2, scale=1e-8 * near, near=near)
+    yield case("large weights", 2, 2, decay=0.3, near=power(40, 95))
     w, g = np.array([1.0, -2.0]), np.array([[0.0, 3.0], [0.0, 0.0], [2.0, 0.0], [0.0, -1.0]])
     yield "gradients of 0", w, g, 0.3, 0.8, 0.9, 0.1
     yield "gradients of 0", w, 0 * g, 0.3, 0.8, 0.9, 0.5
 
 
 def adam_reference(w, gradients, rate, beta1, beta2, decay):
-    path = [[float(v) for v in w]]
+    path = [np.array(w)]
     for t in range(1, len(gradients) + 1):
-        here = []
-        for i, p in enumerate(path[-1]):
-            past = [float(g[i]) for g in gradients[:t]]
-            m = sum((1 - beta1) * beta1 ** (t - 1 - k) * g for k, g in enumerate(past))
-            s = sum((1 - beta2) * beta2 ** (t - 1 - k) * g * g for k, g in enumerate(past))
-            root = math.sqrt(s / (1 - beta2**t))
-            here.append(p - rate * decay * p - rate * m / (1 - beta1**t) / (root + 1e-8))
-        path.append(here)
+        past, age = gradients[:t], np.arange(t)[::-1]  # the newest is 0 steps old
+        share1, share2 = float(beta1) ** age, float(beta2) ** age
+        m = (share1[:, None] * past).sum(axis=0) / share1.sum()
+        s = (share2[:, None] * past**2).sum(axis=0) / share2.sum()
+        path.append(path[-1] - rate * decay * path[-1] - rate * m / (s**0.5 + 1e-8))
     return np.array(path)
 
 
@@ -166,6 +205,7 @@ ADAM = Task(
     replaces="optim.AdamW.update",
     cases=adam_cases,
     reference=adam_reference,
+    atol=1e-110,
     equal=(
         ("-> rate = abs(rate)", "the rate is above 0"),
         ("-> decay = abs(decay)", "decay is not below 0"),
@@ -234,7 +274,18 @@ ADAM = Task(
          "s / (1 - beta2**t)", "s", "m / (1 - beta1**t)", "m"),
         ("only the mean of the gradients is corrected", "s / (1 - beta2**t)", "s"),
         ("only the mean of the squares is corrected", "m / (1 - beta1**t)", "m"),
-        ("the steps are counted from 0", "enumerate(gradients, 1)", "enumerate(gradients, 2)"),
+        ("the steps are counted from 2; the first is t = 1", "enumerate(gradients, 1)",
+         "enumerate(gradients, 2)"),
+        ("the steps are counted from 0; the first is t = 1", "enumerate(gradients, 1)",
+         "enumerate(gradients)"),
+        ("the factor of the decay stops at 0; it may be below", "(1 - rate * decay)",
+         "max(0.0, 1 - rate * decay)"),
+        ("the factor of the decay has lost its minus; it may be below 0", "(1 - rate * decay)",
+         "abs(1 - rate * decay)"),
+        ("large gradients are cut off", "enumerate(gradients, 1)",
+         "enumerate(np.clip(gradients, -1e20, 1e20), 1)"),
+        ("a gradient near 0 counts as 0", "enumerate(gradients, 1)",
+         "enumerate(np.where(abs(gradients) < 1e-10, 0, gradients), 1)"),
         ("the decay is added to the gradient, and divided with it; that is Adam, not AdamW",
          "w = (1 - rate * decay) * w", "g = g + decay * w"),
         ("the decay is forgotten", "(1 - rate * decay) * w", "w"),
@@ -268,6 +319,9 @@ def smooth_cases(rng):
     yield case("one class", 3, 1, 0.2)
     yield case("large scores", 4, 3, 0.1, 800.0)
     yield case("large scores", 3, 4, 0.5, 5000.0)
+    for k in 2, 3:
+        scores = np.round(rng.uniform(-4000, -1000, (1, k)), 1)
+        yield "large scores, all below 0", scores, rng.integers(0, k, 1), 0.2
     yield case("many", 300, 3, 0.1)
     yield case("many", 3, 200, 0.2)
     group, scores, _, share = case("labels that repeat", 6, 4, 0.2)
@@ -354,6 +408,16 @@ SMOOTH = Task(
         ("the gradient is not divided by the number of samples", "- targets) / n", "- targets)"),
         ("the largest score is not taken out, so exp overflows",
          "scores - scores.max(axis=1, keepdims=True)", "scores + 0"),
+        ("the largest score is looked for from 0 up; all may be below 0",
+         "scores.max(axis=1, keepdims=True)", "scores.max(axis=1, keepdims=True, initial=0.0)"),
+        ("the label gets 1 - share, and not its own part of what is spread", """
+            def smoothed_loss(scores, labels, share):
+                n, k = scores.shape
+                t = np.full((n, k), share / k)
+                t[np.arange(n), labels] = 1 - share
+                s = scores - scores.max(axis=1, keepdims=True)
+                logp = s - np.log(np.exp(s).sum(axis=1, keepdims=True))
+                return -(t * logp).sum(axis=1).mean(), (np.exp(logp) - t) / n"""),
         ("the gradient has the wrong sign", "(np.exp(log_p) - targets)",
          "(targets - np.exp(log_p))"),
         ("the loss has lost its minus", "loss = -(", "loss = ("),
@@ -395,6 +459,14 @@ def schedule_cases(rng):
         step = int(rng.integers(0, total + 20))
         yield "any", step, float(rng.uniform(0.001, 3)), warm, total
     yield "any", 900, 0.1, 300, 1700
+    peak, warm = float(np.round(rng.uniform(1.5, 9), 2)), int(rng.integers(3, 9))
+    total = warm + int(rng.integers(4, 20))
+    yield "a rise of two steps", 0, peak, 2, total
+    yield "a rise of two steps", 1, peak, 2, total
+    yield "a peak above 1", warm - 1, peak, warm, total
+    yield "a peak above 1", warm, peak, warm, total
+    total = int(rng.integers(120_000, 150_000))
+    yield "a long fall", total - int(rng.integers(1, 30)), peak, warm, total
 
 
 def schedule_reference(step, peak, warm, total):
@@ -471,6 +543,16 @@ SCHEDULE = Task(
                 return peak * rise * (1 + np.cos(np.pi * done)) / 2"""),
         ("after the end the peak stays", "return 0.0", "return peak"),
         ("the peak is forgotten on the way down", "return peak * (1 + np", "return (1 + np"),
+        ("the fall is one step ahead; step `warm` still has the peak", "(step - warm)",
+         "(step + 1 - warm)"),
+        ("the share of the fall that is done is cut to a whole number",
+         "(step - warm) / (total", "(step - warm) // (total"),
+        ("the rise is cut to a whole number", "peak * (step + 1) / warm",
+         "peak * ((step + 1) // warm)"),
+        ("the rate is kept at 1 or below; the peak may be above", "return peak * (step + 1) / warm",
+         "return min(1.0, peak * (step + 1) / warm)",
+         "return peak * (1 + np.cos(np.pi * done)) / 2",
+         "return min(1.0, peak * (1 + np.cos(np.pi * done)) / 2)"),
         ("the fall ends one step early, at total - 1", """
             import math
             def rate_at(step, peak, warm, total):
@@ -497,6 +579,12 @@ def clip_cases(rng):
     yield "short enough", [np.array([0.3, 0.4])], 1.0
     yield "short enough", some((2, 2), (2,), scale=0.01), 3.0
     yield "exactly as long", [np.array([3.0]), np.array([4.0])], 5.0
+    for apart in 0.3, 0.05, 0.005, 5e-4, 5e-5, 5e-6, 5e-7:
+        apart *= rng.uniform(1, 1.8)
+        gradients = [rng.uniform(1, 5, n) * rng.choice([-1, 1], n) for n in (2, 1)]
+        length = math.sqrt(sum((g**2).sum() for g in gradients))
+        yield "just above the limit", gradients, float(length / (1 + apart))
+        yield "just below the limit", gradients, float(length * (1 + apart))
     yield "all 0", [np.zeros((2, 2)), np.zeros(3)], 0.5
     yield "all 0", [np.zeros(1)], 1e-3
     yield "each is short, together they are long", some((3,), (3,), (3,), (3,), scale=0.2), 0.3
@@ -598,6 +686,10 @@ CLIP = Task(
          "length = np.sqrt(sum((g**2).sum() for g in gradients))",
          "length = np.linalg.norm(np.concatenate([g.reshape(-1) for g in gradients]))"),
         ("a small number is added to the length", "limit / length", "limit / (length + 1e-6)"),
+        ("a length just above the limit is let through", "if length > limit:",
+         "if length > 1.01 * limit:"),
+        ("a length just below the limit is clipped too", "if length > limit:",
+         "if length > 0.99 * limit:"),
     ),
 )  # fmt: skip
 
