@@ -480,7 +480,7 @@ def network_cases(rng):
     yield group, 0 * x, y, w1, 0 * b1, w2, b2
     yield group, x * [1, 0], y, w1 * [[0], [1]], b1 * [0, 1, 0], w2, b2
     for e in float(1e-9 * rng.integers(1, 9)), float(1e-14 * rng.integers(1, 9)):
-        w2 = rng.uniform(0, 1, (2, 2)).round(3) + [1, -1]
+        w2 = np.array([1, -1]) + rng.uniform(0, 1, (2, 2)).round(3)
         yield (
             "next to the corner of relu", one((1, 1)), rng.integers(0, 2, 1), one((1, 2)),
             np.array([-1 + e, -1 - e]), w2, rng.normal(size=2).round(3),
@@ -544,8 +544,8 @@ NETWORK = Task(
         ("-> labels = abs(labels)", "labels are numbers of classes, from 0"),
     ),
     hints=(
-        "Forward in four lines: u = x @ w1 + b1, h = relu(u), the scores, the loss. Back in the other order: "
-        "what is the gradient of the mean cross-entropy for the scores (lesson 05)?",
+        "Forward in four lines: u = x @ w1 + b1, h = relu(u), the scores, the loss. Back in "
+        "the other order: what is the gradient of the mean cross-entropy for the scores (lesson 05)?",
         "g = (p - one-hot) / N; from there equation (3) of lesson 07 twice, and the slope of relu, "
         "1 where u is above 0, else 0. Biases get sums over the samples.",
         "g_w2 = h.T @ g; g_b2 = g.sum(axis=0); g_u = (g @ w2.T) * (u > 0); g_w1 = x.T @ g_u; "
