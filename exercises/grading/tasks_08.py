@@ -151,6 +151,7 @@ def scatter_cases(rng):
     yield case("each place once", 5, rng.permutation(5), (2,))
     yield case("places that come twice", 3, [0, 2, 2])
     yield case("places that come twice", 4, [1, 1, 1, 3, 1])
+    yield "places that come twice", np.full(3, rng.uniform(1, 9)), np.array([1, 1, 1]), 3
     yield case("places that come twice", 6, rng.integers(0, 6, 20), (3,))
     yield case("places that come twice", 3, rng.integers(0, 3, 11), (2, 2))
     yield case("counted from the end", 3, [-1, 0])
@@ -407,7 +408,7 @@ NEWTON = Task(
                 if curvature(x) > 0:
                     rate = 1 / curvature(x)
                 x = x - rate * slope(x)
-                path += [x]
+                path.append(x)
             return path""",
         """
         def newton(slope, curvature, x, steps):
@@ -537,8 +538,8 @@ def penalty_cases(rng):
     yield case("far out on the tanh", 2, 2, 9.0)
     yield case("far out on the tanh", 3, 4, 4.0)
     x = rng.uniform(1, 2, 1).round(3)
-    w = np.array([[rng.uniform(400, 600), rng.uniform(-600, -400), 0.5]]).round(1)
-    yield "far out on the tanh", x, w, rng.uniform(1, 2, 3).round(3)
+    w = np.array([[rng.uniform(750, 900), rng.uniform(-900, -750), 0.5]]) / x[0]
+    yield "far out on the tanh", x, w.round(3), rng.uniform(1, 2, 3).round(3)
     x, u = rng.uniform(2, 4, 1).round(3), rng.uniform(7.6, 8.2) * rng.choice([-1, 1])
     yield "far out on the tanh", x, (u / x[:, None]).round(4), rng.uniform(-2e4, -1e4, 1).round(1)
     _, x, w, v = case("a large v", 3, 3)

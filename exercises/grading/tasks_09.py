@@ -545,7 +545,8 @@ NETWORK = Task(
     ),
     hints=(
         "Forward in four lines: u = x @ w1 + b1, h = relu(u), the scores, the loss. Back in "
-        "the other order: what is the gradient of the mean cross-entropy for the scores (lesson 05)?",
+        "the other order: what is the gradient of the mean cross-entropy for the scores "
+        "(lesson 05)?",
         "g = (p - one-hot) / N; from there equation (3) of lesson 07 twice, and the slope of relu, "
         "1 where u is above 0, else 0. Biases get sums over the samples.",
         "g_w2 = h.T @ g; g_b2 = g.sum(axis=0); g_u = (g @ w2.T) * (u > 0); g_w1 = x.T @ g_u; "
