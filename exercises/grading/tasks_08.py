@@ -151,16 +151,23 @@ def scatter_cases(rng):
     yield case("each place once", 5, rng.permutation(5), (2,))
     yield case("places that come twice", 3, [0, 2, 2])
     yield case("places that come twice", 4, [1, 1, 1, 3, 1])
+    yield "places that come twice", np.full(3, rng.uniform(1, 9)), np.array([1, 1, 1]), 3
     yield case("places that come twice", 6, rng.integers(0, 6, 20), (3,))
     yield case("places that come twice", 3, rng.integers(0, 3, 11), (2, 2))
     yield case("counted from the end", 3, [-1, 0])
     yield case("counted from the end", 5, [-1, 4, -5, 0, -1])
     yield case("counted from the end", 4, rng.integers(-4, 4, 15), (2,))
+    n = int(rng.integers(2, 6))
+    _, g, *rest = case("counted from the end", n, [-1, n - 1])
+    yield "counted from the end", abs(g) + 0.5, *rest
+    yield case("counted from the end", 4, np.append(rng.permutation(4), rng.permutation(4) - 4))
     yield case("one place, no axis", 3, 1)
     yield case("one place, no axis", 4, -2, (3,))
     yield case("a table of places", 5, rng.integers(0, 5, (3, 4)))
     yield case("a table of places", 4, rng.integers(-4, 4, (2, 5)), (3,))
     yield case("a table of places", 3, rng.integers(0, 3, (2, 2, 2)), (2, 3))
+    _, g, *rest = case("a table of places", 3, np.full((1, 1, 2), rng.integers(-3, 3)))
+    yield "a table of places", abs(g) + 0.5, *rest
     yield case("no places", 3, np.zeros(0))
     yield case("no places", 0, np.zeros(0))
     yield case("no places", 0, np.zeros(0), (2,))
@@ -173,6 +180,8 @@ def scatter_cases(rng):
     yield "large and small", 1e-8 * g, *rest
     _, g, *rest = case("large and small", 4, [2, 1, 1, 2, 0])
     yield "large and small", 1e100 * g, *rest
+    _, g, *rest = case("large and small", 3, rng.permutation(3))
+    yield "large and small", np.where(rest[0] == 1, 1e12, 1.0) * (abs(g) + 0.5), *rest
 
 
 def scatter_reference(g, places, length):
@@ -266,6 +275,25 @@ SCATTER = Task(
                 for p, r in zip(places, g):
                     back[p] += r
                 return back"""),
+        ("a place and the same one counted from the end are taken for two, which never meet",
+         "np.add.at(back, places, g)",
+         "if np.unique(places).size == places.size: back[places] += g\n"
+         "            else: np.add.at(back, places, g)"),
+        ("the sums are differences of running totals, which lose small numbers beside large ones",
+         """
+            def scatter(g, places, length):
+                rest = g.shape[places.ndim:]
+                flat = places.ravel() % max(length, 1)
+                order = np.argsort(flat, kind="stable")
+                total = np.zeros((places.size + 1, *rest))
+                np.cumsum(g.reshape(places.size, *rest)[order], axis=0, out=total[1:])
+                first, last = (
+                    np.searchsorted(flat[order], np.arange(length), side)
+                    for side in ("left", "right")
+                )
+                return total[last] - total[first]"""),
+        ("the rows come as a list, which has lost their shape where there are none",
+         "return back", "return list(back)"),
     ),
 )  # fmt: skip
 
@@ -304,11 +332,14 @@ def newton_cases(rng):
     yield "the curvature is negative", [0.0, -1.0, 0.0, 0.25], 0.0, near(0.2, 0.4), 1
     yield "the curvature is negative", [0.0, -1.0, 0.0, 0.25], 0.0, near(-0.4, -0.2), 6
     yield "the curvature is negative", [near(0.5, 1), -0.5], 0.0, near(1, 3), 5
+    yield "the curvature changes its sign", [0.0, -1.0, 0.0, 0.25], 0.0, near(0.6, 0.8), 5
+    yield "the curvature changes its sign", [0.0, 0.5, 0.0, -0.25], 0.0, near(0.51, 0.55), 3
     yield "the curvature is 0", [1.0], 0.0, near(1, 3), 3
     yield "the curvature is 0", [-near(1, 2)], 0.0, near(-3, 3), 4
     yield "the curvature is 0", [0.5, 0.0, 1.0], 0.0, 0.0, 1
     yield "the curvature is small", [0.01, 1e-9], 0.0, near(1, 3), 1
     yield "the curvature is small", [near(1, 2), 1e-4], 0.0, near(1, 3), 1
+    yield "the curvature is small", [0.0, 1e-306 * near(1, 9)], 0.0, near(1, 3), 1
     yield "the slope is small", [0.0, 1e-7], 0.0, near(1, 2), 1
     yield "the slope is small", [1e-7], 0.0, near(1, 2), 5
     yield "the slope is small", [1e-12], 0.0, 1e6, 3  # the steps round away
@@ -316,8 +347,12 @@ def newton_cases(rng):
     yield "the slope is small", [0.0, 0.0, 0.0, 1e-6], 0.0, near(0.5, 1), 12
     yield "large numbers", [near(1e5, 2e5), near(10, 20)], 0.0, near(1e4, 2e4), 1
     yield "large numbers", [0.0, 0.0, 0.0, 1.0], 0.0, near(1e4, 2e4), 8
+    yield "large numbers", [0.0, -1.0], 0.0, 1e200 * near(1, 9), 3
     yield "below 0", [near(1, 3), near(0.5, 2)], 0.0, -near(1, 3), 1
     yield "below 0", [2.0], -1.0, -near(1, 2), 4
+    yield "from a whole number", [0.0, 0.0, 0.0, 1.0], 0.0, int(rng.integers(2, 9)), 4
+    straight = [near(1, 3), 0.0, 0.0, 0.0]
+    yield "thousands of steps", straight, 0.0, near(1, 3), int(rng.integers(4000, 5000))
 
 
 def newton_reference(powers, growth, x, steps):
@@ -342,7 +377,7 @@ NEWTON = Task(
     reference=newton_reference,
     drive=descend,
     rtol=1e-6,
-    atol=1e-12,
+    atol=1e-14,
     hints=(
         "One place after the other: ask for the slope there, see whether it is 0, then for the "
         "curvature, and choose one of two steps.",
@@ -367,12 +402,14 @@ NEWTON = Task(
             return path""",
         """
         def newton(slope, curvature, x, steps):
-            if steps == 0 or slope(x) == 0:
-                return [x]
-            rate = 0.1
-            if curvature(x) > 0:
-                rate = 1 / curvature(x)
-            return [x] + newton(slope, curvature, x - rate * slope(x), steps - 1)""",
+            path = [x]
+            while len(path) <= steps and slope(x) != 0:
+                rate = 0.1
+                if curvature(x) > 0:
+                    rate = 1 / curvature(x)
+                x = x - rate * slope(x)
+                path.append(x)
+            return path""",
         """
         def newton(slope, curvature, x, steps):
             path = np.full(steps + 1, float(x))
@@ -439,6 +476,33 @@ NEWTON = Task(
                     x = x - np.float64(s) / c if c >= 0 else x - 0.1 * s
                     path.append(x)
                 return path"""),
+        ("once the curvature was above 0, it is divided by for good; it is asked at each place",
+         "path = [x]", "path, above = [x], False", "if s == 0:",
+         "above = above or c > 0\n                if s == 0:", "if c > 0:", "if above and c:"),
+        ("once the curvature was not above 0, all steps are plain; it is asked at each place",
+         "path = [x]", "path, above = [x], True", "if s == 0:",
+         "above = above and c > 0\n                if s == 0:", "if c > 0:", "if above:"),
+        ("it stops where the slope grows; only a slope of 0 ends it",
+         "                path.append(x)",
+         "                if c > 0 and abs(slope(x)) > abs(s): break\n"
+         "                path.append(x)"),
+        ("the path is an array of whole numbers, because x is one", """
+            def newton(slope, curvature, x, steps):
+                path = np.full(steps + 1, x)
+                for i in range(steps):
+                    s, c = slope(path[i]), curvature(path[i])
+                    if s == 0:
+                        return path[: i + 1]
+                    path[i + 1] = path[i] - (s / c if c > 0 else 0.1 * s)
+                return path"""),
+        ("each step calls the function again, inside itself; Python allows about a thousand", """
+            def newton(slope, curvature, x, steps):
+                s = slope(x) if steps else 0
+                if s == 0:
+                    return [x]
+                c = curvature(x)
+                x, before = x - (s / c if c > 0 else 0.1 * s), x
+                return [before] + newton(slope, curvature, x, steps - 1)"""),
     ),
 )  # fmt: skip
 
@@ -473,8 +537,17 @@ def penalty_cases(rng):
     yield "zeros among them", x, w, v * [0, 1, 0, 1]
     yield case("far out on the tanh", 2, 2, 9.0)
     yield case("far out on the tanh", 3, 4, 4.0)
+    x = rng.uniform(1, 2, 1).round(3)
+    w = np.array([[rng.uniform(750, 900), rng.uniform(-900, -750), 0.5]]) / x[0]
+    yield "far out on the tanh", x, w.round(3), rng.uniform(1, 2, 3).round(3)
+    x, u = rng.uniform(2, 4, 1).round(3), rng.uniform(7.6, 8.2) * rng.choice([-1, 1])
+    yield "far out on the tanh", x, (u / x[:, None]).round(4), rng.uniform(-2e4, -1e4, 1).round(1)
     _, x, w, v = case("a large v", 3, 3)
     yield "a large v", x, w, 300 * v
+    x, u, v = (rng.uniform(1, 2, 1).round(3) for _ in range(3))
+    yield "a large x", 1000 * x, u[:, None] / 2000, 500 * v
+    x, u, v = (rng.uniform(1, 2, n).round(3) for n in (2, 3, 3))
+    yield "a large x", 1000 * x * [1, -1], np.outer([-1, 1], u) / 4000, 500 * v
     yield case("many", 40, 35, 0.2)
 
 
@@ -567,6 +640,23 @@ PENALTY = Task(
         ("the mean of the squared slopes is taken; the penalty is their sum",
          "g_s = 2 * s", "g_s = 2 * s / len(x)"),
         ("v is left out on the way through the tanh", "g_r * v * (-2", "g_r * (-2"),
+        ("tanh is made with exp, which overflows far out", "a = np.tanh(x @ w)",
+         "e = np.exp(2 * (x @ w)); a = (e - 1) / (e + 1)"),
+        ("far out the slope of tanh counts as 0, but it is only small", "q = 1 - a * a",
+         "q = np.where(abs(a) > 0.999999, 0.0, 1 - a * a)"),
+        ("the gradients are estimated from two penalties near by, which is not precise enough", """
+            def penalty_gradient(x, w, v):
+                def penalty(w, v):
+                    return ((w @ (v * (1 - np.tanh(x @ w) ** 2))) ** 2).sum()
+                def estimated(f, t):
+                    found = np.zeros(t.shape)
+                    for i in np.ndindex(t.shape):
+                        step = np.zeros(t.shape)
+                        step[i] = 1e-5
+                        found[i] = (f(t + step) - f(t - step)) / 2e-5
+                    return found
+                return estimated(lambda t: penalty(t, v), w), estimated(lambda t: penalty(w, t), v)
+         """),
     ),
 )  # fmt: skip
 

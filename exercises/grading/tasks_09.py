@@ -13,6 +13,9 @@ def count_cases(rng):
     def size():
         return int(rng.integers(1, 40))
 
+    def word():
+        return "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 7).tolist())
+
     def linear(bias=True):
         return "linear", size(), size(), bias
 
@@ -23,6 +26,8 @@ def count_cases(rng):
     yield "activations", [("tanh",)]
     yield "activations", [("linear", 4, 5, True), ("relu",), ("linear", 5, 1, True), ("gelu",)]
     yield "activations", [("sigmoid",), linear(), ("leaky_relu",), linear()]
+    yield "activations of any name", [(word(),), linear()]
+    yield "activations of any name", [linear(), ("linear_" + word(),), (word() + "_linear",)]
     yield "a part that is used again", [("linear", 3, 3, True), ("again", 0)]
     yield "a part that is used again", [linear(), ("tanh",), ("again", 0), ("again", 1), linear()]
     yield "a part that is used again", [linear(), linear(), ("again", 1), ("again", 2)]
@@ -105,6 +110,10 @@ COUNT = Task(
          "counts.append(0 if part in parts[: len(counts)] else count)"),
         ("activations are left out of the list", "counts.append(count)",
          'if part[0] == "linear": counts.append(count)'),
+        ("activations are known by a list of names, and others left out", "counts.append(count)",
+         "if part[0] in ('linear', 'again', 'tanh', 'relu', 'sigmoid', 'gelu', 'softmax', 'elu',\n"
+         "                    'selu', 'silu', 'swish', 'leaky_relu', 'softplus', 'identity'):\n"
+         "                    counts.append(count)"),
         ("the sum of all is given, not a number for each part", "return counts",
          "return [sum(counts)]"),
     ),
@@ -124,12 +133,24 @@ def find_cases(rng):
     yield "lists", {"layers": [p(0), p(1)]}
     yield "lists", {"layers": [{"w": p(3)}, {"w": p(2)}], "last": p(9)}
     yield "lists", {"blocks": [[p(0), [p(1)]], [], [p(2)]]}
+    yield "lists", {"layers": [{"w": p(3)}, p(1)]}
+    yield "lists", {"layers": [[p(2)], {"w": p(3)}, p(1)], "head": {"w": p(0)}}
+    some = rng.permutation(9).tolist()
+    yield "what is no parameter", {"layers": [[None, True, 0.5, 7][some[0] % 4], p(some[1])]}
+    others = None, True, False, 0, 5, 0.0, -0.5, "", "w", [], {}
+    order = rng.permutation(len(others)).tolist()
+    yield "what is no parameter", {f"a{i}": [others[i], p(i)] for i in order}
+    yield "what is no parameter", {"a": ["parameter", some[2]], "w": p(some[3])}
+    yield "names of all kinds", {"parameter": {"w": p(some[4])}, "_rate": p(some[5])}
+    yield "names of all kinds", {"W": p(some[6]), "w": p(some[7]), "number": {"B": p(some[8])}}
     yield "what is no parameter", {"n": 3, "weight": p(0), "name": "parameter", "bias": None}
     yield "what is no parameter", {"rate": 0.5, "layers": [1, "parameter", {"w": p(1)}], "x": True}
     yield "what is no parameter", {"n": 0, "name": "", "none": [None, None]}
     yield "shared", {"first": p(0), "again": p(0)}
     yield "shared", {"in": {"w": p(2), "b": p(3)}, "out": {"w": p(2), "b": p(4)}}
     yield "shared", {"layers": [p(5), p(5), {"w": p(5)}, p(6)], "head": [p(6), p(7)]}
+    n = int(rng.integers(1, 90))
+    yield "large numbers", {"a": p(n), "b": p(n + 100), "c": p(n + 1000), "d": p(n + 2**32)}
     yield "empty", {}
     yield "empty", {"layers": [], "rest": {}}
     deep = {"w": p(1)}
@@ -141,6 +162,7 @@ def find_cases(rng):
     yield "many", {"blocks": [{"w": p(n), "more": [p(n // 2), n]} for n in numbers]}
     order = rng.permutation(12).tolist()
     yield "many", {f"part{i}": [p(i % 5), {"bias": p(i)}] for i in order}
+    yield "many", {"all": [p(n) for n in rng.permutation(rng.integers(110, 140)).tolist()]}
 
 
 def find_reference(model):
@@ -270,6 +292,16 @@ FIND = Task(
                                 walk(f"{path}.{i}", value)
                 walk("", model)
                 return found"""),
+        ("what is no parameter is left out of a list before its places are counted",
+         "enumerate(part)", "enumerate(v for v in part if isinstance(v, (tuple, dict, list)))"),
+        ("None is left out of a list before its places are counted",
+         "enumerate(part)", "enumerate(v for v in part if v is not None)"),
+        ("the parameters of a list come before those of its parts; the walk keeps the order",
+         "in enumerate(part)",
+         "in sorted(enumerate(part), key=lambda pair: not isinstance(pair[1], tuple))"),
+        ("a list that begins with \"parameter\" is taken for one; a parameter is a tuple",
+         "if isinstance(part, tuple):",
+         "if isinstance(part, (tuple, list)) and len(part) == 2 and part[0] == 'parameter':"),
         ("the number 0 counts as no parameter", """
             def find_parameters(model):
                 first = {}
@@ -307,6 +339,10 @@ def weights_cases(rng):
     yield case("by a number", 4, 7, 12.5)
     yield case("by a number", 2, 2, 0.0)
     yield case("by a number", 3, 3, 1e-6)
+    yield case("by a number", 1, 2, float(1e-15 * rng.integers(1, 900)))
+    yield case("by a number", 2, 2, float(1e-12 * rng.integers(1, 9000)))
+    yield case("by a number", 2, 2, 1 + float(1e-8 * rng.integers(2, 90)))
+    yield case("by a number", 3, 3, float(1e8 * rng.integers(1, 90)))
     yield "by a whole number", np.array([[0.5, 0.0]]), 3
     yield case("by a whole number", 3, 4, 12)
     yield case("by a whole number", 2, 3, 1)
@@ -398,6 +434,8 @@ WEIGHTS = Task(
         ("the draws are standardised by their own mean and deviation",
          "(2 * u - 1) * np.sqrt(3 * variance)",
          "(u - u.mean()) / (u.std() or 1.0) * np.sqrt(variance)"),
+        ("a small variance counts as 0", "variance = how",
+         "variance = 0.0 if np.isclose(how, 0) else how"),
         ("the variance 0 counts as no variance given", """
             def first_weights(u, how):
                 n, m = u.shape
@@ -441,6 +479,16 @@ def network_cases(rng):
     group, x, y, w1, b1, w2, b2 = case("exactly at the corner of relu", 4, 2, 3, 3)
     yield group, 0 * x, y, w1, 0 * b1, w2, b2
     yield group, x * [1, 0], y, w1 * [[0], [1]], b1 * [0, 1, 0], w2, b2
+    for e in float(1e-9 * rng.integers(1, 9)), float(1e-14 * rng.integers(1, 9)):
+        w2 = np.array([1, -1]) + rng.uniform(0, 1, (2, 2)).round(3)
+        yield (
+            "next to the corner of relu", one((1, 1)), rng.integers(0, 2, 1), one((1, 2)),
+            np.array([-1 + e, -1 - e]), w2, rng.normal(size=2).round(3),
+        )  # fmt: skip
+    group, *rest, b2 = case("large scores", 1, 1, 1, 2)
+    yield group, *rest, b2 - rng.integers(2000, 4000)
+    group, x, y, w1, b1, w2, b2 = case("large inputs", 2, 1, 2, 3, 0.001)
+    yield group, 2000 * (1 + abs(x)), y, abs(w1) + 0.6, b1, w2.round(6), b2
     yield case("large scores", 4, 2, 3, 3, 400.0)
     yield case("large scores", 5, 3, 4, 2, 3000.0)
     group, x, y, *rest = case("labels that repeat", 9, 2, 3, 4)
@@ -496,8 +544,9 @@ NETWORK = Task(
         ("-> labels = abs(labels)", "labels are numbers of classes, from 0"),
     ),
     hints=(
-        "Forward in four lines: u, h = relu(u), the scores, the loss. Back in the other order: "
-        "what is the gradient of the mean cross-entropy for the scores (lesson 05)?",
+        "Forward in four lines: u = x @ w1 + b1, h = relu(u), the scores, the loss. Back in "
+        "the other order: what is the gradient of the mean cross-entropy for the scores "
+        "(lesson 05)?",
         "g = (p - one-hot) / N; from there equation (3) of lesson 07 twice, and the slope of relu, "
         "1 where u is above 0, else 0. Biases get sums over the samples.",
         "g_w2 = h.T @ g; g_b2 = g.sum(axis=0); g_u = (g @ w2.T) * (u > 0); g_w1 = x.T @ g_u; "
@@ -556,6 +605,10 @@ NETWORK = Task(
     wrong=(
         ("the slope of relu is left out on the way back", " * (u > 0)", ""),
         ("relu passes the gradient on where its input is exactly 0", "u > 0", "u >= 0"),
+        ("relu stops the gradient where its input is nearly 0", "(u > 0)",
+         "((u > 0) & ~np.isclose(u, 0))"),
+        ("scores that are all below 0 are not shifted, so the sum of their exp is 0",
+         "s.max(axis=1, keepdims=True)", "np.maximum(s.max(axis=1, keepdims=True), 0)"),
         ("the gradients are not divided by the number of samples", "g = g / n", "g = g"),
         ("the loss is summed, not averaged", ".mean()", ".sum()"),
         ("the one-hot targets are not subtracted", "g[np.arange(n), labels] -= 1", "pass"),
@@ -565,7 +618,7 @@ NETWORK = Task(
         ("the gradients of the biases are means over the samples; they are sums",
          "g_w2, g_b2 = h.T @ g, g.sum(axis=0)", "g_w2, g_b2 = h.T @ g, g.mean(axis=0)",
          "g_u.sum(axis=0)", "g_u.mean(axis=0)"),
-        ("the gradient of w2 is made from u, before the relu", "h.T @ g", "u.T @ g"),
+        ("the gradient of w2 is made from what relu is given, not from h", "h.T @ g", "u.T @ g"),
         ("the loss has no minus", "loss = -log_p", "loss = log_p"),
         ("the gradient of the first layer goes through the slope of tanh", "(u > 0)",
          "(1 - np.tanh(u) ** 2)"),
