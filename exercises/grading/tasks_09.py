@@ -487,6 +487,11 @@ def network_cases(rng):
         )  # fmt: skip
     group, *rest, b2 = case("large scores", 1, 1, 1, 2)
     yield group, *rest, b2 - rng.integers(2000, 4000)
+    x = np.array([[0.0], [rng.integers(2000, 4000)]])
+    yield (
+        "a large input beside a small one", x, rng.integers(0, 2, 2), one((1, 1)), np.zeros(1),
+        rng.uniform(1, 2, (1, 2)).round(3), rng.normal(size=2).round(3),
+    )  # fmt: skip
     group, x, y, w1, b1, w2, b2 = case("large inputs", 2, 1, 2, 3, 0.001)
     yield group, 2000 * (1 + abs(x)), y, abs(w1) + 0.6, b1, w2.round(6), b2
     yield case("large scores", 4, 2, 3, 3, 400.0)
