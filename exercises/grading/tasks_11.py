@@ -30,6 +30,7 @@ def order_cases(rng):
     yield case("one batch", 7, 7, True)
     yield case("one batch", 7, 30)
     yield case("one batch", 7, 8)
+    yield case("one batch", 1, 1, True)
     yield case("one sample a batch", 5, 1)
     yield case("one sample a batch", 5, 1, True)
     yield case("one sample a batch", 1, 1)
@@ -53,6 +54,7 @@ def order_cases(rng):
     yield case("many", 700, 3)
     yield case("large batches", 1000, 300)
     yield case("large batches", 700, 128, True)
+    yield case("many", int(rng.integers(33_000, 40_000)), 100)
 
 
 def order_reference(n, size, seed, epoch, drop_last):
@@ -191,6 +193,7 @@ def move_cases(rng):
     yield case("mirrored, then moved", (6, 1, 5, 6), some(6, 2), some(6, 3), coin(6))
     yield case("channels", (2, 3, 3, 4), [1, -1], [0, 2], [0, 1])
     yield case("channels", (4, 2, 6, 5), some(4, 2), some(4, 2), coin(4))
+    yield case("channels", (2, 6, 2, 3), [1, 0], [0, 1], [0, 1])
     yield case("out of the picture", (3, 1, 3, 3), [3, 0, -3], [0, 3, 0], 0)
     yield case("out of the picture", (4, 1, 3, 4), [2, 7, -40, 0], [-3, 0, 1, 9], [0, 1, 0, 1])
     yield case("out of the picture", (2, 2, 2, 3), [0, 0], [-3, -8], [1, 0])
@@ -361,6 +364,7 @@ def pad_cases(rng):
     yield "the value is a token too", [np.array([0, 0, 0]), np.array([0])], 0, 2
     yield "the value is a token too", [np.array([5, 4, 4]), np.array([4, 4])], 4, 3
     yield case("numbers below 0", [2, 4], 0, low=-9, high=0)
+    yield case("numbers below 0", [2, 1], int(rng.integers(2, 9)), low=-1, high=0)
     yield case("numbers below 0", [3, 1, 2], -100, 2, low=-9, high=9)
     yield case("large numbers", [3, 1], -(10**15), low=10**14, high=10**15)
     yield case("large numbers", [1, 3, 2], 10**15, 2, low=-(10**15), high=-(10**14))
@@ -523,6 +527,10 @@ def queue_cases(rng):
     yield case("no batch", 0, (1, 9), (1, 9), 2)
     yield case("short times", 9, (1, 30), (1, 30), 2, 2.0**-21)
     yield case("short times", 8, (1, 8), (20, 40), 1, 2.0**-24)
+    yield case("short times", 3, (3, 8), (1, 3), 1, 2.0**-32)
+    yield case("short times", 4, (1, 3), (10, 20), 1, 2.0**-32)
+    unit = float(rng.integers(1, 9))
+    yield "no time at all", unit * np.ones(4), unit * np.array([3.0, 0.0, 1.0, 1.0]), 1
     yield case("long times", 9, (1, 30), (1, 30), 2, 2.0**20)
     yield case("times of many digits", 9, (1, 30), (1, 30), 2, 0.1)
     yield case("times of many digits", 12, (1, 30), (20, 40), 3, 0.017)
@@ -685,6 +693,9 @@ def merge_cases(rng):
     yield "ties", of("acac", "abab", "adad"), 4
     yield "ties", of("qrs", "qrs", "bcd", "bcd"), 4
     yield "ties", drawn(8, 7, 6), 6
+    low = int(rng.integers(1, 90))  # 256 beside a smaller number, against 0 beside a larger one
+    for high, other in ((low + 1, 0), (low + 2, 10)):
+        yield "ties", [[high, other]] * 2 + [[low, 97, 97]] * 2 + [[97, 97]], 3
     yield "nothing occurs twice", of("abc"), 5
     yield "nothing occurs twice", of("abcd", "efg"), 5
     yield "nothing occurs twice", of("ab", "ba", "c"), 3
@@ -706,6 +717,8 @@ def merge_cases(rng):
     yield "often", of(*["ab"] * 300, *["bc"] * 299, *["ca"] * 44), 3
     yield "often", of("ab" * 130, "cd" * 131), 2
     yield "many merges", drawn(40, 14, 4, 6), 40
+    every = [[int(a), int(b)] for a in rng.permutation(99)[:11] for b in rng.permutation(99)[:11]]
+    yield "many merges", every * 2, 115
 
 
 def merge_reference(pieces, count):

@@ -12,7 +12,7 @@ from .task import Task
 
 def mean_cases(rng):
     def case(group, n, least=1, most=65, scale=1.0):
-        means = np.round(scale * rng.uniform(0, 3, n), 6).tolist()
+        means = (scale * np.round(rng.uniform(0, 3, n), 6)).tolist()
         return group, means, rng.integers(least, most, n).tolist()
 
     yield "by hand", [0.5, 1.0], [64, 4]
@@ -38,6 +38,9 @@ def mean_cases(rng):
     yield case("large batches", 5, 10**6, 10**7)
     yield case("large and small means", 4, 1, 65, 1e-9)
     yield case("large and small means", 5, 1, 65, 1e100)
+    yield case("large and small means", 3, 1, 65, -1e20)
+    yield "a mean of 0", [0.0, float(np.round(rng.uniform(1, 2), 3))], [3, 1]
+    yield "a mean of 0", [1.0, -1.0, float(np.round(rng.uniform(1, 2), 3))], [2, 2, 1]
     yield case("many batches", 300, 1, 9)
     yield case("many batches", 900, 0, 4)
 
@@ -199,6 +202,8 @@ def rate_cases(rng):
     yield case("minus infinity", [3, -math.inf, 1, 0])
     yield case("below 0", [1, -1, -4, -5, 2])
     yield case("below 0", -np.array([9.0, 8.5, 9.5, 12.0, 11.0]))
+    yield case("below 0", -1e6 * np.array([1, 1 + rng.uniform(1, 2), 5, 7, 2]))
+    yield case("small differences", 1e-16 * curve(2, 3, 1))
     yield case("other ends", curve(5, 5, 5), 1e-8, 1e-3)
     yield case("other ends", curve(5, 5, 5), 1.0, 1e6)
     yield case("small differences", 2 + 1e-9 * np.array([9.0, 8.0, 4.0, 3.0, 8.0]))
@@ -360,12 +365,20 @@ def stop_cases(rng):
     yield case("no number", [math.nan, math.nan, 3, 2], 2)
     yield case("no number", [math.nan] * 4, 4)
     yield case("no number", [math.inf, 5, 6, math.nan, 1], 2)
+    yield case("no number", [math.nan, 4, 2], 1)
     yield case("no number", [math.inf, math.inf, math.inf], 2)
     yield case("minus infinity", [3, -math.inf, 2, 1], 2)
     yield case("minus infinity", [-math.inf, -math.inf, 3, 2], 2)
     yield case("minus infinity", [-math.inf, 5, 6, -math.inf, 1], 3)
     yield case("below 0", [-1, -3, -2, -2.5, -9], 2)
     yield case("below 0", [1, 0, -1, 0, 0, 0], 3)
+    yield case("a loss of 0", [0, 4, 5, 6], 3)
+    yield case("a loss of 0", [3, 0, 4, 1, 2, 5], 4)
+    for size in 1e12, 1e120:
+        yield case("large losses", size * rng.uniform(1, 9, 5).round(3), 3)
+    group, losses, table, *rest = case("large weights", noisy(5, 2), 2)
+    yield group, losses, 1e60 * table, *rest
+    yield case("small steps", 1e-15 * np.array([9, 8, 9, 7, 9, 9, 9, 1]), 3)
     yield case("small steps", [1, 1 - 1e-9, 1, 1 - 2e-9, 1, 1, 0], 2)
     yield case("small steps", [1e-9, 2e-9, 0.5e-9, 1e-9, 1e-9, 0], 2)
     yield case("other shapes", noisy(8, 3), 2, None, (2, 3))
@@ -568,6 +581,12 @@ def plateau_cases(rng):
     yield case("small steps", [1, 1 - 1e-9, 1 - 2e-9, 1 - 3e-9, 1], 0.1, 0.5, 1)
     yield case("small steps", [3e-9, 2e-9, 1e-9, 2e-9, 2e-9, 0], 0.1, 0.5, 2)
     yield case("small rates", [2] * 8, 1e-7, 0.1, 2)
+    yield case("small rates", [2] * 8, float(1e-13 * rng.uniform(1, 3)), 0.5, 2)
+    yield case("small steps", 1e-14 * np.array([9, 8, 7, 6, 5, 4, 3]), 0.1, 0.5, 1)
+    yield case("a loss of 0", [0, 1, 2, 3, 2, 1], 0.1, 0.5, 2)
+    yield case("a loss of 0", [3, 0, 1, 2, 3, 1], 0.1, 0.5, 2)
+    for size in 1e12, 1e120:
+        yield case("large losses", size * rng.uniform(1, 9, 6).round(3), 0.1, 0.5, 1)
     yield case("many", [2] * 400, 1.0, 0.9, 150)
     yield case("many", noisy(300), 1.0, 0.95, 5)
 
