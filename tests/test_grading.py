@@ -513,6 +513,15 @@ def test_nothing_is_said_of_all_inputs_while_some_were_not_tried():
     assert not endless.mistake.startswith("it fails on")
 
 
+def test_an_array_of_no_rows_is_as_good_as_an_empty_list():
+    merges, table = find("11.5"), find("08.2")
+    assert judge.agree(merges, [], np.zeros((0, 2))) and judge.agree(merges, (), np.zeros(0))
+    for got in (np.zeros(()), np.zeros((2, 0)), np.zeros((1, 2)), None, {}, ""):
+        assert not judge.agree(merges, [], got)
+    assert not judge.agree(table, np.zeros((0, 2)), [])
+    assert not judge.agree(table, np.zeros((0, 2)), np.zeros((0, 3)))
+
+
 def test_empty_results_do_not_say_which_slice_was_meant():
     said = said_of(
         """

@@ -276,6 +276,9 @@ def agree(task, expected, got):
     """Whether two results are the same: equal values, or errors of one kind."""
     if isinstance(expected, Exception) or isinstance(got, Exception):
         return isinstance(got, type(expected)) and not isinstance(got, (NotGiven, Broken))
+    rows = isinstance(expected, (tuple, list)) and isinstance(got, np.ndarray)
+    if rows and not len(expected) and got.shape[:1] == (0,):
+        return True  # an array of no rows, whatever is in a row
     a = numbers(expected)
     if a is not None:
         b = numbers(got)

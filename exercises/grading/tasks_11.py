@@ -712,6 +712,8 @@ def merge_cases(rng):
     yield "any bytes", [[0, 0, 0], [255, 0, 255, 0], [200, 1, 200, 1]], 4
     yield "any bytes", [rng.integers(0, 256, 4).tolist() * 3 for _ in range(4)], 8
     yield "any bytes", [[0, 255, 0, 255, 0, 255], [128, 0, 128, 0]], 3
+    a, b = (1 + rng.permutation(8)[:2]).tolist()  # in the text "11 25" there is "1 2"
+    yield "any bytes", [[a, b] * 2 + [10 + a, 10 * b + 5, b], [10 + a, 10 * b + 5]], 3
     yield "more merges than there are", drawn(6, 7, 3), 500
     yield "more merges than there are", of("abcabc"), 300
     yield "often", of(*["ab"] * 300, *["bc"] * 299, *["ca"] * 44), 3

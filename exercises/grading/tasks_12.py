@@ -230,6 +230,7 @@ RATE = Task(
     id="12.2",
     cases=rate_cases,
     reference=rate_reference,
+    atol=0.0,
     equal=(
         ("isfinite(losses)); losses = np.array(losses)", "NumPy makes arrays of lists"),
         ("losses.argmin() + 1 + 1", "behind the lowest there is a rise"),

@@ -23,6 +23,9 @@ def dropout_cases(rng):
     yield case("training", 300, 0.05)
     yield case("large and small", 20, 0.3, True, 1e200)
     yield case("large and small", 20, 0.3, True, 1e-200)
+    x = rng.uniform(1, 9, 3).round(3)
+    yield "p near 0 or 1", x, 0.99, np.array([0.3, 0.995, 0.991]), True
+    yield "p near 0 or 1", x, 0.0009, np.array([0.0001, 0.3, 0.0009]), True
     yield case("evaluation", 12, 0.5, False)
     yield case("evaluation", (4, 3), 0.9, False)
     yield case("evaluation", (1, 3), 0.5, False)
@@ -121,6 +124,7 @@ def norm_cases(rng):
         yield case("many", 300, 4, training)
         yield case("many", 4, 150, training)
         yield case("small numbers", 6, 3, training, 0.001)
+        yield case("far from 0", 3, 1, training, 1.0, 1e6)
     yield case("one sample", 1, 3, False)
     ones, zeros = np.ones(2), np.zeros(2)
     yield "equal values", np.full((4, 2), 7.0), ones, ones, zeros, ones, True
@@ -350,6 +354,11 @@ def leak_cases(rng):
     near = x.copy()
     near[:, 1] += 1e-6
     yield "nearly the same rows", x, near
+    yield "nearly the same rows", x[:2], x[:2] * (1 + 2e-13)
+    yield "twice in the training data", np.concatenate([x[:2], x[:1], x[:1]]), some(2, 3)
+    far = 1e9 + 0.5 * rng.permutation(4)[:, None]
+    yield "large numbers, near each other", far[:2], far
+    yield "large numbers, near each other", far[:3], far[::-1]
     mixed = np.stack([x[0, 0], x[1, 1], x[2, 2]])[None, :]
     yield "each number alone is known", x, np.concatenate([mixed, x[3:4, ::-1]])
     twice = np.repeat(some(1, 2), 2, axis=0)
@@ -368,6 +377,7 @@ def leak_cases(rng):
     yield "a column of equal numbers", flat, some(3, 3)
     yield "a column of equal numbers", np.full((7, 1), 0.1), some(2, 1)
     yield "a small column", 1e-9 * rng.integers(1, 9, (6, 2)) + [[0, 1e-10]] * 6, some(2, 2, 1e-9)
+    yield "a small column", np.array([[1e-9], [1.05e-9]]), np.array([[1.1e-9]])
     yield "one row", some(1, 2), some(2, 2)
     yield "no test data", some(4, 2), np.zeros((0, 2))
     yield "many", some(200, 3), some(150, 3)
@@ -592,6 +602,12 @@ def diagnosis_cases(rng):
     yield "healthy", "healthy", written(train=[1.1, 0.3, 0.1])
     yield "healthy", "healthy", written(classes=8, train=[2.0, 1.0, 0.2], valid=[2.1, 1.7, 1.6])
     yield "healthy", "healthy", written(train=[0.2, 0.2, 1.0], valid=[1.9, 1.9, 1.5], later=1.5)
+    yield "healthy", "healthy", written(train=[1.1, 0.5, 0.4], valid=[1.2, 0.2, 0.6], later=0.65)
+    hundred = {"train": [4.6, 2.0, 0.2], "valid": [4.7, 3.9, 3.5], "later": 3.6}
+    yield "healthy", "healthy", written(classes=100, **hundred)
+    yield "dead", "dead", written(train=[1.2], valid=[1.5], own=[1.0], later=1.6, dead=1.0)
+    yield "dead", "dead", written(dead=float(rng.uniform(0.95, 0.96)))
+    yield "exploding", "exploding", written(own=[2.0, 26.0, 0.5])
     yield "shuffled", "shuffled", written(train=[1.1, 1.5, 0.2], valid=[1.2, 1.0, 2.0], later=9.0)
     yield "shuffled", "shuffled", written(classes=2, train=[0.7, 0.3], valid=[0.7, 0.9], later=1.0)
     yield "healthy", "healthy", written(used=[2.0, 1.007, 0.5])
@@ -791,13 +807,15 @@ def mending_cases(rng):
         found = 0
         for _ in range(60):
             harmless = dict(zip(("evaluates", "aligned"), (rng.uniform(size=2) < 0.6).tolist()))
-            settings = {"rate": 0.3, "bias": 0.0, "empties": True, **harmless, "apart": True}
+            settings = {"rate": 0.2, "bias": 0.0, "empties": True, **harmless, "apart": True}
+            if found:
+                settings["rate"] = 0.3
             settings["bias"] = float(rng.choice([0.0, -0.2, -0.5]))
             noise, drop = 0.0, 0.0
             if fault == "exploding":
                 settings["rate"] = float(rng.choice([40.0, 80.0, 200.0]))
             elif fault == "not emptied":
-                settings |= {"rate": 0.1, "empties": False}
+                settings |= {"rate": settings["rate"] / 3, "empties": False}
             elif fault == "training mode":
                 drop, settings["evaluates"] = 0.3, False
             elif fault == "dead":
