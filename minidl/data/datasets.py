@@ -56,7 +56,7 @@ def fashion_mnist(
                    f"files of github.com/zalandoresearch/fashion-mnist into {_HOME}.")  # fmt: skip
         if not fallback:
             raise OSError(problem) from error
-        warnings.warn(f"{problem} In its place: 5,000 handwritten digits.", stacklevel=2)
+        warnings.warn(f"{problem} In its place: 5,000 handwritten digits.", stacklevel=3)
         parts = split(mnist(flat=flat), 0.8)
         train, test = (ArrayDataset(*part[:], classes=part.classes) for part in parts)
         return train, test
