@@ -70,7 +70,7 @@ BUDGETS = {
     "engine": (1302, "engine"),
     "nn": (1173, "nn"),
     "optim": (257, "optim"),
-    "data": (690, "data"),
+    "data": (688, "data"),
     "train": (1113, "train"),
     "graph": (1876, "graph"),
     "gpu": (121, "gpu"),

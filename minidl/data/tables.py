@@ -79,11 +79,11 @@ def read_csv(
     """
     if not isinstance(target, str | None):
         raise TypeError(f"read_csv: target is the name of one column, or None, got {target!r}")
-    lists = {"features": features, "classes": classes, "na_values": na_values}
-    features, classes, na_values = (_list(*pair) for pair in lists.items())
+    features = _list("features", features)
+    na_values = _list("na_values", na_values)
     names, rows = _read(path, delimiter, {*na_values})
-    others = [name for name in names if name != target]
-    features = others if features is None else features
+    if features is None:
+        features = [name for name in names if name != target]
     wanted = {*features, target} - {None}
     if not rows or not features or target in features or not wanted <= {*names}:
         told = f"got {len(rows)} rows with columns {names}, as the first line has them"
@@ -114,14 +114,12 @@ def read_csv(
     if target is not None and numeric:
         arrays.append(np.array([*_cells(path, rows, target, float, "a number")], np.float32))
     elif target is not None:
-        classes = [*(classes or _classes(path, rows, target, numeric))]
+        classes = _list("classes", classes) or _classes(path, rows, target, numeric)
         found = _cells(path, rows, target, classes.index, f"one of {classes}")
         arrays.append(np.array([*found], np.int64))
-    if empty == "mean":
-        empty = means
     options = {
         "target": target, "features": features, "classes": classes, "numeric": numeric,
-        "words": words, "empty": empty, "na_values": na_values, "delimiter": delimiter,
+        "words": words, "empty": means or empty, "na_values": na_values, "delimiter": delimiter,
     }  # fmt: skip
     return Table(*arrays, classes=classes, columns=columns, options=options)
 
